@@ -1,0 +1,1 @@
+"""The SQL endpoint and look-up over HTTP."""

@@ -1,0 +1,1 @@
+"""llmtrail: every LLM call on the trail, found by its request id."""

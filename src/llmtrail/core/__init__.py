@@ -1,0 +1,1 @@
+"""Pure decisions and types: no I/O, no clock, no randomness, no driver."""

@@ -1,0 +1,32 @@
+"""Ids and log keys: how a call is named and which partition it belongs to. Pure: randomness is an argument."""
+
+import hashlib
+import uuid
+
+_VARIANT = 0x8000000000000000
+_VERSION_7 = 0x7000
+
+
+def uuid7(now_ns: int, random: bytes) -> str:
+    """Return a UUIDv7 (RFC 9562) of the given time with the first ten bytes of `random`."""
+    milliseconds = (now_ns // 1_000_000) & ((1 << 48) - 1)
+    bits = int.from_bytes(random[:10], "big")
+    high = (milliseconds << 16) | _VERSION_7 | (bits >> 68)
+    low = _VARIANT | (bits & ((1 << 62) - 1))
+    return str(uuid.UUID(int=(high << 64) | low))
+
+
+def derived_call_id(started_at_ns: int, *parts: str) -> str:
+    """Return the UUIDv7-shaped id of a call told by others' ids: same parts and start, same id."""
+    digest = hashlib.blake2b("\x00".join(parts).encode(), digest_size=10).digest()
+    return uuid7(started_at_ns, digest)
+
+
+def uuid7_ms(call_id: uuid.UUID) -> int | None:
+    """Return the epoch milliseconds in a UUIDv7, or None for any other UUID."""
+    return call_id.int >> 80 if call_id.version == 7 else None
+
+
+def log_key(trace_id: str | None, request_id: str | None, call_id: str) -> str:
+    """Return the key that brings a call's repeats to one partition: trace id, else request id, else call id."""
+    return trace_id or request_id or call_id

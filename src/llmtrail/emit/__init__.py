@@ -1,0 +1,1 @@
+"""What an application installs: record a call, wrap a client; never blocks, never raises."""

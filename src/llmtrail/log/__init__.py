@@ -1,0 +1,1 @@
+"""The durable log behind one port: append, read, plan, commit."""

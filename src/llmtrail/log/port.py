@@ -1,0 +1,119 @@
+"""The log as the rest of the house sees it. Knows nothing of SQLite or Kafka."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+# Topic names are Kafka's; embedded mode uses the same ones.
+CALLS = "llm.calls"
+SPANS = "llm.spans"  # what OTLP requests held, until their trace has settled
+DEAD_LETTERS = "llm.dead_letters"
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """A place in the log. `topic_id` changes when a topic is made anew, so that old offsets never collide."""
+
+    topic_id: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """A contiguous run of records of one partition, in log order.
+
+    `appended_at_ns[i]`, `keys[i]` and `headers[i]` belong to `values[i]`, whose offset is `first_offset + i`.
+    """
+
+    topic: str
+    topic_id: str
+    partition: int
+    first_offset: int
+    values: Sequence[bytes]
+    keys: Sequence[bytes]
+    appended_at_ns: Sequence[int]
+    headers: Sequence[Mapping[str, str]]
+
+    @property
+    def next_offset(self) -> int:
+        """Return the offset after the last record."""
+        return self.first_offset + len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A range that a group has begun to work on: a successor must repeat exactly this range first.
+
+    `note` carries what the work depends on and must not differ in a repeat (the price book's id).
+    """
+
+    topic_id: str
+    partition: int
+    first_offset: int
+    next_offset: int
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Records to append together: all become durable, or none."""
+
+    topic: str
+    values: Sequence[bytes]
+    keys: Sequence[bytes]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class LogFullError(RuntimeError):
+    """The log cannot take more now (disk full or at its size limit). Nothing of the append was kept."""
+
+
+class LogClosedError(RuntimeError):
+    """The log was closed; nothing of the append was kept."""
+
+
+class Log(Protocol):
+    """A durable, ordered, partitioned log. Safe for use from several threads."""
+
+    def append(self, appends: Sequence[Append], now_ns: int) -> list[int]:
+        """Append all of `appends` in one durable step; return the first offset of each.
+
+        Raises LogFullError or LogClosedError, and then nothing was kept.
+        """
+
+    def read(self, topic: str, partition: int, offset: int, records_max: int, bytes_max: int) -> Records:
+        """Return records from `offset` on (fewer than asked, or none, where there are no more)."""
+
+    def wait(self, topic: str, partition: int, offset: int, timeout_s: float) -> bool:
+        """Wait until a record at `offset` exists or the time is over; say whether it exists."""
+
+    def end(self, topic: str, partition: int) -> int:
+        """Return the offset that the next appended record will get."""
+
+    def start(self, topic: str, partition: int) -> int:
+        """Return the offset of the oldest record still kept."""
+
+    def topic_id(self, topic: str) -> str:
+        """Return the topic's own id (a new one whenever it is made anew)."""
+
+    def partitions(self, topic: str) -> int:
+        """Return the number of partitions."""
+
+    def plan(self, group: str, topic: str, plans: Sequence[Plan]) -> None:
+        """Make the group's ranges in flight durable. Replaces the group's former plans of these partitions."""
+
+    def plans(self, group: str, topic: str) -> list[Plan]:
+        """Return the group's ranges in flight, as last made durable, in offset order."""
+
+    def commit(self, group: str, topic: str, partition: int, next_offset: int) -> None:
+        """Make durable that the group is done with every record before `next_offset`; drops plans below it."""
+
+    def committed(self, group: str, topic: str, partition: int) -> int:
+        """Return the group's committed offset, or the partition's start where it never committed."""
+
+    def trim(self, topic: str, partition: int, before_offset: int) -> int:
+        """Forget records below `before_offset` that every group has committed; return the new start."""
+
+    def close(self) -> None:
+        """Close; later calls raise LogClosedError."""
