@@ -1,0 +1,172 @@
+"""The request that calls belong to, carried by contextvars. Knows nothing of queues, threads or the network.
+
+What the application tells of a request after its call was made (parser result, retrieval, what handled a failure) is
+handed over as a note; the background thread brings note and call together.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from contextvars import ContextVar, Token
+from enum import StrEnum
+from types import TracebackType
+from typing import Any, Final, Self, TypedDict, Unpack
+
+# Keywords of `request` that are event fields of their own; `release` is one of the versions.
+_PLAIN_FIELDS: Final = (
+    "request_id",
+    "user_id",
+    "feature",
+    "session_id",
+    "tenant",
+    "service",
+    "environment",
+    "trace_id",
+    "parent_span_id",
+)
+_GROUPS: Final = ("versions", "attributes")
+
+
+class RequestFields(TypedDict, total=False):
+    """What `llmtrail.request` takes; everything is optional, any other keyword becomes an attribute."""
+
+    request_id: str | None
+    user_id: str | None
+    feature: str | None
+    session_id: str | None
+    tenant: str | None
+    service: str | None
+    environment: str | None
+    release: str | None
+    trace_id: str | None
+    parent_span_id: str | None
+    versions: Mapping[str, str] | None
+    attributes: Mapping[str, Any] | None
+    input: Any
+
+
+class NoteKind(StrEnum):
+    """What a note tells; decides which call it is for."""
+
+    AFTER_CALL = "after_call"  # for the last call made; where there is none yet, for the next
+    BEFORE_CALL = "before_call"  # for the next call; where none follows in the block, for the last
+    CLOSED = "closed"  # the block is over: nothing more is awaited
+
+
+NoteSink = Callable[["Request", NoteKind, dict[str, Any]], None]
+
+
+def _no_sink(_request: "Request", _kind: NoteKind, _fields: dict[str, Any]) -> None:
+    """Take a note where no recorder was ever made."""
+
+
+class Request:
+    """One request of the application: what its calls inherit, and where later findings are told.
+
+    Made by `llmtrail.request`. Use it as a context manager, plain or async; blocks nest and inherit.
+    `fields` is complete once the block is entered and never changes after that, so that threads can share it.
+    `state` belongs to the background thread alone.
+    """
+
+    __slots__ = ("_given", "_sink", "_token", "fields", "parent", "state")
+
+    def __init__(self, given: Mapping[str, Any], sink: NoteSink = _no_sink) -> None:
+        self._given = given
+        self._sink = sink
+        self._token: Token[Request | None] | None = None
+        self.parent: Request | None = None
+        self.fields: dict[str, Any] = {}
+        self.state: Any = None
+
+    def parser(self, status: str, value: Any = None, error: object = None) -> None:
+        """Tell what the parser made of the last answer: status `ok`, `failed` or `not_run`."""
+        found: dict[str, Any] = {"status": status}
+        if value is not None:
+            found["value"] = value
+        if error is not None:
+            found["error"] = _error_text(error)
+        self._sink(self, NoteKind.AFTER_CALL, {"parser": found})
+
+    def retrieval(
+        self,
+        query: Any = None,
+        documents: Sequence[Any] | None = None,
+        status: str | None = None,
+        latency_ms: float | None = None,
+    ) -> None:
+        """Tell what was looked up for the next call (or for the last one, where none follows in the block)."""
+        told = {"query": query, "documents": documents, "status": status, "latency_ms": latency_ms}
+        found = {name: value for name, value in told.items() if value is not None}
+        self._sink(self, NoteKind.BEFORE_CALL, {"retrieval": found})
+
+    def handled_by(self, handler: str) -> None:
+        """Tell what answered after the last call failed: fallback_model, cached_answer, static_message, raised, ..."""
+        self._sink(self, NoteKind.AFTER_CALL, {"handled_by": handler})
+
+    def __enter__(self) -> Self:
+        self.parent = _current.get()
+        self.fields = _inherit(self.parent.fields if self.parent is not None else {}, self._given)
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            # An async generator may be closed in another context than it was entered in: nothing to undo there.
+            with suppress(ValueError):
+                _current.reset(token)
+        self._sink(self, NoteKind.CLOSED, {})
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+
+_current: ContextVar[Request | None] = ContextVar("llmtrail_request", default=None)
+
+# Return the request whose block encloses the caller, or None. Bound directly: it is on the hot path.
+current_request: Final[Callable[[], Request | None]] = _current.get
+
+
+def make_request(sink: NoteSink, **fields: Unpack[RequestFields]) -> Request:
+    """Return a request whose notes go to `sink`."""
+    return Request(fields, sink)
+
+
+def _inherit(outer: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the event fields of a block: the outer block's, overlaid by its own; groups merge key by key."""
+    fields = dict(outer)
+    for name in _GROUPS:
+        own = given.get(name)
+        if isinstance(own, Mapping):
+            fields[name] = {**outer.get(name, {}), **own}
+    for name, value in given.items():
+        if value is None or name in _GROUPS:
+            continue
+        if name in _PLAIN_FIELDS:
+            fields[name] = str(value)
+        elif name == "input":
+            fields[name] = _shallow(value)
+        elif name == "release":
+            fields["versions"] = {**fields.get("versions", {}), "release": str(value)}
+        else:
+            fields["attributes"] = {**fields.get("attributes", {}), name: value}
+    return fields
+
+
+def _shallow(value: Any) -> Any:
+    """Return a copy whose top level the application cannot change any more."""
+    if isinstance(value, dict | list):
+        return value.copy()
+    return value
+
+
+def _error_text(error: object) -> str:
+    if isinstance(error, BaseException):
+        return f"{type(error).__name__}: {error}"
+    return str(error)
