@@ -1,0 +1,55 @@
+# The verbs of the house; `make help` lists them. Each sets up what it needs.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# The newest of what may be here; any Python from 3.11 on will do.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
+# uv installs the lock; pinned, because a different resolver is a different installation.
+UV := uv==0.13.8
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.llmtrail-setup
+# Where the house's Python stands.
+CODE := src services tests bench
+ARGS ?=
+CASE ?=
+
+.PHONY: help setup demo test check fmt bench
+
+help:  ## list these verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP)  ## make .venv with everything in it, llmtrail too
+	@echo "$(BIN)/llmtrail is ready"
+
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "llmtrail needs Python 3.11 or newer; set PYTHON=/path/to/it" >&2; exit 2; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$(UV)"
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+
+demo: $(STAMP)  ## run llmtrail embedded with real clients and an incident (ARGS="--seconds 30 --exit")
+	@$(BIN)/llmtrail demo $(ARGS)
+
+test: $(STAMP)  ## run every test that this machine can run (ARGS="-k name")
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)  ## format, lint, types, rules of dependency, house rules: under 30 s
+	@$(BIN)/ruff format --check --quiet $(CODE) || { echo "run 'make fmt'" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet $(CODE)
+	@$(BIN)/mypy --strict $(CODE)
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m pytest -q tests/unit/house/test_tidy.py
+
+fmt: $(STAMP)  ## format, and mend what the linter can mend
+	@$(BIN)/ruff format $(CODE)
+	@$(BIN)/ruff check --fix $(CODE)
+
+bench: $(STAMP)  ## run a bench and append its result to bench/results.jsonl (CASE=name, ARGS=...)
+	@test -n "$(CASE)" || { echo "choose one: make bench CASE=name"; \
+		find bench -name case.toml -printf '  %h\n' | sed 's|bench/||' | sort; exit 2; }
+	@PYTHONPATH=bench $(BIN)/python bench/$(CASE)/run.py $(ARGS)
