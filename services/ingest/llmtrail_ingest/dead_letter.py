@@ -1,0 +1,133 @@
+"""Dead letters: how a bad event is kept on the log, and how it becomes a row. Pure but for `DeadLetterWriter`."""
+
+import base64
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import msgspec
+
+from llmtrail.log.port import DEAD_LETTERS, Append, Log, LogClosedError, Records
+from llmtrail.store.rows import DeadLetterRow
+
+_LOG = logging.getLogger(__name__)
+
+GROUP = "dead-letter-writer"
+# Dead letters are few; when they are many, large blocks keep the table in order.
+BATCH_LETTERS_MAX = 1_000
+BATCH_BYTES_MAX = 16 * 1024 * 1024
+_IDLE_S = 0.5
+_RETRY_S = 2.0
+
+
+class Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A bad event as it stands on `llm.dead_letters`; the bytes are kept exactly, as base64."""
+
+    reason: str
+    detail: str
+    source: str
+    value_base64: str
+    key_base64: str = ""
+    index: int | None = None
+    call_id: str | None = None
+    tenant: str | None = None
+
+
+_DECODER = msgspec.json.Decoder(Letter)
+_ENCODER = msgspec.json.Encoder()
+
+
+def letter_value(letter: Letter) -> bytes:
+    """Return a letter as it goes onto the log."""
+    return _ENCODER.encode(letter)
+
+
+def letters_append(letters: Sequence[Letter], headers: Mapping[str, str]) -> Append:
+    """Return the append that keeps `letters`; their keys are the call ids that they claim."""
+    values = [letter_value(letter) for letter in letters]
+    return Append(DEAD_LETTERS, values, [(letter.call_id or "").encode() for letter in letters], dict(headers))
+
+
+def letter_of(value: bytes, *, reason: str, detail: str, source: str, index: int | None = None) -> Letter:
+    """Return the letter for a value that was turned away."""
+    return Letter(
+        reason=reason, detail=detail, source=source, value_base64=base64.b64encode(value).decode(), index=index
+    )
+
+
+def letter_rows(records: Records) -> list[DeadLetterRow]:
+    """Return the rows of a run of `llm.dead_letters`; what is no letter itself is kept whole, under `not_a_letter`."""
+    return [_row(records, index) for index in range(len(records.values))]
+
+
+def _row(records: Records, index: int) -> DeadLetterRow:
+    value = records.values[index]
+    headers = dict(records.headers[index])
+    try:
+        letter = _DECODER.decode(value)
+        reason, detail = letter.reason, letter.detail
+        headers |= {"source": letter.source}
+        if letter.index is not None:
+            headers["index"] = str(letter.index)
+        if letter.tenant:
+            headers["tenant"] = letter.tenant
+        key = base64.b64decode(letter.key_base64) or records.keys[index]
+        value = base64.b64decode(letter.value_base64)
+    except (msgspec.MsgspecError, ValueError) as cause:
+        reason, detail, key = "not_a_letter", str(cause), records.keys[index]
+    return DeadLetterRow(
+        topic=records.topic,
+        topic_id=records.topic_id,
+        partition=records.partition,
+        offset=records.first_offset + index,
+        at_ns=records.appended_at_ns[index],
+        reason=reason,
+        detail=detail,
+        key=key,
+        value=value,
+        headers=headers,
+    )
+
+
+class LetterSink(Protocol):
+    """The store as dead letters need it."""
+
+    def insert_dead_letters(self, letters: Sequence[DeadLetterRow], token: str) -> None:
+        """Insert letters; a letter of the same place again replaces itself."""
+
+
+class DeadLetterWriter:
+    """Carries `llm.dead_letters` into the table. A repeat after a crash replaces the same rows."""
+
+    def __init__(self, log: Log, sink: LetterSink) -> None:
+        self._log = log
+        self._sink = sink
+        self._stopped = threading.Event()
+
+    def run_once(self) -> int:
+        """Write the next letters; return how many."""
+        offset = self._log.committed(GROUP, DEAD_LETTERS, 0)
+        records = self._log.read(DEAD_LETTERS, 0, offset, BATCH_LETTERS_MAX, BATCH_BYTES_MAX)
+        if not records.values:
+            return 0
+        token = f"{records.topic_id}:0:{records.first_offset}-{records.next_offset}"
+        self._sink.insert_dead_letters(letter_rows(records), token)
+        self._log.commit(GROUP, DEAD_LETTERS, 0, records.next_offset)
+        return len(records.values)
+
+    def run(self) -> None:
+        """Write letters until `stop`."""
+        while not self._stopped.is_set():
+            try:
+                if not self.run_once():
+                    self._log.wait(DEAD_LETTERS, 0, self._log.committed(GROUP, DEAD_LETTERS, 0), _IDLE_S)
+            except LogClosedError:
+                return
+            except Exception:  # The loop's edge: the letters stay on the log and are tried again.
+                _LOG.exception("dead letters are tried again in %.1f s", _RETRY_S)
+                self._stopped.wait(_RETRY_S)
+
+    def stop(self) -> None:
+        """Ask `run` to return."""
+        self._stopped.set()

@@ -1,0 +1,1 @@
+"""The HTTP gateway: from requests to durable events."""

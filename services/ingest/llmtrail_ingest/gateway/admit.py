@@ -1,0 +1,88 @@
+"""Decide which events of a body are good. Pure: ids are made by an argument. Knows nothing of HTTP."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from llmtrail.core import codec
+from llmtrail.core.ids import log_key
+from llmtrail.core.outcome import BadEventError, RejectReason
+from llmtrail.core.redact import ContentPolicy, apply_policy, suspicious
+
+# More than this in one body is a mistake in the sender's batching, and each costs an answer line when bad.
+EVENTS_MAX = 50_000
+
+
+class _Claim(msgspec.Struct):
+    call_id: object = None
+
+
+_CLAIM = msgspec.json.Decoder(_Claim)
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """One bad event: where it stood in the body, and why."""
+
+    index: int
+    call_id: str | None
+    reason: RejectReason
+    detail: str
+    value: bytes
+
+
+@dataclass(slots=True)
+class Admission:
+    """What a body held: good events ready for the log (values and keys side by side) and the bad ones."""
+
+    values: list[bytes] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+
+    @property
+    def events(self) -> int:
+        """Return how many events the body held."""
+        return len(self.values) + len(self.rejected)
+
+
+def admit(body: bytes, policy: ContentPolicy, make_id: Callable[[], str]) -> Admission:
+    """Sort the events of `body` (one object, an array, or NDJSON) into good and bad; redact the good.
+
+    An event without a call id gets one from `make_id`. Raises BadEventError when the body as a whole is unreadable.
+    """
+    events = codec.split_events(body)
+    if len(events) > EVENTS_MAX:
+        raise BadEventError(RejectReason.TOO_LARGE, f"a body may hold {EVENTS_MAX} events; send fewer at a time.")
+    admission = Admission()
+    # One look at the whole body spares a look at each event: most bodies hold nothing to hide.
+    redact = policy is not ContentPolicy.FULL and (policy is not ContentPolicy.REDACTED or suspicious(body))
+    for index, event in enumerate(events):
+        try:
+            value, key = _admit_one(event, policy if redact else None, make_id)
+        except BadEventError as bad:
+            admission.rejected.append(Rejected(index, _claimed_id(event), bad.reason, bad.detail, event))
+        else:
+            admission.values.append(value)
+            admission.keys.append(key)
+    return admission
+
+
+def _admit_one(event: bytes, policy: ContentPolicy | None, make_id: Callable[[], str]) -> tuple[bytes, bytes]:
+    call = codec.decode_call(event)
+    call_id = call.call_id
+    if call_id is None:
+        call_id = make_id()
+        event = codec.with_call_id(event, call_id)
+    if policy is not None:
+        event = apply_policy(event, policy)
+    return event, log_key(call.trace_id, call.request_id, call_id).encode()
+
+
+def _claimed_id(event: bytes) -> str | None:
+    """Return the call id that a bad event states, where even that can be read."""
+    try:
+        claim = _CLAIM.decode(event)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    return claim.call_id if isinstance(claim.call_id, str) else None

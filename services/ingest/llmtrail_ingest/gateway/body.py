@@ -1,0 +1,137 @@
+"""Read a request's body within limits, decompressed. Knows nothing of what the bytes mean."""
+
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import zstandard
+
+from llmtrail.core.outcome import RefuseReason
+
+# A batch of 500 calls of 3 kB is 1.5 MB; ten such batches still fit, a 50 MB upload does not.
+BODY_BYTES_MAX = 16 * 1024 * 1024
+# Text packs 3 to 10 times, extremely repetitive JSON perhaps 50: beyond 200 it is a bomb.
+RATIO_MAX = 200
+# Below this size even a bomb's ratio harms nobody.
+RATIO_FREE_BYTES = 1024 * 1024
+_STEP_BYTES = 256 * 1024
+# The decompressor has no bound on its output: a block of 4 bytes may hold 128 kB, so 256 bytes are 8 MB at the worst.
+_ZSTD_INPUT_BYTES = 256
+
+
+@dataclass(frozen=True, slots=True)
+class BodyLimits:
+    """How large a body may be, as it arrives and when decompressed."""
+
+    body_bytes_max: int = BODY_BYTES_MAX
+    ratio_max: int = RATIO_MAX
+
+
+class RefusedError(Exception):
+    """A request turned away as a whole, before anything of it was acknowledged."""
+
+    def __init__(self, status: int, reason: RefuseReason, detail: str, *, retry_after_s: int | None = None) -> None:
+        super().__init__(f"{status} {reason}: {detail}")
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+        self.retry_after_s = retry_after_s
+
+
+
+
+async def read_body(
+    chunks: AsyncIterator[bytes], *, encoding: str, length: str | None, limits: BodyLimits
+) -> bytes:
+    """Return the whole body, decompressed; raise RefusedError when it is too large, a bomb or damaged.
+
+    `encoding` is the Content-Encoding header ("" where absent), `length` the Content-Length header.
+    """
+    if length is not None and length.isdigit() and int(length) > limits.body_bytes_max:
+        raise _too_large(limits.body_bytes_max)
+    pieces: list[bytes] = []
+    received = 0
+    async for piece in chunks:
+        received += len(piece)
+        if received > limits.body_bytes_max:
+            raise _too_large(limits.body_bytes_max)
+        pieces.append(piece)
+    return decompress(b"".join(pieces), encoding, limits)
+
+
+def decompress(body: bytes, encoding: str, limits: BodyLimits) -> bytes:
+    """Return `body` without its Content-Encoding (identity, gzip, zstd; one only); raise RefusedError otherwise."""
+    match encoding.strip().lower():
+        case "" | "identity":
+            return body
+        case "gzip" | "x-gzip":
+            return _gunzip(body, limits)
+        case "zstd":
+            return _unzstd(body, limits)
+        case other:
+            detail = f"Content-Encoding {other[:40]!r} is not known here; send gzip, zstd or none."
+            raise RefusedError(415, RefuseReason.BAD_REQUEST, detail)
+
+
+def _gunzip(body: bytes, limits: BodyLimits) -> bytes:
+    out: list[bytes] = []
+    total = 0
+    rest = body
+    try:
+        while rest:
+            inflater = zlib.decompressobj(wbits=31)
+            while not inflater.eof:
+                piece = inflater.decompress(rest, _STEP_BYTES)
+                rest = inflater.unconsumed_tail
+                total += len(piece)
+                _check_inflated(total, len(body), limits)
+                out.append(piece)
+                if not piece and not rest and not inflater.eof:
+                    raise _damaged("gzip")
+            rest = inflater.unused_data
+    except zlib.error as cause:
+        raise _damaged("gzip") from cause
+    return b"".join(out)
+
+
+def _unzstd(body: bytes, limits: BodyLimits) -> bytes:
+    out: list[bytes] = []
+    total = 0
+    # A frame may ask for a huge window: memory is bounded by what a body may hold.
+    engine = zstandard.ZstdDecompressor(max_window_size=limits.body_bytes_max)
+    inflater = None
+    try:
+        for start in range(0, len(body), _ZSTD_INPUT_BYTES):
+            rest = body[start : start + _ZSTD_INPUT_BYTES]
+            while rest:
+                inflater = inflater or engine.decompressobj()
+                piece = inflater.decompress(rest)
+                rest = b""
+                if inflater.eof:
+                    rest, inflater = inflater.unused_data, None
+                total += len(piece)
+                _check_inflated(total, len(body), limits)
+                out.append(piece)
+    except zstandard.ZstdError as cause:
+        raise _damaged("zstd") from cause
+    if inflater is not None:
+        raise _damaged("zstd")
+    return b"".join(out)
+
+
+def _check_inflated(total: int, compressed: int, limits: BodyLimits) -> None:
+    if total > limits.body_bytes_max:
+        raise _too_large(limits.body_bytes_max)
+    if total > RATIO_FREE_BYTES and total > compressed * limits.ratio_max:
+        detail = f"the body unpacks to over {limits.ratio_max} times its size; send it uncompressed."
+        raise RefusedError(413, RefuseReason.TOO_LARGE, detail)
+
+
+def _too_large(bytes_max: int) -> RefusedError:
+    detail = f"a body may hold {bytes_max} bytes, unpacked; send fewer events at a time."
+    return RefusedError(413, RefuseReason.TOO_LARGE, detail)
+
+
+def _damaged(encoding: str) -> RefusedError:
+    detail = f"the body is no complete {encoding} stream; check Content-Encoding and send it again."
+    return RefusedError(400, RefuseReason.BAD_REQUEST, detail)

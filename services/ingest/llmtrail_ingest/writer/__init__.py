@@ -1,0 +1,1 @@
+"""The writer: from the log to rows."""

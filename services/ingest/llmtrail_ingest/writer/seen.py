@@ -1,0 +1,70 @@
+"""Remember which calls were written lately, in bounded memory. Pure: knows nothing of the store.
+
+A call id may be asked three ways: surely new, surely or possibly known. Only what is not surely new costs a
+look into the store, so a stream of fresh ids costs none.
+"""
+
+import uuid
+
+# Two generations of this many ids, about 100 bytes each: at most 100 MB.
+GENERATION_IDS_MAX = 500_000
+# A UUIDv7 that claims to be made later than it arrived, by more than clocks differ, tells nothing of its age.
+AHEAD_MS_MAX = 60_000
+_LOW_64 = (1 << 64) - 1
+
+
+class SeenIds:
+    """The ids written since `started_ms`, newest kept: whatever is forgotten was made before `horizon_ms`."""
+
+    def __init__(self, started_ms: int, generation_ids_max: int = GENERATION_IDS_MAX) -> None:
+        self._horizon_ms = started_ms
+        self._current: set[int] = set()
+        self._former: set[int] = set()
+        self._current_newest_ms = started_ms
+        self._former_newest_ms = started_ms
+        self._generation_ids_max = generation_ids_max
+
+    @property
+    def horizon_ms(self) -> int:
+        """Return the time before which ids may have been forgotten, in epoch milliseconds."""
+        return self._horizon_ms
+
+    def surely_new(self, call_key: int, arrived_ms: int) -> bool:
+        """Say whether this call was certainly never written before.
+
+        Only a UUIDv7 younger than the horizon can tell; `arrived_ms` unmasks ids with a clock ahead of ours.
+        """
+        made_ms = made_at_ms(call_key, arrived_ms)
+        if made_ms is None or made_ms <= self._horizon_ms:
+            return False
+        low = call_key & _LOW_64
+        return low not in self._current and low not in self._former
+
+    def add(self, call_key: int, arrived_ms: int) -> None:
+        """Remember a call that is being written."""
+        made_ms = made_at_ms(call_key, arrived_ms)
+        if made_ms is None:
+            return  # Its age is unknown, so it is always looked up: remembering it would gain nothing.
+        if len(self._current) >= self._generation_ids_max:
+            self._turn()
+        self._current.add(call_key & _LOW_64)
+        self._current_newest_ms = max(self._current_newest_ms, made_ms)
+
+    def _turn(self) -> None:
+        """Forget the elder generation; nothing made after its newest id is ever forgotten by this."""
+        self._horizon_ms = max(self._horizon_ms, self._former_newest_ms)
+        self._former, self._former_newest_ms = self._current, self._current_newest_ms
+        self._current = set()
+
+
+def made_at_ms(call_key: int, arrived_ms: int) -> int | None:
+    """Return when a call id was made, in epoch milliseconds, or None where the id cannot be trusted to tell."""
+    if (call_key >> 76) & 0xF != 7:  # The version stands in these four bits (RFC 9562).
+        return None
+    made_ms = call_key >> 80
+    return made_ms if made_ms <= arrived_ms + AHEAD_MS_MAX else None
+
+
+def call_key_of(call_id: str) -> int:
+    """Return a call id as the 128-bit integer that orders and finds rows."""
+    return uuid.UUID(call_id).int
