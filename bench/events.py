@@ -1,0 +1,84 @@
+"""Make native events of about 3 kB whose ids and times are set at the moment of sending."""
+
+import json
+import os
+import random
+import time
+import uuid
+from dataclasses import dataclass
+
+from texts import Texts
+
+from llmtrail.core.ids import uuid7
+
+_ID = "00000000-0000-7000-8000-000000000000"
+_REQUEST = "r-000000000000000000"
+_TIME = 1_111_111_111_111_111_111
+MODELS = ["gpt-4o-mini", "gpt-4o", "gpt-4.1", "claude-sonnet-4-5", "gpt-5-mini"]
+
+
+def event(texts: Texts, rng: random.Random, text_bytes: int = 2_200) -> dict[str, object]:
+    """Return one event with `text_bytes` of prompt and answer; the whole is about 3 kB as JSON."""
+    asked = int(text_bytes * 0.67)
+    model = rng.choice(MODELS)
+    return {
+        "call_id": _ID,
+        "started_at": _TIME,
+        "request_id": _REQUEST,
+        "trace_id": uuid.UUID(int=rng.getrandbits(128)).hex,
+        "user_id": f"u-{rng.randint(1, 5_000)}",
+        "feature": f"feature-{rng.randint(1, 20)}",
+        "service": "bench",
+        "environment": "production",
+        "operation": "chat",
+        "provider": "anthropic" if model.startswith("claude") else "openai",
+        "request_model": model,
+        "response_model": model,
+        "stream": False,
+        "parameters": {"temperature": 0.2, "max_tokens": 512},
+        "messages": [
+            {"role": "system", "content": "You answer questions of customers, briefly and politely."},
+            {"role": "user", "content": texts.text(asked)},
+        ],
+        "output": {"role": "assistant", "content": texts.text(text_bytes - asked)},
+        "versions": {"prompt": "v12", "prompt_name": "answer", "release": "2026.11.1"},
+        "usage": {"input_tokens": rng.randint(200, 900), "output_tokens": rng.randint(50, 400), "cache_read_tokens": 128},
+        "latency_ms": round(rng.lognormvariate(6.5, 0.6), 1),
+        "attempts": [{"number": 1, "latency_ms": 812.5, "http_status": 200, "outcome": "ok"}],
+        "retry_count": 0,
+        "status": "ok",
+        "finish_reasons": ["stop"],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """A batch of events as pieces of NDJSON, with holes for id, time and request id."""
+
+    pieces: list[tuple[bytes, bytes, bytes, bytes]]
+
+    def body(self, first_number: int) -> tuple[bytes, list[str]]:
+        """Return a body with fresh ids and now's time, and its request ids."""
+        now_ns = time.time_ns()
+        random_bytes = os.urandom(10 * len(self.pieces))
+        stamp = str(now_ns).encode()
+        out: list[bytes] = []
+        requests: list[str] = []
+        for index, (before, middle, after, end) in enumerate(self.pieces):
+            request = f"r-{first_number + index:018d}"
+            requests.append(request)
+            call_id = uuid7(now_ns, random_bytes[10 * index : 10 * index + 10])
+            out += [before, call_id.encode(), middle, stamp, after, request.encode(), end]
+        return b"".join(out), requests
+
+
+def template(texts: Texts, rng: random.Random, events: int, text_bytes: int = 2_200) -> Template:
+    """Return a template of `events` events."""
+    pieces = []
+    for _ in range(events):
+        raw = json.dumps(event(texts, rng, text_bytes), separators=(",", ":")).encode()
+        before, _, rest = raw.partition(_ID.encode())
+        middle, _, rest = rest.partition(str(_TIME).encode())
+        after, _, end = rest.partition(_REQUEST.encode())
+        pieces.append((before, middle, after, end + b"\n"))
+    return Template(pieces)
