@@ -1,0 +1,276 @@
+"""Read `llmtrail.toml` and the environment once, into frozen settings. Knows nothing of what the rooms do with them."""
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+import msgspec
+
+FILE_NAME = "llmtrail.toml"
+ENV_PREFIX = "LLMTRAIL_"
+ENV_NESTING = "__"  # LLMTRAIL_INGEST__BATCH_ROWS; names without it belong to the SDK
+
+_MIB = 1024 * 1024
+_GIB = 1024 * _MIB
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
+Days = Annotated[int, msgspec.Meta(ge=1, le=36_500)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class ConfigError(ValueError):
+    """Settings that cannot be used; the text says which one and what to write instead."""
+
+
+class Content(StrEnum):
+    """How much of prompts and answers is kept."""
+
+    FULL = "full"
+    REDACTED = "redacted"
+    HASH = "hash"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """Where llmtrail listens, and where it keeps what it stores. Port 0 takes any free port."""
+
+    host: str = "127.0.0.1"
+    port: Port = 4318
+    sql_port: Port = 8123
+    grpc: bool = False  # OTLP over gRPC needs the extra llmtrail[grpc]
+    grpc_port: Port = 4317
+    data: Path = Path("llmtrail-data")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenConfig:
+    """One bearer token and what it grants. The secret stands in `token` or in the file `token_file`."""
+
+    token: str = ""
+    token_file: Path | None = None
+    tenant: str | None = None
+    scopes: tuple[str, ...] = ("ingest", "read")
+
+
+@dataclass(frozen=True, slots=True)
+class IngestConfig:
+    """What the gateway takes and how the writer batches it."""
+
+    content: Content = Content.REDACTED
+    tokens: Mapping[str, TokenConfig] = field(default_factory=dict)
+    # 500 calls of 3 kB are 1.5 MB: ten such batches fit, a 50 MB upload does not.
+    body_bytes_max: Positive = 16 * _MIB
+    # Larger batches cost memory (100,000 rows take 2.6 GB), smaller ones make too many parts.
+    batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 20_000
+    batch_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 250
+    # Quiet time after which an OTLP trace counts as complete for now.
+    settle_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 1_500
+    # Past this many unwritten events the gateway answers 503, so that a stuck store is noticed by its senders.
+    backlog_events_max: Positive = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class StoreConfig:
+    """Where rows are kept and for how long. Without `url` ClickHouse's own engine runs in this process."""
+
+    url: str = ""
+    url_file: Path | None = None
+    calls_days: Days = 90
+    attempts_days: Days = 90
+    ids_days: Days = 90
+    bodies_days: Days = 30
+    dead_letters_days: Days = 30
+    # What SQL of users may take, so that no query can stop ingest.
+    query_bytes_max: Positive = 512 * _MIB
+    query_seconds_max: Positive = 30
+
+
+@dataclass(frozen=True, slots=True)
+class PricingConfig:
+    """Whose prices count."""
+
+    overrides: Path | None = None  # dated entries of your own: contracts, fine-tunes, own GPUs
+    trust_reported: bool = False  # take a caller's own cost where no price is known
+
+
+@dataclass(frozen=True, slots=True)
+class LogConfig:
+    """How much the local log may hold."""
+
+    bytes_max: Positive = 20 * _GIB
+    keep_hours: Annotated[int, msgspec.Meta(ge=0)] = 24  # kept after it was stored, for repair and replay
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """All settings, one section a room."""
+
+    server: ServerConfig = ServerConfig()
+    ingest: IngestConfig = IngestConfig()
+    store: StoreConfig = StoreConfig()
+    pricing: PricingConfig = PricingConfig()
+    log: LogConfig = LogConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The settings in force, and where each that is not a default was said."""
+
+    config: Config
+    origins: Mapping[str, str]
+
+    def lines(self) -> list[tuple[str, str, str]]:
+        """Return (key, value, origin) of every setting, secrets hidden."""
+        return [(key, _shown(key, value), self.origins.get(key, "default")) for key, value in _walk("", self.config)]
+
+
+def load_config(
+    path: Path | None, environ: Mapping[str, str], overrides: Mapping[str, object] | None = None, *, here: Path
+) -> Loaded:
+    """Return the settings of the file `path` (else `here`/llmtrail.toml if it exists), environment and command line.
+
+    `overrides` are dotted keys ("server.port") of the command line; None among them means not said. Later ones win:
+    file, environment, command line. Raises ConfigError, which names the key and the nearest valid one.
+    """
+    settings: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    file = path or here / FILE_NAME
+    if path is not None or file.is_file():
+        _merge_file(file, settings, origins)
+    for name, text in sorted(environ.items()):
+        if name.startswith(ENV_PREFIX) and ENV_NESTING in name:
+            key = name.removeprefix(ENV_PREFIX).lower().replace(ENV_NESTING, ".")
+            _put(settings, origins, key, _env_value(text, key), name)
+    for key, value in (overrides or {}).items():
+        if value is not None:
+            _put(settings, origins, key, value, "command line")
+    _check_keys(settings, Config, "", origins)
+    return Loaded(_convert(settings, origins), origins)
+
+
+def read_secret(text: str, file: Path | None, name: str) -> str:
+    """Return the secret `name`, given as text or as a file that holds it; raise ConfigError unless exactly one is."""
+    if bool(text) == (file is not None):
+        raise ConfigError(f"{name}: give exactly one of {name} and {name}_file.")
+    if file is None:
+        return text
+    try:
+        return file.read_text(encoding="utf-8").strip()
+    except OSError as cause:
+        raise ConfigError(f"{name}_file: cannot read {file}.") from cause
+
+
+def _merge_file(file: Path, settings: dict[str, Any], origins: dict[str, str]) -> None:
+    try:
+        found = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise ConfigError(f"{file}: cannot be read; name another with --config.") from cause
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+        raise ConfigError(f"{file}: {cause}") from cause
+    _flatten("", found, origins, str(file))
+    settings.update(found)
+
+
+def _flatten(prefix: str, table: Mapping[str, Any], origins: dict[str, str], origin: str) -> None:
+    for name, value in table.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, dict):
+            _flatten(f"{key}.", value, origins, origin)
+        else:
+            origins[key] = origin
+
+
+def _env_value(text: str, key: str) -> object:
+    """Return a table or list given as JSON, else the text itself (numbers and booleans are read from text)."""
+    if not text.startswith(("{", "[")):
+        return text
+    try:
+        return msgspec.json.decode(text.encode())
+    except msgspec.DecodeError as cause:
+        raise ConfigError(f"{key}: the environment's value is no JSON.") from cause
+
+
+def _put(settings: dict[str, Any], origins: dict[str, str], key: str, value: object, origin: str) -> None:
+    *parents, last = key.split(".")
+    table = settings
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{origin}: {key!r} goes below a plain value.")
+    table[last] = value
+    origins[key] = origin
+
+
+def _check_keys(table: Mapping[str, Any], kind: type, prefix: str, origins: Mapping[str, str]) -> None:
+    """Raise ConfigError for the first key that `kind` does not have."""
+    hints = get_type_hints(kind, include_extras=True)
+    for name, value in table.items():
+        key = f"{prefix}{name}"
+        if name not in hints:
+            raise ConfigError(f"{_origin(key, origins)}: unknown key {key!r}{_nearest(name, prefix, hints)}")
+        hint = hints[name]
+        if is_dataclass(hint) and isinstance(hint, type):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{_origin(key, origins)}: {key!r} is a table; write [{key}].")
+            _check_keys(value, hint, f"{key}.", origins)
+        elif get_origin(hint) is Mapping and isinstance(value, dict):
+            for entry, inner in value.items():
+                if isinstance(inner, dict):
+                    _check_keys(inner, get_args(hint)[1], f"{key}.{entry}.", origins)
+
+
+def _nearest(name: str, prefix: str, valid: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f"; did you mean {prefix + close[0]!r}?" if close else f"; known here: {', '.join(sorted(valid))}."
+
+
+def _origin(key: str, origins: Mapping[str, str]) -> str:
+    return next((where for known, where in origins.items() if known == key or known.startswith(f"{key}.")), FILE_NAME)
+
+
+def _convert(settings: Mapping[str, Any], origins: Mapping[str, str]) -> Config:
+    try:
+        return msgspec.convert(settings, Config, strict=False, dec_hook=_decode)
+    except msgspec.ValidationError as cause:
+        what, _, place = str(cause).partition(" - at `$.")
+        key = place.rstrip("`")
+        raise ConfigError(f"{_origin(key, origins)}: {key}: {what}.") from cause
+
+
+def _decode(kind: type, value: object) -> object:
+    if kind is Path and isinstance(value, str):
+        return Path(value).expanduser()
+    if isinstance(value, kind):
+        return value
+    raise ValueError(f"expected {kind.__name__}, got {type(value).__name__}")
+
+
+def _walk(prefix: str, value: object) -> list[tuple[str, object]]:
+    if is_dataclass(value):
+        found: list[tuple[str, object]] = []
+        for part in fields(value):
+            found += _walk(f"{prefix}.{part.name}" if prefix else part.name, getattr(value, part.name))
+        return found
+    if isinstance(value, Mapping):
+        return [pair for name, inner in value.items() for pair in _walk(f"{prefix}.{name}", inner)]
+    return [(prefix, value)]
+
+
+def _shown(key: str, value: object) -> str:
+    secret = key.rpartition(".")[2] in {"token", "url"}
+    if value is None or value == "":
+        return "-"
+    return "(hidden)" if secret else str(value)
+
+
+def default_of(section: type, name: str) -> object:
+    """Return the default of the setting `name` of a section's class, for the reference page."""
+    found = next(part for part in fields(section) if part.name == name)
+    if found.default is not MISSING:
+        return found.default
+    return found.default_factory() if found.default_factory is not MISSING else None
