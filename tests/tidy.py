@@ -14,6 +14,7 @@ REASON_WORDS_MIN = 3  # Fewer words than this are no reason.
 EDGES = (
     "src/llmtrail/clock.py",
     "src/llmtrail/config.py",
+    "src/llmtrail/emit/config.py",  # the SDK lives in other people's processes and reads its own few settings
     "src/llmtrail/__main__.py",
     "src/llmtrail/cli/",
     "src/llmtrail/testing/",

@@ -1,0 +1,144 @@
+"""Every metric of the house, in one file, with what it means. Knows nothing of who counts. Needs `llmtrail[server]`.
+
+Names are `llmtrail_<room>_<what>_<unit>`; a counter's name gets `_total` when it is shown.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4 as CONTENT_TYPE
+
+__all__ = ["CONTENT_TYPE", "METRICS", "Kind", "Metric", "Metrics"]
+
+# From a fast answer in memory to a request that nobody waits for any longer.
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_ROWS = (1, 10, 100, 500, 1_000, 2_500, 5_000, 10_000, 20_000, 50_000, 100_000)
+
+
+class Kind(StrEnum):
+    """How a metric behaves."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: its name without a counter's `_total`, and what it tells."""
+
+    name: str
+    kind: Kind
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = _SECONDS
+
+    @property
+    def shown_name(self) -> str:
+        """Return the name under which it is scraped."""
+        return f"{self.name}_total" if self.kind is Kind.COUNTER else self.name
+
+
+INGEST_EVENTS = Metric(
+    "llmtrail_ingest_events",
+    Kind.COUNTER,
+    "Events by what became of them: received = stored + skipped + rejected + refused once nothing is under way.",
+    ("fate", "reason"),
+)
+INGEST_REQUEST_SECONDS = Metric(
+    "llmtrail_ingest_request_seconds", Kind.HISTOGRAM, "Time to answer a request that brings events.", ("route", "code")
+)
+INGEST_BATCH_ROWS = Metric("llmtrail_ingest_batch_rows", Kind.HISTOGRAM, "Rows of one planned batch.", (), _ROWS)
+INGEST_WRITE_SECONDS = Metric("llmtrail_ingest_write_seconds", Kind.HISTOGRAM, "Time to store one planned batch.")
+INGEST_WRITE_FAILURES = Metric(
+    "llmtrail_ingest_write_failures", Kind.COUNTER, "Batches that the store did not take and that are tried again."
+)
+INGEST_FRESHNESS_SECONDS = Metric(
+    "llmtrail_ingest_freshness_seconds", Kind.HISTOGRAM, "Time from acknowledged to queryable, of each batch's oldest."
+)
+INGEST_BACKLOG_EVENTS = Metric("llmtrail_ingest_backlog_events", Kind.GAUGE, "Events on the log, not yet stored.")
+INGEST_UNPRICED_CALLS = Metric(
+    "llmtrail_ingest_unpriced_calls", Kind.COUNTER, "Calls stored without a cost, by the reason why.", ("reason",)
+)
+INGEST_SPANS = Metric(
+    "llmtrail_ingest_spans", Kind.COUNTER, "OTLP spans and log records by what became of them.", ("fate",)
+)
+INGEST_OPEN_TRACES = Metric("llmtrail_ingest_open_traces", Kind.GAUGE, "OTLP traces that may still get more spans.")
+LOG_SIZE_BYTES = Metric("llmtrail_log_size_bytes", Kind.GAUGE, "Bytes on disk of the local log.")
+WEB_LOOKUP_SECONDS = Metric("llmtrail_web_lookup_seconds", Kind.HISTOGRAM, "Time to find the record of one id.")
+WEB_QUERIES = Metric(
+    "llmtrail_web_queries", Kind.COUNTER, "SQL statements of users, by outcome: done, failed, refused.", ("outcome",)
+)
+
+METRICS = (
+    INGEST_EVENTS,
+    INGEST_REQUEST_SECONDS,
+    INGEST_BATCH_ROWS,
+    INGEST_WRITE_SECONDS,
+    INGEST_WRITE_FAILURES,
+    INGEST_FRESHNESS_SECONDS,
+    INGEST_BACKLOG_EVENTS,
+    INGEST_UNPRICED_CALLS,
+    INGEST_SPANS,
+    INGEST_OPEN_TRACES,
+    LOG_SIZE_BYTES,
+    WEB_LOOKUP_SECONDS,
+    WEB_QUERIES,
+)
+
+
+class Metrics:
+    """One process's metrics in a registry of their own. Safe from several threads."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._made = {metric.name: _make(metric, self._registry) for metric in METRICS}
+
+    def add(self, fate: str, reason: str, events: int) -> None:
+        """Count `events` events of this fate: the gateway's and the writer's tally."""
+        self.count(INGEST_EVENTS, events, fate=str(fate), reason=str(reason))
+
+    def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
+        """Add `amount` to a counter."""
+        made = self._labelled(metric, labels)
+        if not isinstance(made, Counter):
+            raise TypeError(f"{metric.name} is no counter.")
+        made.inc(amount)
+
+    def set(self, metric: Metric, value: float, **labels: str) -> None:
+        """Set a gauge to `value`."""
+        made = self._labelled(metric, labels)
+        if not isinstance(made, Gauge):
+            raise TypeError(f"{metric.name} is no gauge.")
+        made.set(value)
+
+    def observe(self, metric: Metric, value: float, **labels: str) -> None:
+        """Add one observation to a histogram."""
+        made = self._labelled(metric, labels)
+        if not isinstance(made, Histogram):
+            raise TypeError(f"{metric.name} is no histogram.")
+        made.observe(value)
+
+    def value(self, metric: Metric, **labels: str) -> float:
+        """Return the present value of a counter or gauge, 0 where it was never touched."""
+        return self._registry.get_sample_value(metric.shown_name, labels) or 0.0
+
+    def render(self) -> bytes:
+        """Return all metrics as Prometheus reads them; the content type is CONTENT_TYPE."""
+        return generate_latest(self._registry)
+
+    def _labelled(self, metric: Metric, labels: Mapping[str, str]) -> Counter | Gauge | Histogram:
+        made = self._made[metric.name]
+        return made.labels(**labels) if labels else made
+
+
+def _make(metric: Metric, registry: CollectorRegistry) -> Counter | Gauge | Histogram:
+    match metric.kind:
+        case Kind.COUNTER:
+            return Counter(metric.name, metric.help, metric.labels, registry=registry)
+        case Kind.GAUGE:
+            return Gauge(metric.name, metric.help, metric.labels, registry=registry)
+        case Kind.HISTOGRAM:
+            return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
