@@ -1,0 +1,248 @@
+"""One way to speak ClickHouse: in process (chdb) or to a server. Knows nothing of calls or tables."""
+
+import contextlib
+import fcntl
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from llmtrail.store.errors import StoreError, StoreFullError, StoreLockedError, StoreUnavailableError
+
+try:
+    import clickhouse_connect
+    import pyarrow as pa
+    from clickhouse_connect.driver.client import Client
+    from clickhouse_connect.driver.exceptions import ClickHouseError
+except ImportError as error:  # The SDK alone has no driver.
+    raise ImportError("llmtrail.store needs a driver; install it with: pip install 'llmtrail[embedded]'") from error
+
+# Two insert threads, look-ups, SQL and the writer's questions; each connection costs the engine about 1 MB.
+CONNECTIONS_MAX = 16
+# How long a caller waits for a free connection before it is told so.
+CONNECTION_WAIT_S = 30.0
+
+_DISK_FULL_CODES = frozenset({243})  # NOT_ENOUGH_SPACE
+_DISK_FULL_TEXTS = ("No space left on device", "errno: 28")
+
+# What every session sets. An insert that returned is durable only when it was synchronous.
+_SESSION: Mapping[str, Any] = {"async_insert": 0, "insert_deduplicate": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one query of a read-only handle may use."""
+
+    execution_s: float = 30.0
+    memory_bytes: int = 400_000_000
+    threads: int = 2
+    result_rows: int = 1_000_000
+    result_bytes: int = 256_000_000
+
+
+class Handle(Protocol):
+    """A place to send SQL and Arrow blocks to. Safe for use from several threads."""
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        """Run a query; return its rows."""
+
+    def query_bytes(self, sql: str, fmt: str | None, parameters: Mapping[str, Any] | None = None) -> bytes:
+        """Run a query; return its result as bytes of the ClickHouse format `fmt`."""
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that returns nothing."""
+
+    def insert_arrow(self, table: str, block: pa.Table, token: str) -> None:
+        """Insert one block; a repeat with the same token is dropped. Durable when it returns."""
+
+    def reader(self, limits: Limits) -> "Handle":
+        """Return a read-only handle of its own connections, whose queries stay within `limits`."""
+
+    def close(self) -> None:
+        """Close every connection; later calls raise StoreUnavailableError."""
+
+
+class _Pool:
+    """Connections, made when needed and lent to one caller at a time."""
+
+    def __init__(self, connect: Callable[[Mapping[str, Any]], Client], settings: Mapping[str, Any]) -> None:
+        self._connect = connect
+        self._settings = settings
+        self._free: list[Client] = []
+        self._made = 0
+        self._closed = False
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def lend(self) -> Iterator[Client]:
+        client = self._take()
+        try:
+            yield client
+        except ClickHouseError as error:
+            raise _named(error) from error
+        finally:
+            self._give_back(client)
+
+    def _take(self) -> Client:
+        with self._changed:
+            ready = self._changed.wait_for(
+                lambda: self._closed or self._free or self._made < CONNECTIONS_MAX, CONNECTION_WAIT_S
+            )
+            if self._closed:
+                raise StoreUnavailableError("The store is closed.")
+            if not ready:
+                raise StoreUnavailableError(
+                    f"All {CONNECTIONS_MAX} connections were busy for {CONNECTION_WAIT_S:.0f} s; try again."
+                )
+            if self._free:
+                return self._free.pop()
+            self._made += 1
+        try:
+            return self._connect(self._settings)
+        except BaseException:
+            with self._changed:
+                self._made -= 1
+                self._changed.notify()
+            raise
+
+    def _give_back(self, client: Client) -> None:
+        with self._changed:
+            if not self._closed:
+                self._free.append(client)
+                self._changed.notify()
+                return
+        client.close()
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            free, self._free = self._free, []
+            self._changed.notify_all()
+        for client in free:
+            client.close()
+
+
+class PooledHandle:
+    """The Handle over clickhouse-connect, whatever is at the other end."""
+
+    def __init__(self, connect: Callable[[Mapping[str, Any]], Client], settings: Mapping[str, Any]) -> None:
+        self._connect = connect
+        self._pool = _Pool(connect, settings)
+        self._readers: list[PooledHandle] = []
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Sequence[Any]]:
+        """Run a query; return its rows."""
+        with self._pool.lend() as client:
+            rows: Sequence[Sequence[Any]] = client.query(sql, parameters=_bound(parameters)).result_rows
+            return rows
+
+    def query_bytes(self, sql: str, fmt: str | None, parameters: Mapping[str, Any] | None = None) -> bytes:
+        """Run a query; return its result as bytes of the ClickHouse format `fmt`."""
+        with self._pool.lend() as client:
+            return client.raw_query(sql, parameters=_bound(parameters), fmt=fmt)
+
+    def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that returns nothing."""
+        with self._pool.lend() as client:
+            client.command(sql, parameters=_bound(parameters))
+
+    def insert_arrow(self, table: str, block: pa.Table, token: str) -> None:
+        """Insert one block; a repeat with the same token is dropped. Durable when it returns."""
+        with self._pool.lend() as client:
+            client.insert_arrow(table, block, settings={"insert_deduplication_token": token})
+
+    def reader(self, limits: Limits) -> "PooledHandle":
+        """Return a read-only handle of its own connections, whose queries stay within `limits`."""
+        # The order counts: once `readonly` is 1, no setting can be changed any more, neither by us nor by a query.
+        settings = {
+            "max_execution_time": limits.execution_s,
+            "max_memory_usage": limits.memory_bytes,
+            "max_threads": limits.threads,
+            "max_result_rows": limits.result_rows,
+            "max_result_bytes": limits.result_bytes,
+            "result_overflow_mode": "throw",
+            "timeout_overflow_mode": "throw",
+            "readonly": 1,
+        }
+        handle = PooledHandle(self._connect, settings)
+        self._readers.append(handle)
+        return handle
+
+    def close(self) -> None:
+        """Close every connection, those of its readers too."""
+        for handle in self._readers:
+            handle.close()
+        self._pool.close()
+
+
+def open_chdb(path: Path | str) -> PooledHandle:
+    """Open (or make) the data folder `path` with the engine in this process.
+
+    Raises StoreLockedError when another process has it open: the engine lets in one owner.
+    """
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def connect(settings: Mapping[str, Any]) -> Client:
+        try:
+            return clickhouse_connect.get_client(interface="chdb", path=str(folder), settings=dict(settings))
+        except ClickHouseError as error:
+            raise _opening(error, folder) from error
+
+    return _opened(PooledHandle(connect, _SESSION))
+
+
+def open_http(url: str, user: str = "default", password: str = "") -> PooledHandle:
+    """Connect to a ClickHouse server at `url` (http://host:8123). Raises StoreUnavailableError when it is away."""
+
+    def connect(settings: Mapping[str, Any]) -> Client:
+        try:
+            return clickhouse_connect.get_client(dsn=url, username=user, password=password, settings=dict(settings))
+        except ClickHouseError as error:
+            raise StoreUnavailableError(f"No ClickHouse server answers at {url}: {_first_line(error)}") from error
+
+    return _opened(PooledHandle(connect, _SESSION))
+
+
+def _opened(handle: PooledHandle) -> PooledHandle:
+    handle.query("SELECT 1")
+    return handle
+
+
+def _opening(error: ClickHouseError, folder: Path) -> StoreError:
+    if _is_locked(folder):
+        return StoreLockedError(
+            f"{folder} is open in another process, which alone may write to it. "
+            "Ask that process: its SQL endpoint is on port 8123 (llmtrail up --sql-port).",
+        )
+    return StoreError(f"The engine cannot open {folder}: {_first_line(error)}")
+
+
+def _is_locked(folder: Path) -> bool:
+    # The engine's message does not always say why it could not start; its lock file does.
+    try:
+        with (folder / "status").open("rb") as status:
+            fcntl.flock(status, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _named(error: ClickHouseError) -> StoreError:
+    text, code = str(error), getattr(error, "code", None)
+    if code in _DISK_FULL_CODES or any(part in text for part in _DISK_FULL_TEXTS):
+        return StoreFullError(f"The store's disk is full: {_first_line(error)}", code)
+    if code is None:
+        return StoreUnavailableError(_first_line(error))
+    return StoreError(_first_line(error), code)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0].strip()
+
+
+def _bound(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if parameters is None else dict(parameters)

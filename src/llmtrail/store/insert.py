@@ -1,0 +1,251 @@
+"""Turn rows into Arrow blocks and insert them, so that a repeat changes nothing. Decides nothing about calls."""
+
+import base64
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any
+
+import pyarrow as pa
+
+from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Usage, Versions
+from llmtrail.core.times import to_ns
+from llmtrail.store import arrow
+from llmtrail.store.columns import BODY_COLUMNS, COUNT_FIELDS, VERSION_COLUMNS
+from llmtrail.store.handle import Handle
+from llmtrail.store.ids import named_ids
+from llmtrail.store.rows import CallRow, Correction, DeadLetterRow
+
+_TEXT = pa.string()
+_COUNT = pa.int64()
+_FLOAT = pa.float64()
+_SMALL = pa.uint16()
+_NO_USAGE = Usage()
+_NO_VERSIONS = Versions()
+_NO_ERROR = CallError()
+_NO_PARSER = Parser()
+_NO_RETRIEVAL = Retrieval()
+
+
+def insert_calls(handle: Handle, rows: Sequence[CallRow], token: str) -> None:
+    """Insert calls with their attempts, bodies and ids; durable when it returns.
+
+    The same rows with the same token are stored once. `calls_data` is written last: a call that is present there has
+    all its other rows, so `present_offsets` of that table tells whether a batch is whole. To repair a batch, insert
+    it again with another token: every table replaces a row by its equal.
+
+    Raises StoreFullError (nothing of the failing block is visible), StoreUnavailableError, StoreError.
+    """
+    if not rows:
+        return
+    written = [row for row in rows if row.writes_body]
+    handle.insert_arrow("llmtrail.ids_data", ids_block(rows), f"{token}:ids")
+    if written:
+        handle.insert_arrow("llmtrail.bodies_data", bodies_block(written), f"{token}:bodies")
+    handle.insert_arrow("llmtrail.calls_data", calls_block(rows), f"{token}:calls")
+
+
+def insert_dead_letters(handle: Handle, letters: Sequence[DeadLetterRow], token: str) -> None:
+    """Insert rejected events; the same ones with the same token, or at the same position, are stored once."""
+    if not letters:
+        return
+    get = _getter(letters)
+    received = get("received_at_ns")
+    columns = {
+        "received_day": arrow.days(received),
+        "received_at": arrow.times(received),
+        **{name: pa.array(get(name), _TEXT) for name in ("topic", "topic_id", "tenant", "reason", "detail")},
+        **{name: pa.array(get(name), pa.int64()) for name in ("partition", "offset", "item")},
+        "value_base64": pa.array([base64.b64encode(value) for value in get("value")], pa.binary()),
+        "key_base64": pa.array([base64.b64encode(key) for key in get("key")], pa.binary()),
+        "headers": pa.array(get("headers"), pa.map_(_TEXT, _TEXT)),
+    }
+    handle.insert_arrow("llmtrail.dead_letters_data", pa.table(columns), f"{token}:dead_letters")
+
+
+def insert_corrections(handle: Handle, corrections: Sequence[Correction], token: str) -> None:
+    """Insert corrections of stored costs; the same ones with the same token are stored once."""
+    if not corrections:
+        return
+    get = _getter(corrections)
+    columns = {
+        "corrected_day": arrow.days(get("corrected_at_ns")),
+        "call_id": arrow.uuids(get("call_key")),
+        "ingest_day": pa.array(get("ingest_day"), pa.int32()).cast(pa.date32()),
+        "revision": pa.array(get("revision"), pa.int64()),
+        **{name: pa.array(get(name), _COUNT) for name in ("old_cost_nanousd", "new_cost_nanousd")},
+        **{
+            name: pa.array(get(name), _TEXT)
+            for name in ("old_price_id", "new_price_id", "new_cost_source", "new_unpriced_reason", "reason", "book_id")
+        },
+        "corrected_at": arrow.times(get("corrected_at_ns")),
+    }
+    handle.insert_arrow("llmtrail.price_corrections", pa.table(columns), f"{token}:corrections")
+
+
+def calls_block(rows: Sequence[CallRow]) -> pa.Table:
+    """Build the block of `calls_data`."""
+    calls = [row.call for row in rows]
+    return pa.table({**_own_columns(rows), **_event_columns(calls), **_group_columns(calls), **_attempt_columns(calls)})
+
+
+def bodies_block(rows: Sequence[CallRow]) -> pa.Table:
+    """Build the block of `bodies_data`; content is copied once and never decoded."""
+    calls = [row.call for row in rows]
+    retrievals = [call.retrieval or _NO_RETRIEVAL for call in calls]
+    parsers = [call.parser or _NO_PARSER for call in calls]
+    get, of_call = _getter(rows), _getter(calls)
+    columns = {
+        "ingest_day": arrow.days(get("first_ingested_at_ns")),
+        "bodies_key": pa.array(get("bodies_key"), pa.uint64()),
+        "call_id": arrow.uuids(get("call_key")),
+        "revision": pa.array(of_call("revision"), pa.uint32()),
+        "tenant": pa.array(get("tenant"), _TEXT),
+        "request_id": pa.array(of_call("request_id"), _TEXT),
+        **{name: arrow.raw_texts(of_call(name)) for name in BODY_COLUMNS},
+        "retrieval_query": arrow.raw_texts([retrieval.query for retrieval in retrievals]),
+        "retrieval_documents": arrow.raw_texts([retrieval.documents for retrieval in retrievals]),
+        "parser_value": arrow.raw_texts([parser.value for parser in parsers]),
+        "parser_error": pa.array([parser.error for parser in parsers], _TEXT),
+    }
+    return pa.table(columns)
+
+
+def ids_block(rows: Sequence[CallRow]) -> pa.Table:
+    """Build the block of `ids_data`: every id that a user may hold, once for each call."""
+    texts: list[str] = []
+    kinds: list[str] = []
+    owners: list[CallRow] = []
+    for row in rows:
+        named = named_ids(row.call)
+        texts += named.keys()
+        kinds += named.values()
+        owners += [row] * len(named)
+    get = _getter(owners)
+    columns = {
+        "id": pa.array(texts, _TEXT),
+        "kind": pa.array(kinds, _TEXT),
+        "call_id": arrow.uuids(get("call_key")),
+        "ingest_day": arrow.days(get("first_ingested_at_ns")),
+        "bodies_key": pa.array(get("bodies_key"), pa.uint64()),
+    }
+    return pa.table(columns)
+
+
+def _getter(items: Sequence[Any]) -> Callable[[str], list[Any]]:
+    return lambda name: list(map(attrgetter(name), items))
+
+
+def _own_columns(rows: Sequence[CallRow]) -> dict[str, arrow.Column]:
+    """Build the columns that the writer decided on."""
+    get = _getter(rows)
+    first = get("first_ingested_at_ns")
+    return {
+        "ingest_day": arrow.days(first),
+        "call_id": arrow.uuids(get("call_key")),
+        "tenant": pa.array(get("tenant"), _TEXT),
+        "cost_nanousd": pa.array(get("cost_nanousd"), _COUNT),
+        "cost_source": pa.array(get("cost_source"), _TEXT),
+        "price_id": pa.array(get("price_id"), _TEXT),
+        "unpriced_reason": pa.array(get("unpriced_reason"), _TEXT),
+        "prompt_fingerprint": pa.array(get("prompt_fingerprint"), _TEXT),
+        "started_at": arrow.times(get("started_at_ns")),
+        "clock_skew": pa.array(get("clock_skew"), pa.bool_()),
+        "first_ingested_at": arrow.times(first),
+        "ingested_at": arrow.times(get("ingested_at_ns")),
+        "bodies_key": pa.array(get("bodies_key"), pa.uint64()),
+        "content_hash": pa.array(get("content_hash"), pa.uint64()),
+        "src_topic_id": pa.array(get("topic_id"), _TEXT),
+        "src_partition": pa.array(get("partition"), pa.uint32()),
+        "src_offset": pa.array(get("offset"), pa.uint64()),
+    }
+
+
+_TEXT_FIELDS = (
+    *("request_id", "trace_id", "span_id", "parent_span_id", "session_id", "provider_request_id"),
+    *("user_id", "feature", "service", "environment", "host", "operation", "provider"),
+    *("request_model", "response_model", "status", "failure_mode", "handled_by", "content_policy"),
+)
+
+
+def _event_columns(calls: Sequence[Call]) -> dict[str, arrow.Column]:
+    """Build the columns that are fields of the event itself."""
+    get = _getter(calls)
+    attempts = get("attempts")
+    return {
+        **{name: pa.array(get(name), _TEXT) for name in _TEXT_FIELDS},
+        "revision": pa.array(get("revision"), pa.uint32()),
+        "parameters": arrow.raw_texts(get("parameters")),
+        "attributes": arrow.raw_texts(get("attributes")),
+        "stream": pa.array(get("stream"), pa.bool_()),
+        "reported_cost_nanousd": pa.array(get("reported_cost_nanousd"), _COUNT),
+        "latency_ms": pa.array(get("latency_ms"), _FLOAT),
+        "time_to_first_token_ms": pa.array(get("time_to_first_token_ms"), _FLOAT),
+        "retry_count": pa.array(get("retry_count"), _SMALL),
+        "attempt_count": pa.array([None if some is None else len(some) for some in attempts], _SMALL),
+        "finish_reasons": pa.array([reasons or () for reasons in get("finish_reasons")], pa.list_(_TEXT)),
+        "schema_version": pa.array(get("schema_version"), _SMALL),
+        "content_bytes": pa.array(map(_content_bytes, calls), pa.uint64(), size=len(calls)),
+    }
+
+
+def _group_columns(calls: Sequence[Call]) -> dict[str, arrow.Column]:
+    """Build the columns of the event's groups: usage, versions, error, parser, retrieval."""
+    of_usage = _getter([call.usage or _NO_USAGE for call in calls])
+    of_versions = _getter([call.versions or _NO_VERSIONS for call in calls])
+    of_error = _getter([call.error or _NO_ERROR for call in calls])
+    retrievals = [call.retrieval or _NO_RETRIEVAL for call in calls]
+    return {
+        **{name: pa.array(of_usage(name), _COUNT) for name in COUNT_FIELDS},
+        **{column: pa.array(of_versions(field), _TEXT) for field, column in VERSION_COLUMNS.items()},
+        "error_type": pa.array(of_error("type"), _TEXT),
+        "error_message": pa.array(of_error("message"), _TEXT),
+        "http_status": pa.array(of_error("http_status"), _SMALL),
+        "parser_status": pa.array([(call.parser or _NO_PARSER).status for call in calls], _TEXT),
+        "retrieval_status": pa.array([retrieval.status for retrieval in retrievals], _TEXT),
+        "retrieval_latency_ms": pa.array([retrieval.latency_ms for retrieval in retrievals], _FLOAT),
+    }
+
+
+def _attempt_columns(calls: Sequence[Call]) -> dict[str, arrow.Column]:
+    """Build the arrays of the attempts: one offset list for all, one flat column for each field."""
+    flat: list[Attempt] = []
+    offsets = [0]
+    for call in calls:
+        flat += call.attempts or ()
+        offsets.append(len(flat))
+    get = _getter(flat)
+    errors = [_error_of(attempt) for attempt in flat]
+    usages = [attempt.usage or _NO_USAGE for attempt in flat]
+    starts = [None if attempt.started_at is None else to_ns(attempt.started_at) for attempt in flat]
+    columns = {
+        "number": pa.array(get("number"), _SMALL),
+        "started_at": arrow.optional_times(starts),
+        "latency_ms": pa.array(get("latency_ms"), _FLOAT),
+        "backoff_ms": pa.array(get("backoff_ms"), _FLOAT),
+        "outcome": pa.array(get("outcome"), _TEXT),
+        "http_status": pa.array(
+            [attempt.http_status or error.http_status for attempt, error in zip(flat, errors, strict=True)], _SMALL
+        ),
+        "error_type": pa.array([error.type for error in errors], _TEXT),
+        "error_message": pa.array([error.message for error in errors], _TEXT),
+        "provider_request_id": pa.array(get("provider_request_id"), _TEXT),
+        **{name: pa.array(_getter(usages)(name), _COUNT) for name in COUNT_FIELDS},
+    }
+    places = pa.array(offsets, pa.int32())
+    return {f"attempts.{name}": pa.ListArray.from_arrays(places, values) for name, values in columns.items()}
+
+
+def _error_of(attempt: Attempt) -> CallError:
+    error = attempt.error
+    if error is None:
+        return _NO_ERROR
+    return CallError(message=error) if isinstance(error, str) else error
+
+
+def _content_bytes(call: Call) -> int:
+    total = len(call.input) + len(call.messages) + len(call.prompt) + len(call.output) + len(call.tool_calls)
+    if call.retrieval is not None:
+        total += len(call.retrieval.query) + len(call.retrieval.documents)
+    if call.parser is not None:
+        total += len(call.parser.value)
+    return total

@@ -1,0 +1,91 @@
+"""What the writer hands to the store. Knows nothing of Arrow or SQL."""
+
+from dataclasses import dataclass
+
+from llmtrail.core.call import Call
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """One call as it is to be stored: merged, priced, with its place in the log."""
+
+    call: Call  # `call_id` and `revision` are set
+    call_key: int  # the call id as a 128-bit number
+    started_at_ns: int  # the event's own
+    clock_skew: bool  # started_at is more than 24 h away from the ingest time
+    first_ingested_at_ns: int  # log append time of the call's first event: decides the partition
+    ingested_at_ns: int  # log append time of this revision
+    bodies_key: int  # 64-bit hash of the log key at the first write
+    topic_id: str
+    partition: int
+    offset: int
+    cost_nanousd: int | None
+    cost_source: str
+    price_id: str | None
+    unpriced_reason: str | None
+    prompt_fingerprint: str | None
+    tenant: str  # empty where there is none
+    writes_body: bool  # False for a revision that brought no content
+    content_hash: int = 0  # 64-bit hash of the event's bytes, by which repeats are known
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRow:
+    """One rejected event, byte for byte."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    received_at_ns: int
+    reason: str
+    detail: str
+    value: bytes
+    key: bytes
+    headers: tuple[tuple[str, str], ...] = ()
+    tenant: str = ""
+    item: int = 0  # number of the event within the record
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """One correction of a stored cost; the entry stays, beside the corrected call."""
+
+    call_key: int
+    ingest_day: int  # days since 1970-01-01, the call's partition
+    revision: int
+    old_cost_nanousd: int | None
+    new_cost_nanousd: int | None
+    old_price_id: str | None
+    new_price_id: str | None
+    new_cost_source: str
+    new_unpriced_reason: str | None
+    reason: str
+    corrected_at_ns: int
+    book_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownId:
+    """What the store remembers of a call for telling repeats from news."""
+
+    call_key: int
+    revision: int
+    content_hash: int
+    first_ingested_at_ns: int
+    bodies_key: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCall:
+    """A stored call, whole enough to merge a later revision into."""
+
+    call: Call
+    revision: int
+    content_hash: int
+    first_ingested_at_ns: int
+    bodies_key: int
+    # Where the stored revision stands in the log: the writer tells its own doing from a repeat by it.
+    topic_id: str
+    partition: int
+    offset: int
