@@ -73,6 +73,20 @@ class LogClosedError(RuntimeError):
     """The log was closed; nothing of the append was kept."""
 
 
+class RecordTooLargeError(ValueError):
+    """One record, or one append as a whole, is over the log's limits. Nothing of the append was kept."""
+
+
+class LogCorruptError(RuntimeError):
+    """What is kept at `position` is not what was once appended there."""
+
+    def __init__(self, topic: str, position: Position, what: str) -> None:
+        """Name the place and the damage."""
+        super().__init__(f"{topic}[{position.partition}] offset {position.offset}: {what}")
+        self.topic = topic
+        self.position = position
+
+
 class Log(Protocol):
     """A durable, ordered, partitioned log. Safe for use from several threads."""
 
