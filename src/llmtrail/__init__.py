@@ -1,1 +1,52 @@
-"""llmtrail: every LLM call on the trail, found by its request id."""
+"""llmtrail: every LLM call on the trail, found by its request id.
+
+The public names are loaded at first use, so that a server that imports one room does not load the SDK.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmtrail.emit.context import Request, current_request
+    from llmtrail.emit.recorder import configure, flush, record, request, stats
+    from llmtrail.emit.tally import DropReason, Stats, StripReason
+    from llmtrail.emit.wrap import litellm_callback, wrap
+
+__all__ = [
+    "DropReason",
+    "Request",
+    "Stats",
+    "StripReason",
+    "configure",
+    "current_request",
+    "flush",
+    "litellm_callback",
+    "record",
+    "request",
+    "stats",
+    "wrap",
+]
+
+_HOMES = {
+    "DropReason": "llmtrail.emit.tally",
+    "Request": "llmtrail.emit.context",
+    "Stats": "llmtrail.emit.tally",
+    "StripReason": "llmtrail.emit.tally",
+    "configure": "llmtrail.emit.recorder",
+    "current_request": "llmtrail.emit.context",
+    "flush": "llmtrail.emit.recorder",
+    "litellm_callback": "llmtrail.emit.wrap",
+    "record": "llmtrail.emit.recorder",
+    "request": "llmtrail.emit.recorder",
+    "stats": "llmtrail.emit.recorder",
+    "wrap": "llmtrail.emit.wrap",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'llmtrail' has no attribute {name!r}")
+    found = getattr(import_module(home), name)
+    globals()[name] = found  # The next look-up is a plain one.
+    return found

@@ -1,51 +1,170 @@
-"""The door of the SDK: takes what a caller hands over, in microseconds, and never raises. Knows nothing of providers.
+"""The process's one recorder: made at first use from the environment, closed at exit, made anew in forked children.
 
-Everything that costs (building, ids, redaction, encoding, compression, sending) happens in background threads.
+Composition only: the parts are made elsewhere and put together here.
 """
 
-from collections import deque
-from collections.abc import Callable, Mapping
-from itertools import count
-from typing import Any, Final
+import atexit
+import os
+import sys
+import time
+import weakref
+from threading import RLock
+from typing import Any, Unpack
 
-from llmtrail.emit.context import NoteKind, Request
+from llmtrail.clock import SystemClock, random_bytes
+from llmtrail.emit.background import Edges
+from llmtrail.emit.by_hand import build_by_hand
+from llmtrail.emit.config import EmitConfig, Settings, from_environment, overlaid
+from llmtrail.emit.content import policy_of
+from llmtrail.emit.context import Request, RequestFields, current_request, make_request
+from llmtrail.emit.door import Recorder
+from llmtrail.emit.endpoint import Endpoint
+from llmtrail.emit.handoff import Builder
+from llmtrail.emit.snapshot import snapshot
+from llmtrail.emit.tally import LOGGER, Stats
 
-# Together they bound what may wait in memory: 50,000 small calls, or 64 MB of long ones.
-QUEUED_CALLS_MAX: Final = 50_000
-QUEUED_BYTES_MAX: Final = 64 * 1024 * 1024
+__all__ = [
+    "Builder",
+    "Recorder",
+    "configure",
+    "flush",
+    "get_recorder",
+    "record",
+    "replace_recorder",
+    "request",
+    "stats",
+]
 
-# Turns parts into event fields (orjson must be able to encode them) in the background thread; None records nothing.
-Builder = Callable[[Any], Mapping[str, Any] | None]
+FLUSH_TIMEOUT_S = 5.0
 
-
-class Recorder:
-    """Queues calls and notes for the background."""
-
-    def __init__(self) -> None:
-        self._queue: deque[tuple[Any, ...]] = deque()
-        self._queued_bytes = 0
-        self._handed_over = count()
-
-    def record_parts(
-        self, build: Builder, parts: Any, started_at_ns: int, request: Request | None, size_bytes: int
-    ) -> None:
-        """Hand one finished call over: `build(parts)` makes its event in the background.
-
-        `request` is `current_request()` as it was when the call began; `size_bytes` comes from `snapshot`.
-        Never blocks and never raises; what cannot be taken is counted by reason.
-        """
-        next(self._handed_over)
-        self._queued_bytes += size_bytes
-        self._queue.append((build, parts, started_at_ns, request, size_bytes))
-
-    def note(self, request: Request, kind: NoteKind, fields: dict[str, Any]) -> None:
-        """Hand over what became known of a request's call after it was made."""
-        self._queue.append((None, fields, kind, request, 0))
-
-
-_recorder = Recorder()
+# The one place where the SDK's hot path gets its time from.
+_now_ns = time.time_ns
+_lock = RLock()
+_recorder: Recorder | None = None
+# Every recorder that may have threads or files, so that a fork and the exit reach them all.
+_live: "weakref.WeakSet[Recorder]" = weakref.WeakSet()
 
 
 def get_recorder() -> Recorder:
-    """Return the process's recorder; ask at each call, since tests replace it."""
-    return _recorder
+    """Return the process's recorder; ask at each call, since configuring and testing replace it."""
+    return _recorder or _make_first()
+
+
+def replace_recorder(recorder: Recorder | None) -> Recorder | None:
+    """Put another recorder in place and return the former one, still open; None makes one anew at the next use."""
+    global _recorder  # One per process is what this module is for.
+    with _lock:
+        former, _recorder = _recorder, recorder
+        if recorder is not None:
+            _live.add(recorder)
+    return former
+
+
+def configure(**settings: Unpack[Settings]) -> None:
+    """Send from now on as told; what is left out comes from the environment.
+
+    Takes `url`, `token`, `spool` (a folder, or None for memory only), `content` (full, redacted, hash, none),
+    `disabled`, `service`, `environment`, `release`. What was recorded before is sent or spooled.
+    Raises ValueError for a setting that cannot work, and changes nothing then.
+    """
+    former = replace_recorder(_compose(overlaid(from_environment(), **settings)))
+    if former is not None:
+        former.close()
+
+
+def request(**fields: Unpack[RequestFields]) -> Request:
+    """Return a block (`with` or `async with`) whose calls carry these fields; blocks nest and inherit."""
+    return make_request(_note, **fields)
+
+
+def record(**event: Any) -> None:
+    """Record one call by hand, for clients that are not wrapped.
+
+    Takes the fields of a call event; a model is required. Never raises: a bad event is counted and logged once.
+    """
+    try:
+        parts, size_bytes = snapshot(event)
+        started_at_ns = _now_ns()
+        get_recorder().record_parts(build_by_hand, (parts, started_at_ns), started_at_ns, current_request(), size_bytes)
+    except Exception as error:  # noqa: BLE001  # The SDK never raises into the application.
+        LOGGER.warning("llmtrail could not record: %r", error)
+
+
+def flush(timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
+    """Wait until everything recorded before has left, at most `timeout_s` seconds; say whether it has.
+
+    False means that calls wait, in memory or in the spool; none of them is lost.
+    """
+    return get_recorder().flush(timeout_s)
+
+
+def stats() -> Stats:
+    """Return what became of everything recorded in this process, by reason."""
+    return get_recorder().stats()
+
+
+def _note(request: Request, kind: Any, fields: dict[str, Any]) -> None:
+    get_recorder().note(request, kind, fields)
+
+
+def _make_first() -> Recorder:
+    with _lock:
+        if _recorder is None:
+            replace_recorder(_compose_safely(from_environment()))
+        assert _recorder is not None  # noqa: S101  # Just put there, under the lock.
+        return _recorder
+
+
+def _compose(config: EmitConfig) -> Recorder:
+    """Put a recorder together. Raises ValueError for an address or a content policy that cannot work."""
+    edges = Edges(SystemClock(), random_bytes, Endpoint(config.url, config.token), policy_of(config.content))
+    return Recorder(config, edges)
+
+
+def _compose_safely(config: EmitConfig) -> Recorder:
+    """Put a recorder together from the environment: what is wrong there must not stop the application."""
+    try:
+        return _compose(config)
+    except ValueError as error:
+        LOGGER.warning("llmtrail uses its default address and content policy: %s", error)
+        safe = EmitConfig(spool=config.spool, service=config.service, environment=config.environment, host=config.host)
+        return _compose(safe)
+
+
+def _at_exit() -> None:
+    for recorder in list(_live):
+        recorder.close()
+
+
+def _after_fork_in_child() -> None:
+    global _lock  # noqa: PLW0603  # Another thread of the parent may have held it.
+    _lock = RLock()
+    for recorder in list(_live):
+        recorder.after_fork()
+    _close_with_multiprocessing()
+
+
+def _close_with_multiprocessing() -> None:
+    """Have a child of `multiprocessing` close at its end: it leaves by os._exit, which runs no atexit handler."""
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        # The child forgets the finalizers made before it began; these hooks run after that.
+        util.register_after_fork(_live, lambda _recorders: _finalize(util))
+
+
+def _finalize(util: Any) -> None:
+    util.Finalize(None, _at_exit, exitpriority=0)
+
+
+def _register() -> None:
+    atexit.register(_at_exit)
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=_after_fork_in_child)
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    # Imported for the first time inside such a child, as under the forkserver.
+    if util is not None and process is not None and process.parent_process() is not None:
+        _finalize(util)
+
+
+_register()

@@ -1,1 +1,5 @@
 """What users test with."""
+
+from llmtrail.testing.captured import Captured, captured
+
+__all__ = ["Captured", "captured"]

@@ -1,0 +1,89 @@
+"""The SDK's settings: the one place in it that reads the environment. Knows nothing of queues or the network."""
+
+import os
+import socket
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, TypedDict, Unpack
+
+DEFAULT_URL: Final = "http://127.0.0.1:4318"
+DEFAULT_CONTENT: Final = "redacted"
+_OFF: Final = frozenset({"", "0", "off", "false", "no"})
+
+
+class Settings(TypedDict, total=False):
+    """What `llmtrail.configure` takes; what is left out keeps its value."""
+
+    url: str
+    token: str | None
+    spool: str | Path | None
+    content: str
+    disabled: bool
+    service: str | None
+    environment: str | None
+    release: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EmitConfig:
+    """How this process sends its calls. `spool` None keeps what cannot be sent in memory only."""
+
+    url: str = DEFAULT_URL
+    token: str | None = None
+    spool: Path | None = None
+    content: str = DEFAULT_CONTENT
+    disabled: bool = False
+    service: str | None = None
+    environment: str | None = None
+    release: str | None = None
+    host: str | None = None
+
+
+def from_environment(environment: Mapping[str, str] | None = None) -> EmitConfig:
+    """Read `LLMTRAIL_*` (of this process, unless another mapping is given)."""
+    values = os.environ if environment is None else environment
+    return EmitConfig(
+        url=values.get("LLMTRAIL_URL") or DEFAULT_URL,
+        token=values.get("LLMTRAIL_TOKEN") or None,
+        spool=_spool_folder(values),
+        content=(values.get("LLMTRAIL_CONTENT") or DEFAULT_CONTENT).strip().lower(),
+        disabled=values.get("LLMTRAIL_DISABLED", "").strip().lower() not in _OFF,
+        service=values.get("LLMTRAIL_SERVICE") or values.get("OTEL_SERVICE_NAME") or None,
+        environment=values.get("LLMTRAIL_ENVIRONMENT") or None,
+        release=values.get("LLMTRAIL_RELEASE") or None,
+        host=socket.gethostname() or None,
+    )
+
+
+def overlaid(config: EmitConfig, **settings: Unpack[Settings]) -> EmitConfig:
+    """Return `config` with the given settings in place of its own."""
+    changes: dict[str, Any] = dict(settings)
+    if "spool" in changes:
+        spool = changes["spool"]
+        changes["spool"] = None if spool is None else Path(spool).expanduser()
+    return replace(config, **changes)
+
+
+def default_events(config: EmitConfig) -> dict[str, Any]:
+    """Return the event fields that every call of this process starts from."""
+    fields: dict[str, Any] = {"service": config.service, "environment": config.environment, "host": config.host}
+    fields = {name: value for name, value in fields.items() if value}
+    if config.release:
+        fields["versions"] = {"release": config.release}
+    return fields
+
+
+def _spool_folder(values: Mapping[str, str]) -> Path | None:
+    """Return LLMTRAIL_SPOOL, `off` meaning none; else the user's state folder; else one in the temporary folder."""
+    given = values.get("LLMTRAIL_SPOOL")
+    if given is not None and given.strip():
+        return None if given.strip().lower() == "off" else Path(given).expanduser()
+    state = values.get("XDG_STATE_HOME")
+    if state:
+        return Path(state) / "llmtrail" / "spool"
+    home = values.get("HOME") or values.get("USERPROFILE")
+    if home and home != "/":
+        return Path(home) / ".local" / "state" / "llmtrail" / "spool"
+    return Path(tempfile.gettempdir()) / f"llmtrail-spool-{os.getuid() if hasattr(os, 'getuid') else 'user'}"

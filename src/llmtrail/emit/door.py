@@ -1,0 +1,147 @@
+"""The door of the SDK: takes what a caller hands over, in microseconds, and never raises. Knows nothing of providers.
+
+Everything that costs (building, ids, redaction, encoding, compression, sending) happens in background threads.
+"""
+
+from itertools import count
+from threading import RLock
+from typing import Any
+
+from llmtrail.emit.background import Background, Edges
+from llmtrail.emit.config import EmitConfig
+from llmtrail.emit.context import NoteKind, Request
+from llmtrail.emit.handoff import QUEUED_BYTES_MAX, QUEUED_ITEMS_MAX, Builder, Handoff, Item
+from llmtrail.emit.tally import LOGGER, DropReason, Stats, Tally
+
+
+class Recorder:
+    """Queues calls and notes for the background, which it starts at the first of them."""
+
+    def __init__(self, config: EmitConfig, edges: Edges) -> None:
+        self.config = config
+        self._edges = edges
+        self._is_disabled = config.disabled
+        self._begin()
+
+    def _begin(self) -> None:
+        """Start from nothing: made anew, or forked (the parent keeps, and sends, what was queued)."""
+        self._handoff = Handoff()
+        self._tally = Tally()
+        self._lock = RLock()
+        self._handed_over = count()
+        self._reads = 0
+        self._background: Background | None = None
+        self._is_closed = False
+
+    def record_parts(
+        self, build: Builder, parts: Any, started_at_ns: int, request: Request | None, size_bytes: int
+    ) -> None:
+        """Hand one finished call over: `build(parts)` makes its event fields in the background.
+
+        `request` is `current_request()` as it was when the call began; `size_bytes` comes from `snapshot`.
+        Never blocks and never raises; what cannot be taken is counted by reason.
+        """
+        if self._is_disabled:
+            return
+        next(self._handed_over)
+        handoff = self._handoff
+        items = handoff.items
+        if len(items) >= QUEUED_ITEMS_MAX or handoff.given_bytes - handoff.taken_bytes > QUEUED_BYTES_MAX:
+            self._tally.drop(DropReason.QUEUE_FULL, "calls come faster than they can be encoded")
+            return
+        handoff.given_bytes += size_bytes
+        items.append((build, parts, started_at_ns, request, size_bytes))
+        if handoff.is_idle:
+            self._wake()
+
+    def note(self, request: Request, kind: NoteKind, fields: dict[str, Any]) -> None:
+        """Hand over what became known of a request's call after it was made. Never blocks, never raises."""
+        handoff = self._handoff
+        # A request without calls or findings costs nothing: its end is told only where something was queued before.
+        if self._is_disabled or len(handoff.items) >= 2 * QUEUED_ITEMS_MAX:
+            return
+        item: Item = (None, fields, kind, request, 0)
+        handoff.items.append(item)
+        if handoff.is_idle:
+            self._wake()
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything recorded before has left, at most `timeout_s` seconds; say whether it has.
+
+        False means that calls are still in memory or in the spool; none of them is lost.
+        """
+        if self._is_disabled or self._is_closed:
+            return True
+        try:
+            return self._running().flush(timeout_s)
+        except Exception as error:  # noqa: BLE001  # The SDK never raises into the application.
+            LOGGER.warning("llmtrail could not flush: %r", error)
+            return False
+
+    def stats(self) -> Stats:
+        """Return what became of everything recorded so far."""
+        with self._tally.lock:
+            tally, background = self._tally, self._background
+            # Counting by `next` is one atomic step for callers; a look costs one count, taken off again.
+            recorded = next(self._handed_over) - self._reads
+            self._reads += 1
+            queued, revisions, spooled = self._handoff.calls(), 0, 0
+            if background is not None:
+                queued += background.assembler.held + background.outbox.in_memory
+                revisions = background.assembler.revisions
+                spooled = background.outbox.spooled
+            return Stats(
+                recorded=recorded + revisions,
+                adopted=tally.adopted,
+                sent_accepted=tally.accepted,
+                rejected=dict(tally.rejected),
+                dropped=dict(tally.dropped),
+                stripped=dict(tally.stripped),
+                spooled_pending=spooled,
+                queued=queued,
+                send_failures=dict(tally.send_failures),
+            )
+
+    def close(self) -> None:
+        """Send or spool everything in under a second and end the threads. What comes later is spooled at once."""
+        with self._lock:
+            if self._is_closed or self._is_disabled:
+                return
+            self._is_closed = True
+            background = self._background
+        self._handoff.is_idle = True
+        if background is not None:
+            background.close()
+
+    def after_fork(self) -> None:
+        """Begin anew in a forked child: its own queue, threads and spool; the parent's calls are the parent's."""
+        background = self._background
+        self._begin()
+        if background is not None:
+            background.abandon()
+
+    def _wake(self) -> None:
+        """Start or wake the background; rare."""
+        try:
+            if self._is_closed:
+                self._record_late()
+            else:
+                self._running()
+                self._handoff.wake.set()
+        except Exception as error:  # noqa: BLE001  # The SDK never raises into the application; the call stays queued.
+            self._tally.tell("could not start its threads; calls wait in memory", "threads", repr(error))
+
+    def _running(self) -> Background:
+        with self._lock:
+            if self._background is None:
+                self._background = Background(self.config, self._handoff, self._tally, self._edges)
+            if not self._background.is_running:
+                self._background.start()
+            return self._background
+
+    def _record_late(self) -> None:
+        """Spool a call that came after the exit handlers ran: slow, on the caller's thread, but not lost."""
+        with self._lock:
+            if self._background is None:
+                self._background = Background(self.config, self._handoff, self._tally, self._edges)
+            self._background.drain_now()

@@ -1,0 +1,111 @@
+"""Takes what callers handed over and puts encoded, redacted events into the outbox. Knows nothing of sockets or files.
+
+Nothing leaves this room's hands before the content policy was applied.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from llmtrail.clock import Clock
+from llmtrail.core.outcome import BadEventError
+from llmtrail.emit.assemble import Assembler
+from llmtrail.emit.encode import encode
+from llmtrail.emit.handoff import Handoff, Item
+from llmtrail.emit.outbox import Outbox
+from llmtrail.emit.stub import accounting_stub
+from llmtrail.emit.tally import DropReason, StripReason, Tally
+
+# Small enough that a batch is encoded in some 10 ms, so that the interpreter's lock is never held for long in one go.
+ITEMS_MAX: Final = 200
+# A text this long is no prompt but a mistake; gateways take 8 MB and less.
+EVENT_BYTES_MAX: Final = 8 * 1024 * 1024
+
+Policy = Callable[[bytes], bytes]
+
+
+class FlushMark:
+    """Travels through the queue behind all that was handed over before it."""
+
+    __slots__ = ("arrived",)
+
+    def __init__(self) -> None:
+        self.arrived: int | None = None  # how many calls had come to the outbox when the mark was reached
+
+
+class Encoder:
+    """The step from queue to outbox. Not for several threads at once."""
+
+    def __init__(self, handoff: Handoff, assembler: Assembler, outbox: Outbox, policy: Policy, tally: Tally) -> None:
+        self.assembler = assembler
+        self._handoff = handoff
+        self._outbox = outbox
+        self._policy = policy
+        self._tally = tally
+
+    def run_once(self, clock: Clock) -> int:
+        """Take a batch from the queue, encode what is ready, put it into the outbox; return how many items it was."""
+        items = self._handoff.take(ITEMS_MAX)
+        now_ns, monotonic_ns = clock.now_ns(), clock.monotonic_ns()
+        for item in items:
+            self._take(item, now_ns, monotonic_ns)
+        self.assembler.release_due(monotonic_ns)
+        self._put_ready(monotonic_ns)
+        self._outbox.sync_if_due(monotonic_ns)
+        return len(items)
+
+    def release_all(self, clock: Clock) -> None:
+        """Encode all that is held."""
+        self.assembler.release_all()
+        self._put_ready(clock.monotonic_ns())
+
+    def _take(self, item: Item, now_ns: int, monotonic_ns: int) -> None:
+        build, parts, third, request, _ = item
+        if isinstance(parts, FlushMark):
+            self.assembler.release_all()
+            self._put_ready(monotonic_ns)
+            parts.arrived = self._outbox.arrived
+        elif build is None:
+            self.assembler.add_note(request, third, parts)
+        else:
+            self._take_call(item, (now_ns, monotonic_ns))
+
+    def _take_call(self, item: Item, now: tuple[int, int]) -> None:
+        build, parts, started_at_ns, request, _ = item
+        try:
+            fields = build(parts)
+            if fields is not None:
+                self.assembler.add_call(fields, started_at_ns, request, now)
+                return
+        except BadEventError as error:
+            self._tally.drop(DropReason.INVALID, error)
+        except Exception as error:  # noqa: BLE001  # Builders read what applications made; one must not stop all.
+            self._tally.drop(DropReason.BUILD_FAILED, repr(error))
+        else:
+            self._tally.drop(DropReason.NOT_A_CALL, "its builder found nothing to record")
+
+    def _put_ready(self, monotonic_ns: int) -> None:
+        encoded = [value for event in self.assembler.take_ready() if (value := self._encode(event)) is not None]
+        if encoded:
+            self._outbox.put(encoded, monotonic_ns)
+
+    def _encode(self, event: Mapping[str, Any]) -> bytes | None:
+        try:
+            value = encode(event)
+        except Exception as error:  # noqa: BLE001  # The application's objects may raise anything while they are read.
+            self._tally.drop(DropReason.NOT_ENCODED, repr(error))
+            return None
+        try:
+            if len(value) > EVENT_BYTES_MAX:
+                return self._stub(event, StripReason.TOO_LARGE, f"{len(value)} bytes")
+            return self._policy(value)
+        except Exception as error:  # noqa: BLE001  # Whatever failed there, raw text must not leave, nor the call be lost.
+            return self._stub(event, StripReason.REDACTION_FAILED, repr(error))
+
+    def _stub(self, event: Mapping[str, Any], reason: StripReason, detail: str) -> bytes | None:
+        try:
+            value = encode(accounting_stub(event, reason))
+        except Exception as error:  # noqa: BLE001  # As above: count it and go on.
+            self._tally.drop(DropReason.NOT_ENCODED, repr(error))
+            return None
+        self._tally.strip(reason, detail)
+        return value

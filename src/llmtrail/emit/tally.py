@@ -1,0 +1,116 @@
+"""Counts what became of every recorded call, by reason. Knows nothing of why; it only adds up."""
+
+import logging
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from threading import RLock
+from typing import Final
+
+LOGGER: Final = logging.getLogger("llmtrail")
+# Reasons come from the gateway too; a gateway gone mad must not grow the table without bound.
+_REASONS_MAX: Final = 64
+_OTHER: Final = "other"
+
+
+class DropReason(StrEnum):
+    """Why a recorded call never reached the gateway."""
+
+    QUEUE_FULL = "queue_full"  # handed over faster than the background could take it
+    NOT_A_CALL = "not_a_call"  # its builder found nothing to record
+    BUILD_FAILED = "build_failed"  # its builder raised
+    INVALID = "invalid"  # recorded by hand, and not a call event
+    NOT_ENCODED = "not_encoded"  # JSON cannot say it
+    TOO_LARGE = "too_large"  # the gateway refused its size even when it was alone
+    SPOOL_FULL = "spool_full"  # the oldest of a spool at its limit
+    SPOOL_FAILED = "spool_failed"  # the disk did not take it and memory was full
+    SPOOL_CORRUPT = "spool_corrupt"  # the disk did not give it back
+
+
+class StripReason(StrEnum):
+    """Why a call was kept without its text: ids, model, tokens and money stay."""
+
+    SPOOL_FULL = "spool_full"
+    TOO_LARGE = "too_large"
+    REDACTION_FAILED = "redaction_failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What became of everything recorded in this process.
+
+    At rest, `recorded + adopted == sent_accepted + rejected + dropped + spooled_pending + queued`.
+    """
+
+    recorded: int  # calls handed over, and revisions made of them
+    adopted: int  # left in the spool by processes that are gone
+    sent_accepted: int  # acknowledged by the gateway as durable
+    rejected: dict[str, int] = field(default_factory=dict)  # by the gateway, by its reason
+    dropped: dict[str, int] = field(default_factory=dict)  # by `DropReason`
+    stripped: dict[str, int] = field(default_factory=dict)  # kept without text, by `StripReason`
+    spooled_pending: int = 0
+    queued: int = 0
+    send_failures: dict[str, int] = field(default_factory=dict)  # attempts to send that failed; their calls wait
+
+    @property
+    def rejected_total(self) -> int:
+        """Return how many calls the gateway rejected."""
+        return sum(self.rejected.values())
+
+    @property
+    def dropped_total(self) -> int:
+        """Return how many calls were dropped."""
+        return sum(self.dropped.values())
+
+    @property
+    def adds_up(self) -> bool:
+        """Say whether every recorded call is accounted for; holds whenever the SDK is at rest."""
+        gone = self.sent_accepted + self.rejected_total + self.dropped_total
+        return self.recorded + self.adopted == gone + self.spooled_pending + self.queued
+
+
+class Tally:
+    """Counters behind one lock. Each reason is logged once, so that a storm cannot fill the application's log."""
+
+    def __init__(self) -> None:
+        # Re-entrant: a garbage collection inside a count may record a call.
+        self.lock = RLock()
+        self.adopted = 0
+        self.accepted = 0
+        self.rejected: Counter[str] = Counter()
+        self.dropped: Counter[str] = Counter()
+        self.stripped: Counter[str] = Counter()
+        self.send_failures: Counter[str] = Counter()
+        self._told: set[tuple[str, str]] = set()
+
+    def drop(self, reason: DropReason, detail: object = "", calls: int = 1) -> None:
+        """Count calls that are gone."""
+        self._count(self.dropped, "dropped a call", reason, detail, calls)
+
+    def strip(self, reason: StripReason, detail: object = "", calls: int = 1) -> None:
+        """Count calls that lost their text and nothing else."""
+        self._count(self.stripped, "kept a call without its text", reason, detail, calls)
+
+    def reject(self, reason: str, detail: object = "", calls: int = 1) -> None:
+        """Count calls that the gateway took as bad."""
+        self._count(self.rejected, "the gateway rejected a call", reason, detail, calls)
+
+    def fail(self, reason: str, detail: object = "") -> None:
+        """Count one failed attempt to send; nothing is lost by it."""
+        self._count(self.send_failures, "could not send, will try again", reason, detail, 1)
+
+    def tell(self, what: str, reason: str, detail: object) -> None:
+        """Log once per reason, at warning level."""
+        with self.lock:
+            if (what, reason) in self._told or len(self._told) > _REASONS_MAX:
+                return
+            self._told.add((what, reason))
+        LOGGER.warning("llmtrail %s (%s): %s; more of this kind is counted in llmtrail.stats()", what, reason, detail)
+
+    def _count(self, counter: Counter[str], what: str, reason: str, detail: object, calls: int) -> None:
+        if calls <= 0:
+            return
+        with self.lock:
+            known = reason in counter or len(counter) < _REASONS_MAX
+            counter[str(reason) if known else _OTHER] += calls
+        self.tell(what, reason, detail)

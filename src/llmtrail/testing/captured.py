@@ -1,0 +1,79 @@
+"""Keeps what the SDK would send in memory, for tests of applications. Knows nothing of providers."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+import orjson
+
+from llmtrail.clock import SystemClock, random_bytes
+from llmtrail.emit.assemble import overlay
+from llmtrail.emit.background import Edges
+from llmtrail.emit.config import EmitConfig
+from llmtrail.emit.content import policy_of
+from llmtrail.emit.door import Recorder
+from llmtrail.emit.endpoint import Reply
+from llmtrail.emit.recorder import replace_recorder
+from llmtrail.emit.tally import Stats
+
+# Far more than memory to memory takes; a test that waits this long has found a bug.
+_FLUSH_TIMEOUT_S: Final = 10.0
+
+
+class Captured:
+    """What was recorded inside a `captured()` block."""
+
+    def __init__(self, recorder: Recorder, posted: list[bytes]) -> None:
+        self._recorder = recorder
+        self._posted = posted
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """Return every event recorded so far as it would leave the process, revisions on their own."""
+        if not self._recorder.flush(_FLUSH_TIMEOUT_S):
+            raise AssertionError("what was recorded did not come through; see the log of `llmtrail`")
+        return [orjson.loads(event) for event in list(self._posted)]
+
+    @property
+    def calls(self) -> list[dict[str, Any]]:
+        """Return every call recorded so far, its revisions merged into it."""
+        merged: dict[str, dict[str, Any]] = {}
+        for event in self.events:
+            overlay(merged.setdefault(event["call_id"], {}), event)
+        return list(merged.values())
+
+    @property
+    def stats(self) -> Stats:
+        """Return the counters of what was recorded."""
+        return self._recorder.stats()
+
+
+class _MemoryPoster:
+    """Acknowledges everything and keeps it."""
+
+    def __init__(self, posted: list[bytes]) -> None:
+        self._posted = posted
+
+    def post(self, events: Sequence[bytes]) -> Reply:
+        self._posted.extend(events)
+        return Reply(200, orjson.dumps({"accepted": len(events), "rejected": []}), None)
+
+    def close(self) -> None:
+        pass
+
+
+@contextmanager
+def captured(content: str = "full") -> Iterator[Captured]:
+    """Capture what this process records, instead of sending it; `content` is the content policy.
+
+    Blocks do not nest across threads: the process has one recorder, and this replaces it for the time of the block.
+    """
+    posted: list[bytes] = []
+    edges = Edges(SystemClock(), random_bytes, _MemoryPoster(posted), policy_of(content))
+    recorder = Recorder(EmitConfig(), edges)
+    former = replace_recorder(recorder)
+    try:
+        yield Captured(recorder, posted)
+    finally:
+        replace_recorder(former)
+        recorder.close()
