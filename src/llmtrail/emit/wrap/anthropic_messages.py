@@ -1,0 +1,108 @@
+"""Read what Anthropic's Messages API answers, whole or in events. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from llmtrail.core.failure import FailureMode
+from llmtrail.emit.wrap.found import Assembled, Found, list_of, mapping_of, text_of
+from llmtrail.emit.wrap.usage import anthropic_usage
+
+_TEXT_DELTAS = {"text_delta": "text", "thinking_delta": "thinking"}
+
+
+def read_message(body: Mapping[str, Any]) -> Found:
+    """Read the body of a message."""
+    blocks = [mapping_of(block) for block in list_of(body.get("content"))]
+    calls = [_tool_call(block) for block in blocks if block.get("type") == "tool_use"]
+    said = [dict(block) for block in blocks if block.get("type") != "tool_use"]
+    only_text = all(block.get("type") == "text" for block in said)
+    content: Any = "".join(str(block.get("text", "")) for block in said) if only_text else said
+    reason = text_of(body.get("stop_reason"))
+    return Found(
+        response_id=text_of(body.get("id")),
+        response_model=text_of(body.get("model")),
+        output={"role": body.get("role", "assistant"), "content": content} if said else None,
+        tool_calls=calls,
+        finish_reasons=[reason] if reason else [],
+        usage=anthropic_usage(body.get("usage")),
+        failure_mode=_failure(reason),
+    )
+
+
+def assemble_message(events: Sequence[tuple[str | None, Any]]) -> Assembled:
+    """Put the events of a message together."""
+    body: dict[str, Any] | None = None
+    blocks: dict[int, dict[str, Any]] = {}
+    first: int | None = None
+    complete = False
+    for position, (name, data) in enumerate(events):
+        event = mapping_of(data)
+        match text_of(event.get("type")) or name:
+            case "message_start":
+                body = dict(mapping_of(event.get("message")))
+            case "content_block_start":
+                blocks[_index(event)] = dict(mapping_of(event.get("content_block")))
+            case "content_block_delta":
+                _merge_delta(blocks.setdefault(_index(event), {}), mapping_of(event.get("delta")))
+                first = position if first is None else first
+            case "message_delta":
+                body = _closed(body or {}, event)
+            case "message_stop":
+                complete = True
+            case _:
+                pass
+    if body is not None:
+        body["content"] = [_block(blocks[index]) for index in sorted(blocks)]
+        complete = complete or bool(body.get("stop_reason"))
+    return Assembled(body, complete, first)
+
+
+def _closed(body: dict[str, Any], event: Mapping[str, Any]) -> dict[str, Any]:
+    told = {name: value for name, value in mapping_of(event.get("usage")).items() if value is not None}
+    delta = {name: value for name, value in mapping_of(event.get("delta")).items() if value is not None}
+    return body | delta | {"usage": {**mapping_of(body.get("usage")), **told}}
+
+
+def _merge_delta(block: dict[str, Any], delta: Mapping[str, Any]) -> None:
+    kind = str(delta.get("type"))
+    if kind in _TEXT_DELTAS:
+        name = _TEXT_DELTAS[kind]
+        block.setdefault("type", name)
+        block[name] = str(block.get(name, "")) + str(delta.get(name, ""))
+    elif kind == "input_json_delta":
+        block["_json"] = block.get("_json", "") + str(delta.get("partial_json", ""))
+
+
+def _block(block: dict[str, Any]) -> dict[str, Any]:
+    text = block.pop("_json", None)
+    if text:
+        try:
+            block["input"] = orjson.loads(text)
+        except ValueError:
+            # The stream broke off in the middle of the arguments: kept as far as they came.
+            block["input"] = text
+    return block
+
+
+def _tool_call(block: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool call in the shape of OpenAI's, so that one query reads both."""
+    given = block.get("input")
+    arguments = given if isinstance(given, str) else orjson.dumps(given if given is not None else {}).decode()
+    return {"id": block.get("id"), "type": "function", "function": {"name": block.get("name"), "arguments": arguments}}
+
+
+def _index(event: Mapping[str, Any]) -> int:
+    index = event.get("index")
+    return index if isinstance(index, int) else 0
+
+
+def _failure(reason: str | None) -> FailureMode | None:
+    match reason:
+        case "refusal":
+            return FailureMode.REFUSED
+        case "max_tokens" | "model_context_window_exceeded":
+            return FailureMode.TRUNCATED
+        case _:
+            return None

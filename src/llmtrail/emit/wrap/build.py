@@ -1,0 +1,266 @@
+"""Make a call's event from what was noted while it ran. Runs in the background; raises nothing that could be helped."""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from llmtrail.core.failure import FailureMode
+from llmtrail.emit.wrap.anthropic_messages import assemble_message, read_message
+from llmtrail.emit.wrap.asked import asked_fields, unsent
+from llmtrail.emit.wrap.endpoints import OPERATIONS, Endpoint
+from llmtrail.emit.wrap.found import Assembled, Found, mapping_of
+from llmtrail.emit.wrap.judge import ERROR_LENGTH_MAX, Verdict, error_fields, failure_of, judge, status_failure
+from llmtrail.emit.wrap.live import LiveCall, Sent
+from llmtrail.emit.wrap.openai_chat import (
+    DONE,
+    assemble_chat,
+    assemble_completion,
+    read_chat,
+    read_completion,
+    read_embeddings,
+)
+from llmtrail.emit.wrap.openai_responses import assemble_response, read_response
+from llmtrail.emit.wrap.providers import provider_of
+from llmtrail.emit.wrap.sse import events_of
+
+_READERS = {
+    Endpoint.CHAT: read_chat,
+    Endpoint.COMPLETIONS: read_completion,
+    Endpoint.EMBEDDINGS: read_embeddings,
+    Endpoint.RESPONSES: read_response,
+    Endpoint.MESSAGES: read_message,
+}
+_ASSEMBLERS = {
+    Endpoint.CHAT: assemble_chat,
+    Endpoint.COMPLETIONS: assemble_completion,
+    Endpoint.RESPONSES: assemble_response,
+    Endpoint.MESSAGES: assemble_message,
+}
+# Where providers and gateways name a request.
+_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
+# As many attempts as an event may hold; a client that retries more often keeps its last ones.
+ATTEMPTS_MAX = 1_000
+
+
+def build_event(call: LiveCall) -> Mapping[str, Any]:
+    """Return the event fields of a finished call."""
+    assembled = _answer(call)
+    found = _READERS[call.endpoint](assembled.body) if assembled.body else Found()
+    verdict = judge(call.ending, call.raised, found, complete=assembled.complete, parses=call.parses)
+    event = asked_fields(call.endpoint, _request_body(call))
+    event |= {
+        "started_at": call.started_at_ns,
+        "operation": OPERATIONS[call.endpoint],
+        "stream": call.stream,
+        "latency_ms": _milliseconds(call.ended_ns - call.started_ns),
+        "status": verdict.status.value,
+    }
+    event |= _found_fields(found) | _attempt_fields(call, verdict) | _verdict_fields(call, verdict)
+    first_ns = _first_content_ns(call, assembled)
+    if first_ns is not None:
+        event["time_to_first_token_ms"] = _milliseconds(first_ns - call.started_ns)
+    host = str(call.url.host) if call.url is not None else None
+    provider = call.facts.provider or provider_of(call.facts.class_names, call.facts.sdk, host)
+    attributes: dict[str, Any] = {"llmtrail.client": call.facts.sdk, **found.attributes}
+    if host:
+        attributes |= {"server.address": host} | ({"server.port": call.url.port} if call.url.port else {})
+    if found.response_id:
+        # The name that OpenTelemetry's conventions give it: an instrumentation's span of this call carries it too.
+        attributes["gen_ai.response.id"] = found.response_id
+    return event | {"provider": provider, "attributes": attributes}
+
+
+def _answer(call: LiveCall) -> Assembled:
+    """Return the answer's body, whole or put together from a stream."""
+    if call.events is not None:
+        return _from_events(call, [(name, _loads(data)) for _, name, data in call.events])
+    if call.pieces is not None:
+        whole = _decoded(call)
+        if call.stream:
+            return _from_events(call, [(name, _loads(data)) for name, data in events_of(whole)])
+        body = _loads(whole)
+        return Assembled(body if isinstance(body, Mapping) else None, isinstance(body, Mapping), None)
+    content = _content(call.attempts[-1]) if call.attempts else None
+    body = _loads(content) if content is not None else None
+    good = isinstance(body, Mapping) and _status(call.attempts[-1]) in range(200, 300)
+    return Assembled(body if good else None, complete=True, first_content=None)
+
+
+def _from_events(call: LiveCall, events: Sequence[tuple[str | None, Any]]) -> Assembled:
+    assemble = _ASSEMBLERS.get(call.endpoint)
+    return assemble(events) if assemble is not None else Assembled(None, complete=True, first_content=None)
+
+
+def _first_content_ns(call: LiveCall, assembled: Assembled) -> int | None:
+    if assembled.first_content is None:
+        return None
+    if call.events is not None:
+        return call.events[assembled.first_content][0]
+    # Bytes tell no events; the piece that completes the first speaking event is found by reading ever longer heads.
+    if not call.pieces or _encoding(call):
+        return None
+    seen = b""
+    for at_ns, piece in call.pieces:
+        seen += piece
+        if len(events_of(seen)) > assembled.first_content:
+            return at_ns
+    return None
+
+
+def _request_body(call: LiveCall) -> Mapping[str, Any]:
+    if call.sent is not None:
+        body = _loads(call.sent)
+        if isinstance(body, Mapping):
+            return body
+    return unsent(call.body)
+
+
+def _found_fields(found: Found) -> dict[str, Any]:
+    fields = {
+        "response_model": found.response_model,
+        "output": found.output,
+        "tool_calls": list(found.tool_calls) or None,
+        "finish_reasons": list(found.finish_reasons) or None,
+        "usage": dict(found.usage) or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _verdict_fields(call: LiveCall, verdict: Verdict) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if verdict.failure_mode is not None:
+        fields["failure_mode"] = verdict.failure_mode.value
+    if verdict.error is not None:
+        fields["error"] = verdict.error
+    if call.parses:
+        parser = _parser(call, verdict)
+        if parser is not None:
+            fields["parser"] = parser
+    return fields
+
+
+def _parser(call: LiveCall, verdict: Verdict) -> dict[str, Any] | None:
+    """Return what the SDK's own `.parse()` made of the answer; None where it was asked for no type."""
+    if verdict.failure_mode is FailureMode.PARSER_FAILED and verdict.error is not None:
+        return {"status": "failed", "error": verdict.error["message"]}
+    if call.raised is not None:
+        return {"status": "not_run"}
+    value = _parsed_value(call.result)
+    return None if value is None else {"status": "ok", "value": value}
+
+
+def _parsed_value(result: Any) -> Any:
+    for path in (("choices", 0, "message", "parsed"), ("output_parsed",), ("parsed_output",)):
+        value = result
+        for step in path:
+            try:
+                value = value[step] if isinstance(step, int) else getattr(value, step, None)
+            except (TypeError, IndexError):
+                value = None
+        if value is not None:
+            dump = getattr(value, "model_dump", None)
+            return dump(mode="json") if dump is not None else value
+    return None
+
+
+def _attempt_fields(call: LiveCall, verdict: Verdict) -> dict[str, Any]:
+    """Return attempts, their count and the provider's id of the last one; nothing where none was sent."""
+    if not call.attempts:
+        return {}
+    attempts: list[dict[str, Any]] = []
+    last = len(call.attempts)
+    previous_end_ns: int | None = None
+    for number, sent in enumerate(call.attempts, 1):
+        # A stream's last exchange goes on until it has been read.
+        ended_ns = call.ended_ns if number == last and call.stream and sent.raised is None else sent.ended_ns
+        attempt: dict[str, Any] = {
+            "number": number,
+            "started_at": call.started_at_ns + (sent.started_ns - call.started_ns),
+            "latency_ms": _milliseconds(ended_ns - sent.started_ns),
+        }
+        if previous_end_ns is not None:
+            attempt["backoff_ms"] = _milliseconds(sent.started_ns - previous_end_ns)
+        previous_end_ns = ended_ns
+        attempts.append(attempt | _attempt_result(sent, verdict if number == last else None))
+    fields: dict[str, Any] = {"attempts": attempts[-ATTEMPTS_MAX:], "retry_count": min(last, ATTEMPTS_MAX) - 1}
+    provider_request_id = attempts[-1].get("provider_request_id")
+    return fields | ({"provider_request_id": provider_request_id} if provider_request_id else {})
+
+
+def _attempt_result(sent: Sent, verdict: Verdict | None) -> dict[str, Any]:
+    if sent.raised is not None:
+        return {"outcome": failure_of(sent.raised).value, "error": error_fields(sent.raised)}
+    status = _status(sent)
+    failure = status_failure(status)
+    fields: dict[str, Any] = {"outcome": failure.value if failure is not None else "ok", "http_status": status}
+    request_id = next((value for name in _ID_HEADERS if (value := sent.response.headers.get(name))), None)
+    if request_id:
+        fields["provider_request_id"] = request_id[:512]
+    if failure is not None:
+        fields["error"] = _status_error(sent, status)
+    elif verdict is not None and verdict.failure_mode in _BROKEN_EXCHANGES and verdict.error is not None:
+        fields |= {"outcome": verdict.failure_mode.value, "error": verdict.error}
+    return fields
+
+
+# Failures of the call that are failures of its last exchange, though that began with a good status.
+_BROKEN_EXCHANGES = (FailureMode.CONNECTION, FailureMode.TIMEOUT, FailureMode.CANCELLED, FailureMode.MODEL_ERROR)
+
+
+def _status_error(sent: Sent, status: int) -> dict[str, Any]:
+    """Return the provider's own words about an error status, as far as they were read."""
+    body = mapping_of(_loads(_content(sent) or b"null"))
+    told = body.get("error", body)
+    error = mapping_of(told)
+    message = error.get("message") or (told if isinstance(told, str) else None)
+    kind = error.get("code") or error.get("type")
+    fields: dict[str, Any] = {"http_status": status} if 100 <= status <= 599 else {}
+    if isinstance(kind, str):
+        fields["type"] = kind[:256]
+    if isinstance(message, str):
+        fields["message"] = message[:ERROR_LENGTH_MAX]
+    return fields
+
+
+def _content(sent: Sent) -> bytes | None:
+    """Return an exchange's body where the client has read it."""
+    content = getattr(sent.response, "_content", None)
+    return content if isinstance(content, bytes) else None
+
+
+def _status(sent: Sent) -> int:
+    return int(sent.response.status_code) if sent.response is not None else 0
+
+
+def _encoding(call: LiveCall) -> str:
+    headers = call.attempts[-1].response.headers
+    return str(headers.get("content-encoding", "")).strip().lower().removeprefix("identity")
+
+
+def _decoded(call: LiveCall) -> bytes:
+    """Return the raw bytes of a response without their compression."""
+    raw = b"".join(piece for _, piece in call.pieces or ())
+    encoding = _encoding(call)
+    if not encoding:
+        return raw
+    if encoding in ("gzip", "deflate"):
+        # As much as came: a cut stream has no proper end.
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(raw)
+    response = call.attempts[-1].response
+    content: bytes = type(response)(200, headers={"content-encoding": encoding}, content=raw).content
+    return content
+
+
+def _loads(data: Any) -> Any:
+    if data == DONE:
+        return DONE
+    try:
+        return orjson.loads(data)
+    except (ValueError, TypeError):
+        return None
+
+
+def _milliseconds(nanoseconds: int) -> float:
+    return round(max(0, nanoseconds) / 1e6, 3)

@@ -1,0 +1,29 @@
+"""Which calls of a client are recorded, told by the path they are posted to. Pure; knows no HTTP client."""
+
+from enum import StrEnum
+
+
+class Endpoint(StrEnum):
+    """One kind of call of a provider's interface."""
+
+    CHAT = "/chat/completions"
+    COMPLETIONS = "/completions"
+    EMBEDDINGS = "/embeddings"
+    RESPONSES = "/responses"
+    MESSAGES = "/v1/messages"
+
+
+OPERATIONS = {
+    Endpoint.CHAT: "chat",
+    Endpoint.COMPLETIONS: "text_completion",
+    Endpoint.EMBEDDINGS: "embeddings",
+    Endpoint.RESPONSES: "chat",
+    Endpoint.MESSAGES: "chat",
+}
+
+_BY_PATH = {endpoint.value: endpoint for endpoint in Endpoint}
+
+
+def endpoint_of(path: str) -> Endpoint | None:
+    """Return what is asked for at `path` (as the client's method names it), or None where it is no model call."""
+    return _BY_PATH.get(path) or _BY_PATH.get(path.partition("?")[0])

@@ -1,0 +1,169 @@
+"""One call while it runs: what the caller's thread notes, and its hand-off. Knows nothing of formats.
+
+Only references are kept; building comes later, in the background.
+"""
+
+import time
+from contextvars import ContextVar
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, Final, NamedTuple
+
+from llmtrail.emit.context import Request
+from llmtrail.emit.handoff import Builder
+from llmtrail.emit.recorder import get_recorder
+from llmtrail.emit.snapshot import snapshot
+from llmtrail.emit.wrap.endpoints import Endpoint
+from llmtrail.emit.wrap.guard import swallow
+
+# Bound once, here at the SDK's edge: a call's hot path cannot afford to pass a clock along.
+wall_ns = time.time_ns  # tidy: bound once at the SDK's edge
+monotonic_ns = time.perf_counter_ns  # tidy: bound once at the SDK's edge
+
+# What one event of a stream weighs in memory, for the recorder's bound.
+_EVENT_BYTES: Final = 400
+_OVERHEAD_BYTES: Final = 2_048
+
+
+class Ending(Enum):
+    """How a call came to its end."""
+
+    RETURNED = auto()  # the answer was given, or its stream was read to the end
+    LEFT = auto()  # the caller closed or dropped the stream before its end
+    RAISED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFacts:
+    """What of a client never changes between its calls."""
+
+    sdk: str  # the package it comes from: openai, anthropic
+    class_names: tuple[str, ...]
+    provider: str | None  # given by the application
+    build: Builder
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """What is kept of an exception: never the exception itself, whose frames would keep the caller's objects alive."""
+
+    names: tuple[str, ...]  # its class and bases
+    module: str
+    text: str
+    http_status: int | None
+    code: str | None
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Raised":
+        """Read an exception; never raises."""
+        kind = type(error)
+        try:
+            text = str(error)
+        except Exception:  # noqa: BLE001 - a foreign __str__ may do anything
+            text = ""
+        status = getattr(error, "status_code", None)
+        code = getattr(error, "code", None)
+        return cls(
+            tuple(base.__name__ for base in kind.__mro__),
+            kind.__module__,
+            text,
+            status if isinstance(status, int) else None,
+            code if isinstance(code, str) else None,
+        )
+
+
+class Sent(NamedTuple):
+    """One HTTP exchange: times are monotonic nanoseconds; `response` is the HTTP client's own.
+
+    A tuple, since a frozen dataclass costs three times as much to make on the caller's thread.
+    """
+
+    started_ns: int
+    ended_ns: int
+    response: Any
+    raised: Raised | None
+
+
+class LiveCall:
+    """A call from its start to its hand-off, which happens exactly once."""
+
+    __slots__ = (
+        "_once",
+        "attempts",
+        "body",
+        "ended_ns",
+        "ending",
+        "endpoint",
+        "events",
+        "facts",
+        "parses",
+        "pieces",
+        "pulling",
+        "raised",
+        "request",
+        "result",
+        "sent",
+        "started_at_ns",
+        "started_ns",
+        "stream",
+        "url",
+    )
+
+    def __init__(self, facts: ClientFacts, endpoint: Endpoint, request: Request | None) -> None:
+        self.started_at_ns = wall_ns()
+        self.started_ns = monotonic_ns()
+        self.facts = facts
+        self.endpoint = endpoint
+        self.request = request
+        self.attempts: list[Sent] = []
+        self.sent: bytes | None = None  # the body as it went over the wire: nobody can change it any more
+        self.body: Any = None  # the body before it was sent, where it never was
+        self.url: Any = None
+        self.stream = False
+        self.parses = False
+        self.pulling = False
+        self.events: list[tuple[int, str | None, str]] | None = None  # a stream as the SDK's decoder saw it
+        self.pieces: list[tuple[int, bytes]] | None = None  # a stream as raw bytes
+        self.result: Any = None
+        self.raised: Raised | None = None
+        self.ending = Ending.RETURNED
+        self.ended_ns = 0
+        self._once = [True]
+
+    def fail(self, error: BaseException) -> None:
+        """End the call by what it raised."""
+        if self._once:
+            self.raised = Raised.of(error)
+            self.end(Ending.RAISED)
+
+    def end(self, ending: Ending) -> None:
+        """Hand the call over; later ends of the same call are ignored. Never raises."""
+        try:
+            self._once.pop()
+        except IndexError:
+            return
+        self.ended_ns = monotonic_ns()
+        self.ending = ending
+        try:
+            weight = _OVERHEAD_BYTES
+            if self.sent is not None:
+                weight += len(self.sent)
+                self.body = None
+            elif isinstance(self.body, dict):
+                self.body, copied_bytes = snapshot(self.body)
+                weight += copied_bytes
+            if self.events is not None:
+                weight += _EVENT_BYTES * len(self.events)
+            elif self.pieces is not None:
+                weight += sum(len(piece) for _, piece in self.pieces)
+            elif self.attempts:
+                response = self.attempts[-1].response
+                if response is not None and response.is_closed:
+                    weight += len(getattr(response, "_content", b""))
+            get_recorder().record_parts(self.facts.build, self, self.started_at_ns, self.request, weight)
+        except Exception as error:  # noqa: BLE001 - the application's call must not see our bugs
+            swallow("hand a call over", error)
+
+
+# The call that HTTP requests belong to: of this thread, or of this asyncio task.
+active: Final[ContextVar[LiveCall | None]] = ContextVar("llmtrail_call", default=None)

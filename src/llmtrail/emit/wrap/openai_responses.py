@@ -1,0 +1,119 @@
+"""Read what OpenAI's Responses API answers, whole or in events. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmtrail.core.failure import FailureMode
+from llmtrail.emit.wrap.found import Assembled, Found, list_of, mapping_of, text_of
+from llmtrail.emit.wrap.usage import openai_usage
+
+_LAST_EVENTS = ("response.completed", "response.incomplete", "response.failed")
+# How the Responses API's reasons are called everywhere else.
+_REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
+_TEXT_DELTAS = {"response.output_text.delta": "output_text", "response.refusal.delta": "refusal"}
+
+
+def read_response(body: Mapping[str, Any]) -> Found:
+    """Read the body of a response."""
+    items = [mapping_of(item) for item in list_of(body.get("output"))]
+    parts = [mapping_of(part) for item in items for part in list_of(item.get("content"))]
+    text = "".join(part["text"] for part in parts if isinstance(part.get("text"), str))
+    refusal = "".join(part["refusal"] for part in parts if isinstance(part.get("refusal"), str))
+    calls = [_tool_call(item) for item in items if str(item.get("type", "")).endswith("_call")]
+    output: dict[str, Any] = {"role": "assistant"}
+    if text:
+        output["content"] = text
+    if refusal:
+        output["refusal"] = refusal
+    error = mapping_of(body.get("error"))
+    return Found(
+        response_id=text_of(body.get("id")),
+        response_model=text_of(body.get("model")),
+        output=output if len(output) > 1 else None,
+        tool_calls=calls,
+        finish_reasons=_reasons(body, calls),
+        usage=openai_usage(body.get("usage")),
+        failure_mode=_failure(body, refusal),
+        error=text_of(error.get("message")) or text_of(error.get("code")),
+    )
+
+
+def assemble_response(events: Sequence[tuple[str | None, Any]]) -> Assembled:
+    """Put the events of a response together; the last one holds it whole, without it the pieces must do."""
+    body: dict[str, Any] | None = None
+    done: dict[int, Mapping[str, Any]] = {}
+    started: dict[int, dict[str, Any]] = {}
+    first: int | None = None
+    for position, (name, data) in enumerate(events):
+        event = mapping_of(data)
+        kind = text_of(event.get("type")) or name or ""
+        if kind in _LAST_EVENTS:
+            return Assembled(mapping_of(event.get("response")), complete=True, first_content=first)
+        if event.get("response"):
+            body = dict(mapping_of(event["response"]))
+        if kind.endswith(".delta") and first is None:
+            first = position
+        _note(kind, event, done, started)
+    if body is not None:
+        partial = {index: _item(item) for index, item in started.items()} | done
+        body["output"] = [partial[index] for index in sorted(partial)]
+    return Assembled(body, complete=False, first_content=first)
+
+
+def _note(
+    kind: str, event: Mapping[str, Any], done: dict[int, Mapping[str, Any]], started: dict[int, dict[str, Any]]
+) -> None:
+    index = event.get("output_index")
+    if not isinstance(index, int):
+        return
+    if kind == "response.output_item.added":
+        started[index] = dict(mapping_of(event.get("item")))
+    elif kind == "response.output_item.done":
+        done[index] = mapping_of(event.get("item"))
+    elif kind in _TEXT_DELTAS:
+        texts = started.setdefault(index, {"type": "message"}).setdefault("_texts", {})
+        name = _TEXT_DELTAS[kind]
+        texts[name] = texts.get(name, "") + str(event.get("delta", ""))
+    elif kind == "response.function_call_arguments.delta":
+        item = started.setdefault(index, {"type": "function_call"})
+        item["arguments"] = str(item.get("arguments", "")) + str(event.get("delta", ""))
+
+
+def _item(item: Mapping[str, Any]) -> dict[str, Any]:
+    texts = mapping_of(item.get("_texts"))
+    whole = {name: value for name, value in item.items() if name != "_texts"}
+    if texts:
+        fields = {"output_text": "text", "refusal": "refusal"}
+        whole["content"] = [{"type": name, fields[name]: text} for name, text in texts.items()]
+    return whole
+
+
+def _tool_call(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a tool call in the shape of a chat's where it is a function, else as it is."""
+    if item.get("type") != "function_call":
+        return dict(item)
+    function = {"name": item.get("name", ""), "arguments": item.get("arguments", "")}
+    return {"id": item.get("call_id"), "type": "function", "function": function}
+
+
+def _reasons(body: Mapping[str, Any], calls: Sequence[Any]) -> list[str]:
+    reason = text_of(mapping_of(body.get("incomplete_details")).get("reason"))
+    if reason:
+        return [_REASONS.get(reason, reason)]
+    if body.get("status") == "completed":
+        return ["tool_calls" if calls else "stop"]
+    return []
+
+
+def _failure(body: Mapping[str, Any], refusal: str) -> FailureMode | None:
+    if body.get("status") == "failed":
+        code = mapping_of(body.get("error")).get("code")
+        return FailureMode.RATE_LIMITED if code == "rate_limit_exceeded" else FailureMode.MODEL_ERROR
+    if body.get("status") == "cancelled":
+        return FailureMode.CANCELLED
+    if refusal:
+        return FailureMode.REFUSED
+    reason = mapping_of(body.get("incomplete_details")).get("reason")
+    if reason == "content_filter":
+        return FailureMode.CONTENT_FILTERED
+    return FailureMode.TRUNCATED if reason == "max_output_tokens" else None
