@@ -3,6 +3,7 @@
 Everything that costs (building, ids, redaction, encoding, compression, sending) happens in background threads.
 """
 
+from collections.abc import Callable
 from itertools import count
 from threading import RLock
 from typing import Any
@@ -12,6 +13,9 @@ from llmtrail.emit.config import EmitConfig
 from llmtrail.emit.context import NoteKind, Request
 from llmtrail.emit.handoff import QUEUED_BYTES_MAX, QUEUED_ITEMS_MAX, Builder, Handoff, Item
 from llmtrail.emit.tally import LOGGER, DropReason, Stats, Tally
+
+# What may still hold finished calls back (a stream that nobody reads any more) lets go of them first.
+before_flush: list[Callable[[], None]] = []
 
 
 class Recorder:
@@ -73,6 +77,8 @@ class Recorder:
         if self._is_disabled or self._is_closed:
             return True
         try:
+            for settle in before_flush:
+                settle()
             return self._running().flush(timeout_s)
         except Exception as error:  # noqa: BLE001  # The SDK never raises into the application.
             LOGGER.warning("llmtrail could not flush: %r", error)

@@ -3,13 +3,17 @@
 Only references are kept; building comes later, in the background.
 """
 
+import atexit
+import os
 import time
+import weakref
 from contextvars import ContextVar
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, Final, NamedTuple
 
 from llmtrail.emit.context import Request
+from llmtrail.emit.door import before_flush
 from llmtrail.emit.handoff import Builder
 from llmtrail.emit.recorder import get_recorder
 from llmtrail.emit.snapshot import snapshot
@@ -88,6 +92,7 @@ class LiveCall:
     """A call from its start to its hand-off, which happens exactly once."""
 
     __slots__ = (
+        "__weakref__",
         "_once",
         "attempts",
         "body",
@@ -96,6 +101,7 @@ class LiveCall:
         "endpoint",
         "events",
         "facts",
+        "is_left",
         "parses",
         "pieces",
         "pulling",
@@ -122,6 +128,7 @@ class LiveCall:
         self.stream = False
         self.parses = False
         self.pulling = False
+        self.is_left = False  # a loop over the stream was left; it may be taken up again
         self.events: list[tuple[int, str | None, str]] | None = None  # a stream as the SDK's decoder saw it
         self.pieces: list[tuple[int, bytes]] | None = None  # a stream as raw bytes
         self.result: Any = None
@@ -129,6 +136,10 @@ class LiveCall:
         self.ending = Ending.RETURNED
         self.ended_ns = 0
         self._once = [True]
+
+    def disown(self) -> None:
+        """Leave the hand-off to somebody else."""
+        self._once.clear()
 
     def fail(self, error: BaseException) -> None:
         """End the call by what it raised."""
@@ -142,6 +153,7 @@ class LiveCall:
             self._once.pop()
         except IndexError:
             return
+        open_streams.discard(self)
         self.ended_ns = monotonic_ns()
         self.ending = ending
         try:
@@ -164,6 +176,36 @@ class LiveCall:
         except Exception as error:  # noqa: BLE001 - the application's call must not see our bugs
             swallow("hand a call over", error)
 
+
+# Calls whose streams have not ended.
+open_streams: Final["weakref.WeakSet[LiveCall]"] = weakref.WeakSet()
+
+
+def end_left_streams() -> None:
+    """End the streams whose loops were left and not taken up again; asked for when everything shall be sent."""
+    for call in list(open_streams):
+        if call.is_left and not call.pulling:
+            call.end(Ending.LEFT)
+
+
+def _at_exit() -> None:
+    # What nobody has read to its end by now nobody will.
+    for call in list(open_streams):
+        call.end(Ending.LEFT)
+
+
+def _after_fork_in_child() -> None:
+    # The parent's calls are the parent's to record.
+    for call in list(open_streams):
+        call.disown()
+    open_streams.clear()
+
+
+before_flush.append(end_left_streams)
+# Registered after the recorder's own handler, and so run before it.
+atexit.register(_at_exit)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 # The call that HTTP requests belong to: of this thread, or of this asyncio task.
 active: Final[ContextVar[LiveCall | None]] = ContextVar("llmtrail_call", default=None)

@@ -8,7 +8,7 @@ from copy import copy
 from typing import Any, Final
 
 from llmtrail.emit.wrap.guard import swallow
-from llmtrail.emit.wrap.live import Ending, LiveCall, monotonic_ns
+from llmtrail.emit.wrap.live import Ending, LiveCall, monotonic_ns, open_streams
 
 # Far above any real answer; what comes after is not kept, except the last event, which tells the tokens.
 EVENTS_MAX: Final = 100_000
@@ -18,6 +18,7 @@ def watch_stream(call: LiveCall, stream: Any) -> None:
     """Note the events of an SDK's `Stream` or `AsyncStream` as the application takes them, in place."""
     events: list[tuple[int, str | None, str]] = []
     call.events = events
+    open_streams.add(call)
     # Made by the SDK beforehand and not begun; it refers to the stream, which would keep a dropped one alive.
     stream.__dict__.pop("_iterator", None)
     source = copy(stream)
@@ -42,6 +43,7 @@ def watch_bytes(call: LiveCall, response: Any, *, keep: bool) -> None:
     """Note an unread HTTP response's closing and, with `keep`, its bytes."""
     if keep:
         call.pieces = []
+        open_streams.add(call)
     response.stream = _tee_class(type(response.stream))(call, response.stream, keep)
 
 
@@ -72,12 +74,13 @@ class _Watch:
         self._call = call
         self._source = source
 
-    def __iter__(self) -> "_Watch":
-        return self
+    def __iter__(self) -> "_Loop":
+        return _Loop(self, self._call)
 
     def __next__(self) -> Any:
         call = self._call
         call.pulling = True
+        call.is_left = False
         try:
             return next(self._source)
         except StopIteration:
@@ -104,12 +107,13 @@ class _AsyncWatch:
         self._call = call
         self._source = source
 
-    def __aiter__(self) -> "_AsyncWatch":
-        return self
+    def __aiter__(self) -> "_AsyncLoop":
+        return _AsyncLoop(self, self._call)
 
     async def __anext__(self) -> Any:
         call = self._call
         call.pulling = True
+        call.is_left = False
         try:
             return await anext(self._source)
         except StopAsyncIteration:
@@ -123,6 +127,40 @@ class _AsyncWatch:
 
     def __del__(self) -> None:
         self._call.end(Ending.LEFT)
+
+
+class _Loop:
+    """One `for` over a stream: when it goes, the loop was left. Another may take the stream up again."""
+
+    def __init__(self, watch: _Watch, call: LiveCall) -> None:
+        self._watch = watch
+        self._call = call
+
+    def __iter__(self) -> "_Loop":
+        return self
+
+    def __next__(self) -> Any:
+        return self._watch.__next__()
+
+    def __del__(self) -> None:
+        self._call.is_left = True
+
+
+class _AsyncLoop:
+    """The same for asyncio."""
+
+    def __init__(self, watch: _AsyncWatch, call: LiveCall) -> None:
+        self._watch = watch
+        self._call = call
+
+    def __aiter__(self) -> "_AsyncLoop":
+        return self
+
+    def __anext__(self) -> Any:
+        return self._watch.__anext__()
+
+    def __del__(self) -> None:
+        self._call.is_left = True
 
 
 class _Tee:
