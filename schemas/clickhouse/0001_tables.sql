@@ -77,6 +77,7 @@ CREATE TABLE IF NOT EXISTS llmtrail.calls_data
   src_topic_id LowCardinality(String) COMMENT 'Id of the log topic that the event was read from.' CODEC(ZSTD(1)),
   src_partition UInt32 COMMENT 'Partition of the log that the event was read from.' CODEC(T64, ZSTD(1)),
   src_offset UInt64 COMMENT 'Offset in that partition.' CODEC(Delta(8), ZSTD(1)),
+  record String COMMENT 'The event without content, ids and attributes, as JSON: what look-ups read in one piece.' CODEC(ZSTD(1)),
   `attempts.number` Array(UInt16) COMMENT 'Number of the attempt; the first is 1.' CODEC(ZSTD(1)),
   `attempts.started_at` Array(Nullable(DateTime64(9, 'UTC'))) COMMENT 'When the attempt began. NULL: unknown.' CODEC(ZSTD(1)),
   `attempts.latency_ms` Array(Nullable(Float64)) COMMENT 'Duration of the attempt in milliseconds.' CODEC(ZSTD(1)),
@@ -152,14 +153,14 @@ SETTINGS
   min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1,
   max_suspicious_broken_parts = 1000000, max_suspicious_broken_parts_bytes = 1000000000000,
   non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1,
-  index_granularity = 64,
-  min_compress_block_size = 16384, max_compress_block_size = 131072, default_compression_codec = 'ZSTD(1)'
+  index_granularity = 128,
+  min_compress_block_size = 16384, max_compress_block_size = 131072, default_compression_codec = 'ZSTD(3)'
 COMMENT 'Content of the calls as written; read `bodies`.';
 
 CREATE TABLE IF NOT EXISTS llmtrail.ids_data
 (
   id_hash UInt64 DEFAULT cityHash64(id) COMMENT 'cityHash64 of the id: WHERE id_hash = cityHash64(''…'').' CODEC(ZSTD(1)),
-  kind LowCardinality(String) COMMENT 'Kind of id: request, call, trace, provider_request, session or ticket.' CODEC(ZSTD(1)),
+  kind LowCardinality(String) COMMENT 'Kind of id: request, trace, session, provider_request, ticket, or call (where the call id does not tell its day).' CODEC(ZSTD(1)),
   call_id UUID COMMENT 'A call that bears the id.' CODEC(ZSTD(1)),
   ingest_day Date COMMENT 'Partition of the call.' CODEC(ZSTD(1)),
   bodies_key UInt64 COMMENT 'Place of the call''s content in `bodies`.' CODEC(ZSTD(1)),

@@ -266,7 +266,7 @@ COMMENT 'Content of each call: its latest revision.';
 CREATE OR REPLACE VIEW llmtrail.ids
 (
   id_hash UInt64 COMMENT 'cityHash64 of the id: WHERE id_hash = cityHash64(''…'').',
-  kind LowCardinality(String) COMMENT 'Kind of id: request, call, trace, provider_request, session or ticket.',
+  kind LowCardinality(String) COMMENT 'Kind of id: request, trace, session, provider_request, ticket, or call (where the call id does not tell its day).',
   call_id UUID COMMENT 'A call that bears the id.',
   ingest_day Date COMMENT 'Partition of the call.',
   bodies_key UInt64 COMMENT 'Place of the call''s content in `bodies`.'

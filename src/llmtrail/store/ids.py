@@ -6,6 +6,9 @@ import msgspec
 
 from llmtrail.core.call import Call
 
+# How far from its ingest time the time in a UUIDv7 may be for the look-up to find the call by that time alone.
+NEAR_MS = 24 * 3600 * 1000
+
 
 class _Tickets(msgspec.Struct):
     ticket: str | int | None = None
@@ -16,10 +19,8 @@ _TICKETS = msgspec.json.Decoder(_Tickets, strict=False)
 
 
 def named_ids(call: Call) -> dict[str, str]:
-    """Return each id of the call with its kind. Where two kinds hold the same text, the first one names it."""
+    """Return each id of the call but its own, with its kind. Where two kinds share a text, the first names it."""
     named: dict[str, str] = {}
-    if call.call_id:
-        named[call.call_id] = "call"
     for text, kind in (
         (call.request_id, "request"),
         (call.trace_id, "trace"),
@@ -34,6 +35,11 @@ def named_ids(call: Call) -> dict[str, str]:
     for ticket in _tickets(call.attributes):
         named.setdefault(ticket, "ticket")
     return named
+
+
+def tells_its_day(call_key: int, first_ingested_at_ns: int) -> bool:
+    """Say whether a call id is a UUIDv7 of about its ingest time, so that it needs no entry in `ids`."""
+    return (call_key >> 76) & 0xF == 7 and abs((call_key >> 80) - first_ingested_at_ns // 1_000_000) <= NEAR_MS
 
 
 def _tickets(attributes: msgspec.Raw) -> Iterable[str]:

@@ -1,6 +1,7 @@
 """Turn rows into Arrow blocks and insert them, so that a repeat changes nothing. Decides nothing about calls."""
 
 import base64
+import uuid
 from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
@@ -12,7 +13,8 @@ from llmtrail.core.times import to_ns
 from llmtrail.store import arrow
 from llmtrail.store.columns import BODY_COLUMNS, COUNT_FIELDS, VERSION_COLUMNS
 from llmtrail.store.handle import Handle
-from llmtrail.store.ids import named_ids
+from llmtrail.store.ids import named_ids, tells_its_day
+from llmtrail.store.records import encode_record
 from llmtrail.store.rows import CallRow, Correction, DeadLetterRow
 
 _TEXT = pa.string()
@@ -111,12 +113,17 @@ def bodies_block(rows: Sequence[CallRow]) -> pa.Table:
 
 
 def ids_block(rows: Sequence[CallRow]) -> pa.Table:
-    """Build the block of `ids_data`: every id that a user may hold, once for each call."""
+    """Build the block of `ids_data`: every id that a user may hold, once for each call.
+
+    A call id that tells its day (a UUIDv7 of about now) is found without an entry.
+    """
     texts: list[str] = []
     kinds: list[str] = []
     owners: list[CallRow] = []
     for row in rows:
         named = named_ids(row.call)
+        if not tells_its_day(row.call_key, row.first_ingested_at_ns):
+            named[str(uuid.UUID(int=row.call_key))] = "call"
         texts += named.keys()
         kinds += named.values()
         owners += [row] * len(named)
@@ -174,6 +181,7 @@ def _event_columns(calls: Sequence[Call]) -> dict[str, arrow.Column]:
     return {
         **{name: pa.array(get(name), _TEXT) for name in _TEXT_FIELDS},
         "revision": pa.array(get("revision"), pa.uint32()),
+        "record": pa.array(list(map(encode_record, calls)), pa.binary()),
         "parameters": arrow.raw_texts(get("parameters")),
         "attributes": arrow.raw_texts(get("attributes")),
         "stream": pa.array(get("stream"), pa.bool_()),

@@ -2,16 +2,18 @@
 
 import uuid
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 
 from llmtrail.store.arrow import DAY_NS
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle
-from llmtrail.store.records import call_ids_sql, read_calls
-from llmtrail.store.rows import KnownCall, KnownId
+from llmtrail.store.records import places_sql, read_by_id
+from llmtrail.store.rows import CallRow, KnownCall, KnownId
 
 # Ids travel inside the SQL text; a thousand of them are 50 kB, far below the engine's limit of 256 kB.
 KEYS_PER_QUERY = 1_000
 # Rows of `recent_ids` that are held in memory at a time.
+_EPOCH = date(1970, 1, 1)
 _SLICE_NS = DAY_NS // 24
 
 # Table -> (offset column, columns of the position).
@@ -56,7 +58,7 @@ def recent_ids(handle: Handle, since_ns: int, until_ns: int) -> Iterator[KnownId
             yield KnownId(uuid.UUID(call_id).int, int(revision), int(content_hash), int(first_ns), int(bodies_key))
 
 
-def known_calls(handle: Handle, call_keys: Sequence[int], *, with_bodies: bool) -> dict[int, KnownCall]:
+def known_calls(handle: Handle, call_keys: Sequence[int], *, with_bodies: bool = True) -> dict[int, KnownCall]:
     """Return the stored calls among `call_keys`, whole enough to merge a later revision into.
 
     Without bodies the content fields of the call are empty.
@@ -64,7 +66,7 @@ def known_calls(handle: Handle, call_keys: Sequence[int], *, with_bodies: bool) 
     known: dict[int, KnownCall] = {}
     for start in range(0, len(call_keys), KEYS_PER_QUERY):
         call_ids = [str(uuid.UUID(int=key)) for key in call_keys[start : start + KEYS_PER_QUERY]]
-        for stored in read_calls(handle, call_ids_sql(call_ids), with_bodies=with_bodies):
+        for stored in read_by_id(handle, call_ids, (), with_bodies=with_bodies):
             key = uuid.UUID(stored.call.call_id).int
             known[key] = KnownCall(
                 call=stored.call,
@@ -77,3 +79,21 @@ def known_calls(handle: Handle, call_keys: Sequence[int], *, with_bodies: bool) 
                 offset=stored.src_offset,
             )
     return known
+
+
+def missing_rows(handle: Handle, rows: Sequence[CallRow]) -> int:
+    """Count the rows that are in `calls_data` neither as they are nor in a later revision."""
+    missing = 0
+    for start in range(0, len(rows), KEYS_PER_QUERY):
+        some = rows[start : start + KEYS_PER_QUERY]
+        where = places_sql((_day(row.first_ingested_at_ns), str(uuid.UUID(int=row.call_key))) for row in some)
+        found = handle.query(
+            f"SELECT toString(call_id), max(revision) FROM llmtrail.calls_data WHERE {where} GROUP BY call_id"  # noqa: S608
+        )
+        latest = {uuid.UUID(call_id).int: int(revision) for call_id, revision in found}
+        missing += sum(1 for row in some if latest.get(row.call_key, -1) < row.call.revision)
+    return missing
+
+
+def _day(instant_ns: int) -> str:
+    return (_EPOCH + timedelta(days=instant_ns // DAY_NS)).isoformat()

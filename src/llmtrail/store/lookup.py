@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from llmtrail.core.call import Call
 from llmtrail.store.handle import Handle
 from llmtrail.store.ids import named_ids
-from llmtrail.store.records import Place, StoredCall, places_sql, read_calls
+from llmtrail.store.records import Place, StoredCall, read_by_id, read_places
 
 # A session may hold thousands of calls; more than this is a query, not a page.
 CALLS_MAX = 200
@@ -37,25 +38,29 @@ def find_request(handle: Handle, id_value: str) -> RequestDocument | None:
 
 
 def _find(handle: Handle, id_value: str) -> tuple[str, list[StoredCall]]:
-    for spelling in _spellings(id_value):
-        hits = _hits(handle, spelling)
-        if hits:
-            stored = read_calls(handle, places_sql(place for _, place in hits), with_bodies=True)
-            # Two ids may share a hash: only calls that really bear the id belong to the answer.
-            true_hits = [one for one in stored if spelling in named_ids(one.call)]
-            if true_hits:
-                return named_ids(true_hits[0].call)[spelling], true_hits
-    return "", []
+    hits = _hits(handle, id_value)
+    if hits:
+        stored = read_places(handle, [place for _, place in hits])
+        # Two ids may share a hash: only calls that really bear the id belong to the answer.
+        bearing = [one for one in stored if id_value in named_ids(one.call)]
+        if bearing:
+            return named_ids(bearing[0].call)[id_value], bearing
+    return "call", _find_call(handle, id_value, [place.ingest_day for _, place in hits])
 
 
-def _spellings(id_value: str) -> Iterable[str]:
-    yield id_value
+def _find_call(handle: Handle, id_value: str, days_hit: list[str]) -> list[StoredCall]:
     try:
-        canonical = str(uuid.UUID(id_value))
+        call_id = uuid.UUID(id_value)
     except ValueError:
-        return
-    if canonical != id_value:
-        yield canonical
+        return []
+    days = days_hit
+    if call_id.version == 7:
+        made = datetime.fromtimestamp((call_id.int >> 80) / 1000, UTC).date()
+        days = days_hit + [(made + timedelta(days=shift)).isoformat() for shift in (-1, 0, 1)]
+    elif not days:
+        # The id may be spelled otherwise than it was when its entry was made.
+        days = [place.ingest_day for _, place in _hits(handle, str(call_id))]
+    return read_by_id(handle, [str(call_id)], days, with_bodies=True) if days else []
 
 
 def _hits(handle: Handle, id_value: str) -> list[tuple[str, Place]]:
@@ -77,7 +82,7 @@ def _with_siblings(handle: Handle, stored: list[StoredCall]) -> list[StoredCall]
     missing = [place for _, place in _hits(handle, root) if place.call_id not in have]
     if not missing:
         return stored
-    others = read_calls(handle, places_sql(missing), with_bodies=True)
+    others = read_places(handle, missing)
     return stored + [one for one in others if root in named_ids(one.call)]
 
 
@@ -133,7 +138,7 @@ def _call_document(stored: StoredCall) -> dict[str, Any]:
         "price_id": stored.price_id,
         "unpriced_reason": stored.unpriced_reason,
         "clock_skew": stored.clock_skew,
-        "content_bytes": stored.content_bytes,
+        "prompt_fingerprint": stored.prompt_fingerprint or call.prompt_fingerprint,
         "first_ingested_at_ns": stored.first_ingested_at_ns,
         "ingested_at_ns": stored.ingested_at_ns,
         "ingest_day": stored.ingest_day,
