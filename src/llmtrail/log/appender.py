@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtrail.log.groups import Groups
-from llmtrail.log.log_file import TopicState
+from llmtrail.log.log_file import PAGE_BYTES, TopicState
 from llmtrail.log.port import LogClosedError, LogFullError
 
 # One transaction: large enough to share its fsync among many, small enough to be acknowledged soon.
@@ -211,6 +211,9 @@ class Appender:
         if self._since_vacuum >= GROUPS_PER_VACUUM:
             self._since_vacuum = 0
             self._vacuum()
+        self._checkpoint_when_due()
+
+    def _checkpoint_when_due(self) -> None:
         if self._since_checkpoint >= CHECKPOINT_BYTES:
             # Where a reader stood in the way, the rest is tried again soon.
             self._since_checkpoint = 0 if self._checkpoint("PASSIVE") else CHECKPOINT_BYTES // 2
@@ -233,6 +236,7 @@ class Appender:
             return False
         try:
             self._connection.execute(f"PRAGMA incremental_vacuum({min(free_pages, VACUUM_PAGES)})").fetchall()
+            self._since_checkpoint += VACUUM_PAGES * PAGE_BYTES  # each page given back passes through the WAL
         except sqlite3.OperationalError as error:
             _LOG.warning("the log in %s could not give space back: %s", self._folder, error)
             return False
@@ -242,6 +246,7 @@ class Appender:
         """Give space back while nobody waits, one step after the other, and at last the WAL's."""
         if self._vacuum():
             self._pause_s = 0
+            self._checkpoint_when_due()
             return
         self._pause_s = IDLE_S
         self._dirty = not self._checkpoint("TRUNCATE")
