@@ -46,6 +46,11 @@ class ServerConfig:
     grpc_port: Port = 4317
     data: Path = Path("llmtrail-data")
 
+    @property
+    def store_folder(self) -> Path:
+        """Return where ClickHouse's own engine keeps its files."""
+        return self.data / "store"
+
 
 @dataclass(frozen=True, slots=True)
 class TokenConfig:

@@ -1,0 +1,47 @@
+"""The command line as a whole: which commands there are. Knows nothing of what they do."""
+
+import sys
+
+import typer
+
+from llmtrail.cli import dead_letters, demo, doctor, migrate, replay, show, sql, up
+from llmtrail.cli.exits import CommandError, Exit, leave
+
+# Every command's own file; each imports what it needs only when it runs, so that `show` is quick.
+COMMANDS = {
+    "up": up,
+    "demo": demo,
+    "show": show,
+    "sql": sql,
+    "replay": replay,
+    "migrate": migrate,
+    "doctor": doctor,
+}
+
+
+def build() -> typer.Typer:
+    """Return the command line."""
+    house = typer.Typer(
+        name="llmtrail",
+        help="Every LLM call on the trail, and found by its request id.",
+        no_args_is_help=True,
+        add_completion=False,
+        rich_markup_mode="rich",
+        pretty_exceptions_show_locals=False,
+    )
+    for name, module in COMMANDS.items():
+        house.command(name, epilog=module.EXAMPLE)(module.command)
+    house.add_typer(dead_letters.build(), name="dead-letters")
+    return house
+
+
+def app() -> None:
+    """Run the command line; every error that a user can cause is told in one line."""
+    try:
+        build()()
+    except CommandError as error:
+        leave(error)
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nothing is left to say, not even at exit.
+        sys.stderr.close()
+        raise SystemExit(int(Exit.DONE)) from None

@@ -1,0 +1,109 @@
+"""Ask a running llmtrail over HTTP. Knows the routes, not what the documents mean."""
+
+import json
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.local import port_file
+
+# A look-up takes milliseconds; SQL may take as long as the server lets it (its own limit is 30 s).
+TIMEOUT_S = 60.0
+# Told to the user at most: an error page of a proxy in between may be long.
+_ERROR_CHARACTERS = 2_000
+_CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """Where a running llmtrail answers, and the token it wants (empty: none)."""
+
+    http: str
+    sql: str
+    token: str = ""
+
+
+def find_house(data: Path, token: str = "") -> House | None:
+    """Return where the process of the data folder answers, or None when none is running there."""
+    running = port_file.read(data)
+    return House(running.http, running.sql, token) if running else None
+
+
+def get_json(house: House, path: str) -> Any | None:
+    """Return the JSON document at `path`, None where there is none; raise CommandError when it cannot be had."""
+    request = urllib.request.Request(house.http + path, headers=_headers(house))  # noqa: S310 - the user's own house.
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return None
+        raise _refused(error) from error
+    except (OSError, ValueError) as error:
+        raise _unreachable(house.http, error) from error
+
+
+def get_request(house: House, id_value: str) -> dict[str, Any] | None:
+    """Return the document of everything known by this id, or None."""
+    found = get_json(house, f"/v1/requests/{urllib.parse.quote(id_value, safe='')}")
+    return found if isinstance(found, dict) else None
+
+
+def post(house: House, path: str, body: bytes, content_type: str) -> Mapping[str, Any]:
+    """Post `body` and return the JSON answer, also of a 400; raise CommandError when it was refused or lost."""
+    headers = {**_headers(house), "Content-Type": content_type}
+    request = urllib.request.Request(house.http + path, data=body, headers=headers)  # noqa: S310 - as above.
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+            return _object(answer.read())
+    except urllib.error.HTTPError as error:
+        if error.code == 400:
+            return _object(error.read())
+        raise _refused(error) from error
+    except (OSError, ValueError) as error:
+        raise _unreachable(house.http, error) from error
+
+
+def stream_sql(house: House, statement: str, output_format: str) -> Iterator[bytes]:
+    """Run the statement and yield its result as it arrives; raise CommandError with the server's own words."""
+    query = urllib.parse.urlencode({"default_format": output_format, "database": "llmtrail"})
+    request = urllib.request.Request(  # noqa: S310 - as above.
+        f"{house.sql}/?{query}", data=statement.encode(), headers=_headers(house)
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+            while piece := answer.read(_CHUNK_BYTES):
+                yield piece
+    except urllib.error.HTTPError as error:
+        raise _refused(error) from error
+    except OSError as error:
+        raise _unreachable(house.sql, error) from error
+
+
+def _headers(house: House) -> dict[str, str]:
+    return {"Authorization": f"Bearer {house.token}"} if house.token else {}
+
+
+def _object(body: bytes) -> Mapping[str, Any]:
+    found = json.loads(body)
+    if not isinstance(found, dict):
+        raise ValueError("the answer is no JSON object")  # noqa: TRY004 - one kind of error for one kind of answer.
+    return found
+
+
+def _refused(error: urllib.error.HTTPError) -> CommandError:
+    text = error.read(_ERROR_CHARACTERS).decode("utf-8", errors="replace").strip()
+    if error.code in {401, 403}:
+        return CommandError(Exit.WRONG_USE, f"{text or 'not allowed'} Give a token that may read: --token.")
+    code = Exit.NEGATIVE if error.code < 500 else Exit.UNREACHABLE
+    return CommandError(code, text or f"answered {error.code} {error.reason}")
+
+
+def _unreachable(url: str, error: Exception) -> CommandError:
+    reason = getattr(error, "reason", None) or error
+    return CommandError(Exit.UNREACHABLE, f"{url} does not answer ({reason}). Start llmtrail: llmtrail up")

@@ -1,0 +1,186 @@
+"""`llmtrail demo`: an imaginary shop calls a simulated provider through the real client; everything is recorded.
+
+Composes house, provider and shop; the story is in `demo_scenario`, the shop's code in `demo_shop`.
+"""
+
+import json
+import logging
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmtrail.cli.client import House, stream_sql
+from llmtrail.cli.demo_scenario import Phase, PlannedCall, phase_at, plan
+from llmtrail.cli.demo_view import DemoView
+from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
+from llmtrail.config import Config
+
+if TYPE_CHECKING:
+    from llmtrail.cli.demo_shop import Shop
+    from llmtrail.local.embedded import Embedded
+
+EXAMPLE = example("llmtrail demo", "llmtrail demo --seconds 20 --rate 10 --seed 3 --exit", "make demo ARGS=--exit")
+# Threads that serve users: enough for everyone who waits out an incident.
+WORKERS = 32
+# The provider answers this much faster than a real one: the story is told in half a minute.
+PROVIDER_SPEED = 4.0
+# What was made is stored within this, or the summary says what is missing.
+SETTLE_S_MAX = 20.0
+_LOOK_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the store knows of this demo: what it printed is read back, never remembered."""
+
+    summary: dict[str, Any]
+    failures: Sequence[dict[str, Any]]
+    features: Sequence[dict[str, Any]]
+    worth_a_look: dict[str, Any] | None
+
+
+def command(
+    seconds: Annotated[float, typer.Option(min=1, max=86_400, help="How long the shop is open.")] = 30.0,
+    rate: Annotated[float, typer.Option(min=0.1, max=200, help="Requests of users a second.")] = 6.0,
+    seed: Annotated[int, typer.Option(help="Same seed, same story.")] = 7,
+    leave: Annotated[bool, typer.Option("--exit", help="Stop after the summary instead of staying up.")] = False,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+) -> None:
+    """Start everything, make realistic calls with an incident in the middle, and tell where to look."""
+    loaded = settings(config, data)
+    from llmtrail.local.embedded import StartError
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    # A cut stream and a refused call are the demo's subject, not news for the terminal.
+    for name in ("openai", "httpx", "httpcore", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        with _house(loaded.config) as house:
+            view = DemoView(quiet=as_json)
+            view.started(house.http_url, house.sql_url, loaded.config.server.data)
+            run_id = f"{time.time_ns() // 1_000_000_000 & 0xFFFF:04x}"
+            made = _open_shop(house, plan(seed, seconds, rate), run_id, seconds, (view, stop))
+            told = _read_back(House(house.http_url, house.sql_url), run_id, made, stop)
+            if as_json:
+                print(json.dumps({**told.summary, "failures": told.failures, "worth_a_look": told.worth_a_look}))
+            else:
+                view.summary(told.summary, told.failures, told.features)
+                view.where_to_look(told.worth_a_look, loaded.config.server.data, house.http_url)
+            if not leave and not stop.is_set():
+                view.staying()
+                stop.wait()
+    except StartError as error:
+        raise CommandError(Exit.UNREACHABLE, str(error)) from error
+    if told.summary["requests"] < made:
+        raise CommandError(Exit.NEGATIVE, f"made {made} requests, but {told.summary['requests']} are stored.")
+
+
+@contextmanager
+def _house(config: Config) -> Iterator["Embedded"]:
+    """Start everything; where the usual ports are taken, on free ones: `show` finds them by the data folder."""
+    from llmtrail.local.embedded import Embedded, StartError
+    from llmtrail.local.servers import PortTakenError
+
+    house = Embedded(config)
+    try:
+        house.__enter__()
+    except StartError as error:
+        if not isinstance(error.__cause__, PortTakenError):
+            raise
+        house = Embedded(replace(config, server=replace(config.server, port=0, sql_port=0)))
+        house.__enter__()
+    try:
+        yield house
+    finally:
+        house.__exit__(None, None, None)
+
+
+def _open_shop(
+    house: "Embedded", calls: list[PlannedCall], run_id: str, seconds: float, watch: tuple[DemoView, threading.Event]
+) -> int:
+    """Serve the planned calls at their times; return how many requests were served once all of them are sent."""
+    import llmtrail
+    from llmtrail.cli.demo_shop import Shop
+    from llmtrail.testing.provider import ProviderSimulator
+
+    llmtrail.configure(url=house.http_url)
+    with ProviderSimulator(seed=1, speed=PROVIDER_SPEED) as provider:
+        shop = Shop(provider.base_url, run_id)
+        try:
+            return _serve(shop, calls, seconds, watch)
+        finally:
+            llmtrail.flush(SETTLE_S_MAX)
+            shop.close()
+
+
+def _serve(shop: "Shop", calls: list[PlannedCall], seconds: float, watch: tuple[DemoView, threading.Event]) -> int:
+    view, stop = watch
+    begin = time.monotonic()
+    served = 0
+    with ThreadPoolExecutor(WORKERS) as pool, view.progress(len(calls)) as show:
+        phase = Phase.CALM
+        for call in calls:
+            if stop.wait(max(begin + call.at_s - time.monotonic(), 0)):
+                break
+            now = phase_at(call.at_s / seconds)
+            if now is not phase:
+                phase = now
+                view.phase(phase, call.at_s)
+            pool.submit(shop.serve, call)
+            served += 1
+            show(served, phase, dict(shop.outcomes.counts))
+    return served
+
+
+def _read_back(house: House, run_id: str, made: int, stop: threading.Event) -> Told:
+    """Ask the store what it knows of this run, once all of it can be found."""
+    mine = f"WHERE startsWith(request_id, 'demo-{run_id}-')"
+    totals = f"""SELECT uniqExact(request_id) AS requests, count() AS calls, sum(attempt_count) AS attempts,
+        countIf(failure_mode IS NOT NULL) AS failed, sum(cost_nanousd) AS cost_nanousd,
+        countIf(cost_nanousd IS NULL) AS unpriced, uniqExact(user_id) AS users,
+        quantile(0.5)(latency_ms) AS p50_ms, quantile(0.95)(latency_ms) AS p95_ms FROM calls {mine}"""  # noqa: S608
+    until = time.monotonic() + SETTLE_S_MAX
+    summary = rows(house, totals)[0]
+    while summary["requests"] < made and time.monotonic() < until and not stop.wait(_LOOK_S):
+        summary = rows(house, totals)[0]
+    failures = rows(
+        house,
+        f"""SELECT failure_mode, count() AS calls, groupUniqArray(feature) AS features,
+            topK(1)(ifNull(handled_by, 'nothing'))[1] AS mostly_handled_by
+            FROM calls {mine} AND failure_mode IS NOT NULL GROUP BY failure_mode ORDER BY calls DESC""",  # noqa: S608
+    )
+    features = rows(
+        house,
+        f"""SELECT feature, count() AS calls, countIf(failure_mode IS NOT NULL) AS failed,
+            sum(retry_count) AS retries, sum(cost_nanousd) AS cost_nanousd,
+            quantile(0.95)(latency_ms) AS p95_ms FROM calls {mine} GROUP BY feature ORDER BY calls DESC""",  # noqa: S608
+    )
+    worth = rows(
+        house,
+        f"""SELECT request_id, retry_count, failure_mode, handled_by FROM calls {mine} AND failure_mode IS NOT NULL
+            ORDER BY handled_by = 'fallback_model' DESC, retry_count DESC, started_at LIMIT 1""",  # noqa: S608
+    )
+    return Told(summary, failures, features, worth[0] if worth else None)
+
+
+def rows(house: House, statement: str) -> list[dict[str, Any]]:
+    """Run a statement; return its rows."""
+    lines = b"".join(stream_sql(house, statement, "JSONEachRow")).splitlines()
+    return [{name: _number(value) for name, value in json.loads(line).items()} for line in lines if line]
+
+
+def _number(value: Any) -> Any:
+    """Return 64-bit integers, which ClickHouse may write as text, as integers."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value

@@ -1,0 +1,144 @@
+"""The demo's application: ordinary code over the real OpenAI client, as a user of llmtrail writes it.
+
+It knows of llmtrail what every application knows: `request`, and what became of the answer.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Any
+
+from openai import OpenAI, OpenAIError
+
+import llmtrail
+from llmtrail.cli.demo_scenario import Kind, PlannedCall
+
+# The provider's silence is not waited for longer than this; real applications wait longer, demos should not.
+TIMEOUT_S = 1.2
+# With it a call that always fails makes four attempts.
+RETRIES_MAX = 3
+_DOCUMENTS = (
+    {"id": "kb-17", "title": "Delivery times", "text": "Parcels take two to four days; islands take six."},
+    {"id": "kb-31", "title": "Returns", "text": "Within 30 days, unused, with the invoice. We pay the postage."},
+    {"id": "kb-08", "title": "Damaged parcels", "text": "Send a photo within a week; we send a new one at once."},
+)
+_TRIAGE_SCHEMA = {
+    "type": "object",
+    "properties": {"queue": {"type": "string"}, "urgent": {"type": "boolean"}, "reason": {"type": "string"}},
+    "required": ["queue", "urgent", "reason"],
+    "additionalProperties": False,
+}
+
+
+@dataclass(slots=True)
+class Outcomes:
+    """How the shop's requests ended, as its users saw it. Safe from several threads."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    lock: Lock = field(default_factory=Lock)
+
+    def add(self, outcome: str) -> None:
+        """Count one request."""
+        with self.lock:
+            self.counts[outcome] += 1
+
+
+class Shop:
+    """Serves planned calls with one wrapped client."""
+
+    def __init__(self, base_url: str, run_id: str) -> None:
+        self.outcomes = Outcomes()
+        self._run_id = run_id
+        self._client = llmtrail.wrap(
+            OpenAI(base_url=base_url, api_key="demo", timeout=TIMEOUT_S, max_retries=RETRIES_MAX)
+        )
+
+    def request_id(self, call: PlannedCall) -> str:
+        """Return the request id that a customer would quote."""
+        return f"demo-{self._run_id}-{call.index:04d}"
+
+    def serve(self, call: PlannedCall) -> None:
+        """Serve one request of a user, from question to whatever the user gets to see."""
+        act: Mapping[Kind, Callable[[PlannedCall, Any], str]] = {
+            Kind.ANSWER: self._answer,
+            Kind.TRIAGE: self._triage,
+            Kind.SUMMARY: self._summarise,
+            Kind.REPORT: self._report,
+        }
+        with llmtrail.request(
+            request_id=self.request_id(call),
+            user_id=call.user_id,
+            session_id=call.session_id,
+            feature=call.feature.name,
+            service="demo-shop",
+            environment="demo",
+            release=call.release,
+            versions={**call.feature.versions, "prompt": call.prompt_version},
+        ) as request:
+            try:
+                outcome = act[call.feature.kind](call, request)
+            except OpenAIError as error:
+                request.handled_by("raised")
+                outcome = type(error).__name__
+        self.outcomes.add(outcome)
+
+    def close(self) -> None:
+        """Close the client's connections."""
+        self._client.close()
+
+    def _answer(self, call: PlannedCall, request: Any) -> str:
+        documents = [_DOCUMENTS[(call.index + step) % len(_DOCUMENTS)] for step in range(2)]
+        request.retrieval(query=call.question, documents=documents, status="ok", latency_ms=9.5 + call.index % 7)
+        try:
+            self._ask(call, call.feature.model, call.script)
+        except OpenAIError:
+            request.handled_by("fallback_model")
+            self._ask(call, call.feature.fallback, "")
+            return "answered by the fallback"
+        return "answered"
+
+    def _triage(self, call: PlannedCall, request: Any) -> str:
+        schema = {"type": "json_schema", "json_schema": {"name": "triage", "strict": True, "schema": _TRIAGE_SCHEMA}}
+        text = self._ask(call, call.feature.model, call.script, response_format=schema)
+        try:
+            value = json.loads(text)
+            request.parser("ok", value={"queue": value["queue"], "urgent": value["urgent"]})
+        except (ValueError, KeyError, TypeError) as error:
+            request.parser("failed", error=error)
+            request.handled_by("static_message")
+            return "static message"
+        return "answered"
+
+    def _summarise(self, call: PlannedCall, request: Any) -> str:
+        request.retrieval(query=call.question, documents=[_DOCUMENTS[call.index % 3]], status="ok", latency_ms=31.0)
+        stream = self._client.chat.completions.create(
+            **_arguments(call, call.feature.model, call.script), stream=True, stream_options={"include_usage": True}
+        )
+        for _chunk in stream:
+            pass
+        return "answered"
+
+    def _report(self, call: PlannedCall, _request: Any) -> str:
+        self._ask(call, call.feature.model, call.script)
+        return "answered"
+
+    def _ask(self, call: PlannedCall, model: str, script: str, **more: Any) -> str:
+        answer = self._client.chat.completions.create(**_arguments(call, model, script), **more)
+        return answer.choices[0].message.content or ""
+
+
+def _arguments(call: PlannedCall, model: str, script: str) -> dict[str, Any]:
+    headers = {"x-simulate-output-tokens": str(call.output_tokens)}
+    if script:
+        headers["x-simulate"] = script
+    return {
+        "model": model,
+        "messages": [
+            {"role": "system", "content": f"{call.feature.system} ({call.prompt_version})"},
+            {"role": "user", "content": call.question},
+        ],
+        "temperature": 0.2,
+        "extra_headers": headers,
+    }

@@ -1,0 +1,117 @@
+"""`llmtrail doctor`: what is wrong with this installation, and what to do about it."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmtrail.cli.client import House, find_house, get_json, stream_sql
+from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
+from llmtrail.cli.safe_text import safe_line
+from llmtrail.config import Loaded
+
+EXAMPLE = example("llmtrail doctor", "llmtrail doctor --json", "llmtrail doctor --settings")
+# Below this ClickHouse's merges and the log soon have no room.
+FREE_BYTES_MIN = 2 * 1024**3
+_EXTRAS = {"server": "starlette", "embedded": "chdb", "grpc": "grpc"}
+_UNPRICED = """SELECT ifNull(unpriced_reason, 'unknown') AS reason,
+    coalesce(response_model, request_model) AS model, count() AS calls
+    FROM calls WHERE cost_nanousd IS NULL AND ingest_day >= today() - 7
+    GROUP BY reason, model ORDER BY calls DESC LIMIT 10"""
+
+
+class Grade(StrEnum):
+    """How a check ended."""
+
+    GOOD = "good"
+    ODD = "odd"  # works, but somebody should know
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was checked, what was seen, and the cure."""
+
+    grade: Grade
+    what: str
+    cure: str = ""
+
+
+def command(
+    show_settings: Annotated[
+        bool, typer.Option("--settings", help="Print every setting and where it was said.")
+    ] = False,
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    token: TokenOption = "",
+) -> None:
+    """Check this installation: Python, extras, settings, disk, the running process, unpriced calls."""
+    loaded = settings(config, data)
+    findings = [*_installation(), *_folder(loaded.config.server.data)]
+    house = find_house(loaded.config.server.data, token)
+    findings += _running(house) if house else [Finding(Grade.ODD, "no llmtrail runs on this folder", "llmtrail up")]
+    lines = loaded.lines() if show_settings else _said(loaded)
+    if as_json:
+        told = [{"key": key, "value": value, "origin": origin} for key, value, origin in lines]
+        print(json.dumps({"findings": [asdict(finding) for finding in findings], "settings": told}))
+    else:
+        for finding in findings:
+            cure = f" -> {finding.cure}" if finding.cure else ""
+            print(f"{finding.grade:5} {finding.what}{cure}")
+        for key, value, origin in lines:
+            print(f"      {key} = {value} ({origin})")
+    if any(finding.grade is Grade.BAD for finding in findings):
+        raise CommandError(Exit.NEGATIVE, "something is bad; the lines above say what to do.")
+
+
+def _said(loaded: Loaded) -> list[tuple[str, str, str]]:
+    return [line for line in loaded.lines() if line[2] != "default"]
+
+
+def _installation() -> Iterator[Finding]:
+    version = sys.version.split()[0]
+    yield Finding(Grade.GOOD, f"Python {version}")
+    for extra, module in _EXTRAS.items():
+        if find_spec(module):
+            yield Finding(Grade.GOOD, f"extra {extra} is installed")
+        else:
+            yield Finding(Grade.ODD, f"extra {extra} is not installed", f"pip install 'llmtrail[{extra}]'")
+
+
+def _folder(data: Path) -> Iterator[Finding]:
+    if not data.is_dir():
+        yield Finding(Grade.ODD, f"data folder {data} does not exist yet", "llmtrail up makes it")
+        return
+    free = shutil.disk_usage(data).free
+    shown = f"{free / 1024**3:.1f} GiB are free at {data}"
+    if free < FREE_BYTES_MIN:
+        yield Finding(Grade.BAD, shown, "free some space, or shorten [store] retention in llmtrail.toml")
+    else:
+        yield Finding(Grade.GOOD, shown)
+
+
+def _running(house: House) -> Iterator[Finding]:
+    try:
+        ready = get_json(house, "/readyz") or {}
+        yield Finding(Grade.GOOD, f"llmtrail answers at {house.http}")
+        for part, state in ready.get("parts", {}).items():
+            grade = Grade.GOOD if state == "ready" else Grade.BAD
+            yield Finding(grade, f"{part}: {state}", "" if grade is Grade.GOOD else "see the process's own log")
+        lines = b"".join(stream_sql(house, _UNPRICED, "JSONEachRow")).splitlines()
+    except CommandError as error:
+        yield Finding(Grade.BAD, safe_line(str(error), 300), "see the process's own log")
+        return
+    for row in map(json.loads, lines):
+        what = f"{row['calls']} calls of {safe_line(str(row['model']), 80)} in 7 days have no cost: {row['reason']}"
+        yield Finding(Grade.ODD, what, "add a dated price to the file of [pricing] overrides, then llmtrail reprice")
+    if not lines:
+        yield Finding(Grade.GOOD, "every call of the last 7 days has a cost")

@@ -1,0 +1,44 @@
+"""Open a data folder where no process runs, for commands that only read or that mend. Knows the store's door only."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.config import ServerConfig
+
+try:
+    from llmtrail.store.errors import StoreError
+    from llmtrail.store.handle import Handle, Limits, open_chdb
+    from llmtrail.store.lookup import find_request
+except ImportError as error:
+    raise CommandError(Exit.WRONG_USE, str(error)) from error
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Handle]:
+    """Open the store of a data folder; raise CommandError where there is none or another process has it."""
+    store = ServerConfig(data=folder).store_folder
+    if not store.is_dir():
+        raise CommandError(Exit.UNREACHABLE, f"no llmtrail runs on {folder}, and nothing is stored there: llmtrail up")
+    try:
+        handle = open_chdb(store)
+    except StoreError as error:
+        raise CommandError(Exit.UNREACHABLE, str(error)) from error
+    try:
+        yield handle
+    except StoreError as error:
+        raise CommandError(Exit.NEGATIVE, str(error)) from error
+    finally:
+        handle.close()
+
+
+def request_document(handle: Handle, id_value: str) -> dict[str, Any] | None:
+    """Return the document of everything known by this id, or None."""
+    return find_request(handle.reader(Limits()), id_value)
+
+
+def sql_result(handle: Handle, statement: str, output_format: str) -> bytes:
+    """Return the result of one read-only statement in a ClickHouse format."""
+    return handle.reader(Limits()).query_bytes(statement, output_format)

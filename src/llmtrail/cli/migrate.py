@@ -1,0 +1,39 @@
+"""`llmtrail migrate`: bring the store's tables to this version; changes nothing when they are."""
+
+import json
+
+from llmtrail.cli.client import find_house
+from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
+from llmtrail.config import StoreConfig, read_secret
+
+EXAMPLE = example("llmtrail migrate", "LLMTRAIL_STORE__URL=http://clickhouse:8123 llmtrail migrate")
+
+
+def command(as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
+    """Apply the migrations that the store does not have yet. `llmtrail up` does so by itself."""
+    loaded = settings(config, data).config
+    if find_house(loaded.server.data):
+        raise CommandError(Exit.UNREACHABLE, "llmtrail runs on this folder and migrated it when it started.")
+    from llmtrail.store.errors import StoreError
+    from llmtrail.store.handle import open_chdb, open_http
+    from llmtrail.store.migrate import migrate
+
+    url = store_url(loaded.store)
+    try:
+        handle = open_http(url) if url else open_chdb(loaded.server.store_folder)
+        try:
+            applied = list(migrate(handle))
+        finally:
+            handle.close()
+    except StoreError as error:
+        raise CommandError(Exit.UNREACHABLE, str(error)) from error
+    if as_json:
+        print(json.dumps({"applied": applied}))
+    else:
+        print("\n".join(f"applied {name}" for name in applied) or "nothing to do: the tables are of this version")
+
+
+def store_url(store: StoreConfig) -> str:
+    """Return the ClickHouse server's address, or "" where the engine runs in this process."""
+    return read_secret(store.url, store.url_file, "store.url") if store.url or store.url_file else ""

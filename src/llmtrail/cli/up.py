@@ -1,0 +1,36 @@
+"""`llmtrail up`: run everything in one process until told to stop. Composes nothing itself: `llmtrail.local` does."""
+
+import signal
+import threading
+from typing import Annotated
+
+import typer
+
+from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.cli.options import ConfigOption, DataOption, example, settings
+
+EXAMPLE = example("llmtrail up", "llmtrail up --data /var/lib/llmtrail --port 4318")
+
+
+def command(
+    data: DataOption = None,
+    config: ConfigOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind. Default: 127.0.0.1.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Gateway. Default: 4318; 0: any.", show_default=False)] = None,
+    sql_port: Annotated[int | None, typer.Option(help="SQL. Default: 8123; 0: any.", show_default=False)] = None,
+) -> None:
+    """Start the gateway, the log, the writer, the store and SQL in one process."""
+    loaded = settings(config, data, host=host, port=port, sql_port=sql_port)
+    from llmtrail.local.embedded import Embedded, StartError
+
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with Embedded(loaded.config) as house:
+            print(f"llmtrail is up: calls and OTLP at {house.http_url}, SQL at {house.sql_url}", flush=True)
+            print(f"data in {loaded.config.server.data.resolve()}; stop with Ctrl-C", flush=True)
+            stop.wait()
+            print("stopping: storing what was acknowledged …", flush=True)
+    except StartError as error:
+        raise CommandError(Exit.UNREACHABLE, str(error)) from error
