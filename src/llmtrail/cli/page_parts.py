@@ -187,7 +187,7 @@ def cut(text: str, *, full: bool) -> Text:
     kept = "\n".join(clean[:CHARACTERS_A_TEXT_MAX].split("\n")[:LINES_A_TEXT_MAX])
     if len(kept) == len(clean):
         return Text(clean)
-    return Text(kept).append(f" … {len(clean) - len(kept):,} characters more; --full shows them", style="dim italic")
+    return Text(kept).append(f"\n… {len(clean) - len(kept):,} characters more; --full shows them", style="dim italic")
 
 
 def role_style(role: str) -> str:
