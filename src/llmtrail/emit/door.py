@@ -11,7 +11,7 @@ from typing import Any
 from llmtrail.emit.background import Background, Edges
 from llmtrail.emit.config import EmitConfig
 from llmtrail.emit.context import NoteKind, Request
-from llmtrail.emit.handoff import QUEUED_BYTES_MAX, QUEUED_ITEMS_MAX, Builder, Handoff, Item
+from llmtrail.emit.handoff import QUEUED_ITEMS_MAX, Builder, Handoff, Item
 from llmtrail.emit.tally import LOGGER, DropReason, Stats, Tally
 
 # What may still hold finished calls back (a stream that nobody reads any more) lets go of them first.
@@ -50,7 +50,7 @@ class Recorder:
         next(self._handed_over)
         handoff = self._handoff
         items = handoff.items
-        if len(items) >= QUEUED_ITEMS_MAX or handoff.given_bytes - handoff.taken_bytes > QUEUED_BYTES_MAX:
+        if len(items) >= QUEUED_ITEMS_MAX or handoff.given_bytes - handoff.taken_bytes > handoff.bytes_max:
             self._tally.drop(DropReason.QUEUE_FULL, "calls come faster than they can be encoded")
             return
         handoff.given_bytes += size_bytes

@@ -49,7 +49,9 @@ class Encoder:
         for item in items:
             self._take(item, now_ns, monotonic_ns)
         self.assembler.release_due(monotonic_ns)
-        self._put_ready(monotonic_ns)
+        true_bytes = self._put_ready(monotonic_ns)
+        if items:
+            self._handoff.correct(sum(item[4] for item in items), true_bytes)
         self._outbox.sync_if_due(monotonic_ns)
         return len(items)
 
@@ -83,10 +85,12 @@ class Encoder:
         else:
             self._tally.drop(DropReason.NOT_A_CALL, "its builder found nothing to record")
 
-    def _put_ready(self, monotonic_ns: int) -> None:
+    def _put_ready(self, monotonic_ns: int) -> int:
+        """Encode what is ready into the outbox; return how many bytes it was."""
         encoded = [value for event in self.assembler.take_ready() if (value := self._encode(event)) is not None]
         if encoded:
             self._outbox.put(encoded, monotonic_ns)
+        return sum(map(len, encoded))
 
     def _encode(self, event: Mapping[str, Any]) -> bytes | None:
         try:

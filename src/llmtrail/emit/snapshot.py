@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-# What one queued call weighs beside its text: tuples, dicts, references. An estimate, for the memory bound only.
-OVERHEAD_BYTES: Final = 1_024
+# What one queued call weighs beside its messages, and one message. Flat guesses, since looking at each text costs the
+# caller as much as copying it; the encoder tells the queue by how much the guesses are wrong.
+CALL_BYTES: Final = 1_024
+MESSAGE_BYTES: Final = 1_024
 # Keywords that hold what agents go on appending to after the call was made.
 _GROWING: Final = ("messages", "input")
 
@@ -15,22 +17,11 @@ def snapshot(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
     The message list and each message are copied one level deep; strings and deeper parts are shared.
     """
     copy = dict(arguments)
-    size_bytes = OVERHEAD_BYTES
+    size_bytes = CALL_BYTES
     for name in _GROWING:
-        value = copy.get(name)
-        if type(value) is list:
-            copied = []
-            for message in value:
-                if type(message) is dict:
-                    copied.append(message.copy())
-                    content = message.get("content")
-                    if type(content) is str:
-                        size_bytes += len(content)
-                else:
-                    copied.append(message)
-                    if type(message) is str:
-                        size_bytes += len(message)
-            copy[name] = copied
-        elif type(value) is str:
-            size_bytes += len(value)
+        if name in copy:
+            value = copy[name]
+            if type(value) is list:
+                copy[name] = [message.copy() if type(message) is dict else message for message in value]
+                size_bytes += len(value) * MESSAGE_BYTES
     return copy, size_bytes
