@@ -1,0 +1,216 @@
+"""Treat the content of an event as its content policy says. Pure; knows nothing of where events come from or go.
+
+Secrets are replaced inside JSON strings, whatever escapes hide them; the result is valid JSON of the same structure.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from enum import StrEnum
+from typing import Final, assert_never
+
+import msgspec
+
+from llmtrail.core.call import Call
+from llmtrail.core.outcome import BadEventError, RejectReason
+from llmtrail.core.redact_hints import suspicious
+from llmtrail.core.redact_text import is_card_number, is_secret_name, redact_text
+
+__all__ = ["ContentPolicy", "apply_policy", "redact_json", "suspicious"]
+
+
+class ContentPolicy(StrEnum):
+    """What becomes of what was asked and answered."""
+
+    FULL = "full"  # kept as it is
+    REDACTED = "redacted"  # secrets and personal data replaced in place
+    HASH = "hash"  # each content value replaced by its SHA-256 and length
+    NONE = "none"  # dropped
+
+
+Probe = Callable[[bytes], bool]
+"""Says whether bytes may hold something to hide; may say yes in vain, never no wrongly."""
+
+_STRICTNESS: Final = {policy.value: rank for rank, policy in enumerate(ContentPolicy)}
+_CONTENT: Final = ("input", "messages", "prompt", "output", "tool_calls")
+_CONTENT_PARTS: Final = {"retrieval": ("query", "documents"), "parser": ("value",)}
+# Fields that hold text next to the content: secrets are taken out of them by every policy but `full`.
+_TEXTS: Final = ("parameters", "attributes")
+_TEXT_PARTS: Final = {"error": ("message",), "parser": ("error",)}
+# Nobody's secret is at the bottom of JSON in a string in JSON in a string in JSON in a string.
+_NESTED_MAX: Final = 3
+
+_Fields = dict[str, msgspec.Raw]
+_FIELDS: Final = msgspec.json.Decoder(_Fields)
+_ATTEMPTS: Final = msgspec.json.Decoder(list[_Fields])
+_KNOWN: Final = frozenset(Call.__struct_fields__)
+_HASHED: Final = re.compile(rb'"sha256:[0-9a-f]{64}:[0-9]{1,12}"')
+# One token of JSON: a string with the colon behind it when it is a key, or a number.
+_TOKEN: Final = re.compile(
+    rb'"(?P<text>[^"\\]*+(?:\\.[^"\\]*+)*+)"(?P<colon>[ \t\r\n]*+:[ \t\r\n]*+)?|(?P<number>-?[0-9][0-9.eE+-]*+)',
+    re.DOTALL,
+)
+
+
+def apply_policy(value: bytes, policy: ContentPolicy, probe: Probe = suspicious) -> bytes:
+    """Return the event `value` (one JSON object) as `policy` wants it kept; ids are never changed.
+
+    `content_policy` is set on an event that was changed, unless a stricter policy was applied to it before.
+    Raises BadEventError when `value` is not a JSON object.
+    """
+    if policy is ContentPolicy.FULL or (policy is ContentPolicy.REDACTED and not probe(value)):
+        return value
+    try:
+        fields = _FIELDS.decode(value)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadEventError(RejectReason.NOT_JSON, "an event must be one JSON object.") from error
+    changed = _treat_content(fields, policy, probe)
+    changed |= _redact_texts(fields, probe)
+    if policy is ContentPolicy.REDACTED and not changed:
+        return value
+    if _STRICTNESS[policy] >= _STRICTNESS.get(_text_of(fields.get("content_policy")), 0):
+        fields["content_policy"] = msgspec.Raw(b'"%s"' % policy.value.encode())
+    return msgspec.json.encode(fields)
+
+
+def redact_json(raw: bytes, policy: ContentPolicy, probe: Probe = suspicious) -> bytes:
+    """Return one JSON value as `policy` wants it kept; `none` gives `null`, `hash` a string of hash and length."""
+    match policy:
+        case ContentPolicy.FULL:
+            return raw
+        case ContentPolicy.REDACTED:
+            return _redact(raw, 0) if probe(raw) else raw
+        case ContentPolicy.HASH:
+            return _hash(raw)
+        case ContentPolicy.NONE:
+            return b"null"
+        case _:
+            assert_never(policy)
+
+
+def _treat_content(fields: _Fields, policy: ContentPolicy, probe: Probe) -> bool:
+    changed = False
+    for name in _CONTENT:
+        changed |= _treat(fields, name, policy, probe)
+    for group, names in _CONTENT_PARTS.items():
+        changed |= _in_group(fields, group, names, policy, probe)
+    return changed
+
+
+def _redact_texts(fields: _Fields, probe: Probe) -> bool:
+    changed = False
+    for name in tuple(fields):
+        if name in _TEXTS or name not in _KNOWN:
+            changed |= _treat(fields, name, ContentPolicy.REDACTED, probe)
+    for group, names in _TEXT_PARTS.items():
+        changed |= _in_group(fields, group, names, ContentPolicy.REDACTED, probe)
+    return changed | _redact_attempts(fields, probe)
+
+
+def _redact_attempts(fields: _Fields, probe: Probe) -> bool:
+    """Redact the errors of attempts: providers echo keys in them. An attempt's ids stay."""
+    raw = bytes(fields.get("attempts", b""))
+    if not raw or raw == b"null" or not probe(raw):
+        return False
+    try:
+        attempts = _ATTEMPTS.decode(raw)
+    except msgspec.DecodeError:
+        return _treat(fields, "attempts", ContentPolicy.REDACTED, probe)
+    changed = False
+    for attempt in attempts:
+        changed |= _treat(attempt, "error", ContentPolicy.REDACTED, probe)
+    if changed:
+        fields["attempts"] = msgspec.Raw(msgspec.json.encode(attempts))
+    return changed
+
+
+def _in_group(fields: _Fields, group: str, names: tuple[str, ...], policy: ContentPolicy, probe: Probe) -> bool:
+    raw = bytes(fields.get(group, b""))
+    if not raw or raw == b"null":
+        return False
+    try:
+        parts = _FIELDS.decode(raw)
+    except msgspec.DecodeError:
+        # Not the group that it should be: all of it is treated as content.
+        return _treat(fields, group, policy, probe)
+    changed = False
+    for name in names:
+        changed |= _treat(parts, name, policy, probe)
+    if changed:
+        fields[group] = msgspec.Raw(msgspec.json.encode(parts))
+    return changed
+
+
+def _treat(fields: _Fields, name: str, policy: ContentPolicy, probe: Probe) -> bool:
+    if name not in fields:
+        return False
+    raw = bytes(fields[name])
+    if raw == b"null":
+        return False
+    if policy is ContentPolicy.NONE:
+        del fields[name]
+        return True
+    treated = redact_json(raw, policy, probe)
+    if treated == raw:
+        return False
+    fields[name] = msgspec.Raw(treated)
+    return True
+
+
+def _hash(raw: bytes) -> bytes:
+    if _HASHED.fullmatch(raw):
+        return raw
+    return b'"sha256:%s:%d"' % (hashlib.sha256(raw).hexdigest().encode(), len(raw))
+
+
+def _redact(raw: bytes, nested: int) -> bytes:
+    """Rewrite the strings and card-like numbers of a JSON text; keys and all between stay byte for byte."""
+    pieces: list[bytes] = []
+    done = 0
+    secret_ends_at = -1  # where a key that names a secret ended: a string that starts here is the secret
+    for match in _TOKEN.finditer(raw):
+        if match["colon"] is not None:
+            secret_ends_at = match.end() if is_secret_name(_unescape(match["text"])) else -1
+            continue
+        replaced = _redact_token(match, nested, named_secret=match.start() == secret_ends_at)
+        if replaced is not None:
+            pieces += [raw[done : match.start()], replaced]
+            done = match.end()
+    return b"".join([*pieces, raw[done:]]) if pieces else raw
+
+
+def _redact_token(match: re.Match[bytes], nested: int, *, named_secret: bool) -> bytes | None:
+    """Return what stands for this string or number from now on, or None when it stays."""
+    number = match["number"]
+    if number is not None:
+        is_card = 13 <= len(number) <= 19 and number.isdigit() and is_card_number(number.decode())
+        return b'"[redacted:card]"' if is_card else None
+    text = _unescape(match["text"])
+    if named_secret and text and not text.startswith("[redacted"):
+        return b'"[redacted:secret]"'
+    redacted = _redact_string(text, nested)
+    return None if redacted == text else json.dumps(redacted).encode()
+
+
+def _redact_string(text: str, nested: int) -> str:
+    if nested < _NESTED_MAX and text[:1] in {"{", "["}:
+        inner = text.encode("utf-8", "surrogatepass")
+        try:
+            json.loads(inner)
+        except (ValueError, RecursionError):
+            pass
+        else:
+            text = _redact(inner, nested + 1).decode("utf-8", "surrogatepass")
+    return redact_text(text)
+
+
+def _unescape(raw: bytes) -> str:
+    if b"\\" not in raw:
+        return raw.decode("utf-8", "surrogatepass")
+    text = json.loads(b'"' + raw + b'"', strict=False)
+    return str(text)
+
+
+def _text_of(raw: msgspec.Raw | None) -> str:
+    return bytes(raw).decode("utf-8", "replace").strip('"') if raw is not None else ""

@@ -1,0 +1,214 @@
+"""Find secrets and personal data in plain text and put `[redacted:kind]` in their place. Knows nothing of JSON.
+
+Every pattern is anchored by a look-behind at the start of its run and consumes possessively or within bounds, so that
+the time is linear in the text whatever the text is.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+# Names whose value is a secret, as written in code, configuration and JSON. A bare `token` is left out: models answer
+# with lists of tokens.
+_NAMES: Final = (
+    r"(?:pass(?:word|wd|phrase)|pwd|(?:client|app|signing|webhook)?[_-]?secret(?:[_-]?(?:access[_-]?)?key)?"
+    r"|(?:x[_-])?api[_-]?key|apikey|(?:access|account|private|encryption)[_-]?key(?!word)"
+    r"|(?:access|auth|refresh|bearer|session|bot)[_-]?token|authorization)"
+)
+_SECRET_NAME = re.compile(rf"(?i)(?:[A-Za-z0-9]{{1,32}}[_.-]){{0,3}}{_NAMES}")
+
+_PRIVATE_KEY = re.compile(
+    r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----"
+    r"(?:(?:[^-]|-(?!----)){0,16384}+-----END [A-Z0-9 ]{0,60}-----|[A-Za-z0-9+/=\s\\]{0,16384}+)"
+)
+_JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}+(?:\.[A-Za-z0-9_-]*+){1,4}")
+_API_KEY = re.compile(
+    r"(?<![A-Za-z0-9])(?:"
+    r"sk-[A-Za-z0-9_-]{20,}+"
+    r"|(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}(?![A-Za-z0-9])"
+    r"|gh[pousr]_[A-Za-z0-9]{20,}+|github_pat_[A-Za-z0-9_]{20,}+|glpat-[A-Za-z0-9_-]{20,}+"
+    r"|AIza[A-Za-z0-9_-]{30,}+"
+    r"|xox[abeprs]-[A-Za-z0-9-]{10,}+|xapp-[A-Za-z0-9-]{10,}+"
+    r"|[srp]k_(?:live|test)_[A-Za-z0-9]{10,}+|whsec_[A-Za-z0-9+/=]{16,}+"
+    r"|hf_[A-Za-z0-9]{20,}+|gsk_[A-Za-z0-9]{20,}+|npm_[A-Za-z0-9]{30,}+|pypi-[A-Za-z0-9_-]{40,}+"
+    r"|SG\.[A-Za-z0-9_-]{16,}+\.[A-Za-z0-9_-]{16,}+"
+    r")"
+)
+_BEARER = re.compile(r"(?i)(?<![A-Za-z0-9])(bearer[ \t]{1,4})([A-Za-z0-9._~+/=-]{12,}+)")
+_BASIC = re.compile(r"(?i)(?<![A-Za-z0-9])(authorization\W{1,6}basic[ \t]{1,4})([A-Za-z0-9+/=]{8,}+)")
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^\s/?#@:\"'<>\\]{0,256}+:[^\s/?#@\"'<>\\]{1,256}+(?=@)")
+_ASSIGNMENT = re.compile(
+    rf"(?i)({_NAMES})(\\{{0,3}}[\"']?[ \t]{{0,4}}(?:=>|:=|=|:)[ \t]{{0,4}})(\\{{0,3}}[\"'])?"
+    r"([^\s\"'\\,;&]{4,512}+)"
+)
+_EMAIL = re.compile(
+    r"(?<![\w.%+'-])(?!git@)[\w.%+'-]{1,256}+@(?:[\w-]{1,63}+\.){1,8}(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{2,59})(?![\w])"
+)
+_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){11,30}+")
+_CARD = re.compile(
+    r"(?<![\w.-])(?:[0-9]{13,19}|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}|[0-9]{4}([ -])[0-9]{6}\2[0-9]{4,5})"
+    r"(?![\w]|[.-][\w])"
+)
+_SSN = re.compile(r"(?<![\w-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![\w]|-\w)")
+_US_PHONE = re.compile(
+    r"(?<![\w./+-])(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[.-])[2-9][0-9]{2}[ .-][0-9]{4}(?![\w]|[.-][\w])"
+)
+_WORLD_PHONE = re.compile(r"(?<![\w+])\+[1-9][0-9]{0,3}(?:[ .()/-]{0,2}[0-9]{1,5}){2,6}+(?![\w])")
+
+# Digits of an international number by ITU E.164; shorter ones are counts and offsets more often than telephones.
+_PHONE_DIGITS_MIN, _PHONE_DIGITS_MAX = 9, 15
+_PLACEHOLDER_CHARACTERS = frozenset("()[]{}<>$*`")
+_PLACEHOLDER_WORDS = frozenset(
+    ("none", "null", "true", "false", "string", "required", "optional", "undefined", "changeme", "your", "self", "str")
+)
+# Countries by the length of their account numbers (the SWIFT registry).
+_COUNTRIES_BY_IBAN_LENGTH: Final = {
+    15: "NO",
+    16: "BE",
+    18: "DK FI FO GL NL",
+    19: "MK SI",
+    20: "AT BA EE KZ LT LU XK",
+    21: "CH CR HR LI LV",
+    22: "BG BH DE GB GE IE ME RS VA",
+    23: "AE GI IL IQ TL",
+    24: "AD CZ ES MD PK RO SA SE SK TN VG",
+    25: "LY PT",
+    26: "IS TR",
+    27: "FR GR IT MC MR SM",
+    28: "AL AZ BY CY DO GT HU LB PL",
+    29: "BR EG PS QA UA",
+    30: "JO KW MU",
+    31: "MT SC",
+    32: "LC",
+}
+_IBAN_LENGTHS: Final = {
+    country: size for size, countries in _COUNTRIES_BY_IBAN_LENGTH.items() for country in countries.split()
+}
+
+
+def redact_text(text: str) -> str:
+    """Return `text` with every secret and every personal datum replaced by `[redacted:kind]`."""
+    for pattern, replace in _RULES:
+        text = pattern.sub(replace, text)
+    return text
+
+
+def is_secret_name(name: str) -> bool:
+    """Say whether a field of this name holds a secret, such as `password` or `api_key`."""
+    return len(name) <= 128 and _SECRET_NAME.fullmatch(name) is not None
+
+
+def is_card_number(digits: str) -> bool:
+    """Say whether plain digits are a payment card's: known issuer, right length, right Luhn checksum."""
+    size = len(digits)
+    first_two, first_four = int(digits[:2]), int(digits[:4])
+    known = (
+        (digits[0] == "4" and size in {13, 16, 19})
+        or (size == 16 and (51 <= first_two <= 55 or 2221 <= first_four <= 2720 or first_two in {35, 65}))
+        or (size == 16 and (first_four == 6011 or 6440 <= first_four <= 6499 or first_two in {60, 62, 81}))
+        or (size == 15 and first_two in {34, 37})
+        or (size == 14 and first_two in {30, 36, 38})
+    )
+    return known and _luhn(digits) and len(set(digits)) > 1
+
+
+def _luhn(digits: str) -> bool:
+    total = 0
+    for index, digit in enumerate(reversed(digits)):
+        value = int(digit)
+        if index % 2:
+            value = value * 2 - 9 if value > 4 else value * 2
+        total += value
+    return total % 10 == 0
+
+
+def _replace_api_key(match: re.Match[str]) -> str:
+    found = match[0]
+    # `sk-` also starts slugs of ordinary words; keys have digits, and long runs without a hyphen.
+    if found.startswith("sk-") and not _looks_random(found[3:]):
+        return found
+    return "[redacted:api_key]"
+
+
+def _looks_random(value: str) -> bool:
+    longest = max(map(len, re.split("[-_]", value)))
+    return any(character.isdigit() for character in value) and longest >= 12
+
+
+def _replace_bearer(match: re.Match[str]) -> str:
+    if not any(character.isdigit() for character in match[2]):
+        return match[0]
+    return f"{match[1]}[redacted:token]"
+
+
+def _replace_assignment(match: re.Match[str]) -> str:
+    name, between, quote, value = match[1], match[2], match[3] or "", match[4]
+    if value.startswith("[redacted") or not _is_secret_value(name, between, quote, value):
+        return match[0]
+    return f"{name}{between}{quote}[redacted:secret]"
+
+
+def _is_secret_value(name: str, between: str, quote: str, value: str) -> bool:
+    bare = value.lower().rstrip(".)!?")
+    if bare in _PLACEHOLDER_WORDS or bare.startswith(("os.", "env.", "process.env", "your_", "your-", "settings.")):
+        return False
+    if quote:
+        return not value.startswith(("{", "<", "$", "*"))
+    if name.lower().replace("-", "_") in bare.replace("-", "_") or _PLACEHOLDER_CHARACTERS & set(value):
+        return False
+    # Unquoted after a colon or after blanks it may be a sentence: "password: must be long"; a secret has digits.
+    return between == "=" or any(character.isdigit() for character in value)
+
+
+def _replace_iban(match: re.Match[str]) -> str:
+    found = match[0]
+    size = _IBAN_LENGTHS.get(found[:2], 0)
+    end = _end_of(found, size)
+    if not end or (end < len(found) and found[end] != " "):
+        return found
+    iban = found[:end].replace(" ", "")
+    number = int("".join(str(int(character, 36)) for character in iban[4:] + iban[:4]))
+    return "[redacted:iban]" + found[end:] if number % 97 == 1 else found
+
+
+def _end_of(found: str, size: int) -> int:
+    """Return where the first `size` characters that are no blanks end; 0 when there are fewer or size is 0."""
+    count = 0
+    for index, character in enumerate(found):
+        count += character != " "
+        if count == size:
+            return index + 1
+    return 0
+
+
+def _replace_card(match: re.Match[str]) -> str:
+    digits = match[0].replace(" ", "").replace("-", "")
+    return "[redacted:card]" if is_card_number(digits) else match[0]
+
+
+def _replace_world_phone(match: re.Match[str]) -> str:
+    digits = sum(character.isdigit() for character in match[0])
+    return "[redacted:phone]" if _PHONE_DIGITS_MIN <= digits <= _PHONE_DIGITS_MAX else match[0]
+
+
+def _constant(kind: str) -> Callable[[re.Match[str]], str]:
+    replacement = f"[redacted:{kind}]"
+    return lambda _: replacement
+
+
+# In this order: what holds others comes first (a key block, a URL's credentials with their @).
+_RULES: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]] = (
+    (_PRIVATE_KEY, _constant("private_key")),
+    (_JWT, _constant("jwt")),
+    (_API_KEY, _replace_api_key),
+    (_BEARER, _replace_bearer),
+    (_BASIC, lambda match: f"{match[1]}[redacted:token]"),
+    (_URL_CREDENTIALS, _constant("credentials")),
+    (_ASSIGNMENT, _replace_assignment),
+    (_EMAIL, _constant("email")),
+    (_IBAN, _replace_iban),
+    (_CARD, _replace_card),
+    (_SSN, _constant("ssn")),
+    (_US_PHONE, _constant("phone")),
+    (_WORLD_PHONE, _replace_world_phone),
+)
