@@ -27,7 +27,7 @@ ErrorText = Annotated[str, msgspec.Meta(max_length=ERROR_LENGTH_MAX)]
 HttpStatus = Annotated[int, msgspec.Meta(ge=100, le=599)]
 
 
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+class Usage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Tokens of one call or attempt. `None` means unknown, never zero.
 
     `input_tokens` include cache reads and writes, `output_tokens` include reasoning.
@@ -46,7 +46,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fa
     web_search_requests: Count | None = None
 
 
-class Versions(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+class Versions(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What was live when the call was made."""
 
     prompt: Name | None = None
@@ -57,7 +57,7 @@ class Versions(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc
     release: Name | None = None
 
 
-class CallError(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+class CallError(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What went wrong, in the provider's or the client's own words."""
 
     type: Name | None = None
@@ -65,7 +65,7 @@ class CallError(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, g
     http_status: HttpStatus | None = None
 
 
-class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
+class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One HTTP exchange of a call; numbers start at 1."""
 
     number: Annotated[int, msgspec.Meta(ge=1, le=ATTEMPTS_MAX)]
@@ -79,7 +79,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=
     provider_request_id: Id | None = None
 
 
-class Parser(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Parser(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """What the application's parser made of the answer: status `ok`, `failed` or `not_run`."""
 
     status: Name | None = None
@@ -87,7 +87,7 @@ class Parser(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     error: ErrorText | None = None
 
 
-class Retrieval(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Retrieval(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """What the application looked up before the call."""
 
     query: msgspec.Raw = msgspec.Raw()
@@ -96,7 +96,7 @@ class Retrieval(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     latency_ms: Milliseconds | None = None
 
 
-class Call(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Call(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
     """One LLM call. Content fields are validated raw JSON slices (`b""` where absent); all else is typed.
 
     `started_at` is RFC 3339 text or epoch nanoseconds; `core.times.to_ns` reads both.
