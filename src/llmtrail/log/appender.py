@@ -70,22 +70,27 @@ class Appender:
     """Runs jobs in the order they came, as many as there are in one transaction."""
 
     def __init__(self, connection: sqlite3.Connection, folder: Path, state: State, bytes_max: int | None) -> None:
-        """Start the thread on a connection that nobody else uses from now on."""
+        """Take over a connection that nobody else uses from now on."""
         self.state = state
         self._connection = connection
         self._folder = folder
         self._bytes_max = bytes_max
         self._since_checkpoint = 0
         self._since_vacuum = 0
+        self._full = False
         self._jobs: deque[Job] = deque()
         self._bytes = 0
         self._ready = threading.Condition()
         self._closing = False
         self._failed: BaseException | None = None
         self._dirty = True
-        self._pause_s = IDLE_S
+        self._idle_s = self._pause_s = IDLE_S
         self._restore_ballast()
         self._thread = threading.Thread(target=self._work, name="llmtrail-log", daemon=True)
+
+    def start(self, idle_s: float) -> None:
+        """Start the thread; it tidies up when nothing came for `idle_s` seconds."""
+        self._idle_s = self._pause_s = idle_s
         self._thread.start()
 
     def submit(self, job: Job) -> "Future[Any]":
@@ -118,7 +123,7 @@ class Appender:
         while True:
             group, closing = self._next_group()
             if group:
-                self._dirty, self._pause_s = True, IDLE_S
+                self._dirty, self._pause_s = True, self._idle_s
                 self._commit(group)
                 self._keep_up(group)
             elif closing:
@@ -180,6 +185,7 @@ class Appender:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error) and _is_full(error):
+                self._note_full(error)
                 if self._drop_ballast() and not any(job.bytes for job in group):
                     return self._transact(group)
                 raise LogFullError(f"no room on the disk of {self._folder}: free some, or trim the log") from error
@@ -208,6 +214,8 @@ class Appender:
         self._since_vacuum += 1
         if self._failed is not None:
             return
+        if self._full and any(job.bytes == 0 for job in group):
+            self._make_room()
         if self._since_vacuum >= GROUPS_PER_VACUUM:
             self._since_vacuum = 0
             self._vacuum()
@@ -223,22 +231,24 @@ class Appender:
         try:
             found = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         except sqlite3.OperationalError as error:
-            # A full disk: the rows are safe in the WAL, and the next time may find room.
-            _LOG.warning("the log in %s could not be tidied up: %s", self._folder, error)
+            # The rows are safe in the WAL, and the next time may find room.
+            self._note_full(error)
             return False
         busy, frames, copied = map(int, found)
         return busy == 0 and frames == copied
 
     def _vacuum(self) -> bool:
         """Give one step of free space back; say whether there is more to give."""
-        free_pages = self._pragma("freelist_count") - FREE_BYTES_KEPT // self._pragma("page_size")
+        kept = 0 if self._full else FREE_BYTES_KEPT // PAGE_BYTES
+        free_pages = self._pragma("freelist_count") - kept
         if free_pages <= 0:
             return False
         try:
-            self._connection.execute(f"PRAGMA incremental_vacuum({min(free_pages, VACUUM_PAGES)})").fetchall()
-            self._since_checkpoint += VACUUM_PAGES * PAGE_BYTES  # each page given back passes through the WAL
+            # As a script, because `execute` ends this statement after its first page.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({min(free_pages, VACUUM_PAGES)})")
+            self._since_checkpoint += VACUUM_PAGES * PAGE_BYTES  # pages that move pass through the WAL
         except sqlite3.OperationalError as error:
-            _LOG.warning("the log in %s could not give space back: %s", self._folder, error)
+            self._note_full(error)
             return False
         return free_pages > VACUUM_PAGES
 
@@ -248,10 +258,23 @@ class Appender:
             self._pause_s = 0
             self._checkpoint_when_due()
             return
-        self._pause_s = IDLE_S
+        self._pause_s = self._idle_s
         self._dirty = not self._checkpoint("TRUNCATE")
         self._since_checkpoint = 0
-        self._restore_ballast()
+        if not self._dirty:
+            self._restore_ballast()
+
+    def _make_room(self) -> None:
+        """Give all free space back at once: the disk was full, and something has just been committed or trimmed."""
+        while self._vacuum():
+            pass
+        if self._checkpoint("TRUNCATE"):
+            self._restore_ballast()
+
+    def _note_full(self, error: Exception) -> None:
+        if not self._full:
+            _LOG.warning("the log in %s finds no room on its disk: %s", self._folder, error)
+        self._full = True
 
     def _drop_ballast(self) -> bool:
         try:
@@ -263,6 +286,7 @@ class Appender:
     def _restore_ballast(self) -> None:
         ballast = self._folder / BALLAST_NAME
         if ballast.exists():
+            self._full = False
             return
         try:
             descriptor = os.open(ballast, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -272,7 +296,11 @@ class Appender:
                 os.close(descriptor)
         except OSError as error:
             ballast.unlink(missing_ok=True)
-            _LOG.warning("no room for the ballast in %s: %s", self._folder, error)
+            self._note_full(error)
+            return
+        if self._full:
+            _LOG.warning("the log in %s has room on its disk again", self._folder)
+        self._full = False
 
 
 def _is_full(error: sqlite3.Error) -> bool:

@@ -13,7 +13,7 @@ from zlib import crc32
 
 from llmtrail import clock
 from llmtrail.log import log_file
-from llmtrail.log.appender import Appender, Job, State
+from llmtrail.log.appender import IDLE_S, Appender, Job, State
 from llmtrail.log.groups import Waiters, check_plans, only_partition
 from llmtrail.log.log_file import TopicState
 from llmtrail.log.port import Append, LogClosedError, LogCorruptError, Plan, Records
@@ -34,6 +34,7 @@ class LocalLogSettings:
 
     bytes_max: int | None = None  # of rows kept; appends over it raise LogFullError
     recent_bytes_max: int = RECENT_BYTES_MAX
+    idle_s: float = IDLE_S  # without appends for so long, free space is given back to the disk
 
 
 class LocalLog:
@@ -66,6 +67,7 @@ class LocalLog:
             raise
         self._readers = Readers(file)
         self._appender = Appender(self._connection, self.folder, state, settings.bytes_max)
+        self._appender.start(settings.idle_s)
 
     def append(self, appends: Sequence[Append], now_ns: int) -> list[int]:
         """Append all of `appends` in one durable step; return the first offset of each.
