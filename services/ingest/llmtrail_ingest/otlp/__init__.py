@@ -1,0 +1,1 @@
+"""OTLP in: decode requests, read seven dialects, settle traces, publish calls."""

@@ -1,0 +1,137 @@
+"""Sort a request's spans and log records into what is kept, skipped and rejected. Knows no transport.
+
+The content policy is applied here: nothing of a span that the policy hides becomes durable.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from llmtrail.core.redact import ContentPolicy, apply_policy
+from llmtrail.log.port import SPANS, Append
+from llmtrail_ingest.otlp.dialects import ResourceCache, read_log, read_span
+from llmtrail_ingest.otlp.records import (
+    LogRecord,
+    Part,
+    PartKind,
+    RejectReason,
+    SkipReason,
+    SpanRecord,
+    encode_part,
+)
+
+# Int64 nanoseconds: the year 2262. OTLP's times are unsigned and may say more.
+_TIME_NS_MAX = 2**63 - 1
+_TRACE_ID_LENGTH = 32
+_SPAN_ID_LENGTH = 16
+_SCHEMA = "spans.v1"
+# Parts whose `call` may hold text.
+_WITH_TEXT = frozenset(
+    {
+        PartKind.CALL,
+        PartKind.OPENED,
+        PartKind.STREAMED,
+        PartKind.LOG,
+        PartKind.MESSAGE,
+        PartKind.RETRIEVAL,
+    }
+)
+
+
+@dataclass(slots=True)
+class Admitted:
+    """What a request held: records for the log, and counts of the rest."""
+
+    received: int = 0
+    values: list[bytes] = field(default_factory=list)
+    keys: list[bytes] = field(default_factory=list)
+    skipped: dict[SkipReason, int] = field(default_factory=dict)
+    rejected: dict[RejectReason, int] = field(default_factory=dict)
+    tenant: str = ""
+
+    @property
+    def appends(self) -> tuple[Append, ...]:
+        """Return what to append, all of it in one durable step."""
+        if not self.values:
+            return ()
+        headers = {"tenant": self.tenant, "source": "otlp", "schema": _SCHEMA}
+        return (Append(topic=SPANS, values=self.values, keys=self.keys, headers=headers),)
+
+    @property
+    def rejections(self) -> int:
+        """Return how many records were rejected."""
+        return sum(self.rejected.values())
+
+    @property
+    def rejection_text(self) -> str:
+        """Return what to tell the sender about the rejected records."""
+        cures = {
+            RejectReason.BAD_IDS: "trace ids must be 16 bytes and span ids 8 bytes, neither all zero",
+            RejectReason.BAD_TIME: "start times must lie between 1970 and 2262",
+        }
+        return "; ".join(f"{count} x {reason.value}: {cures[reason]}" for reason, count in self.rejected.items())
+
+
+def admit_spans(spans: Sequence[SpanRecord], policy: ContentPolicy, tenant: str) -> Admitted:
+    """Sort the spans of a request."""
+    admitted = Admitted(received=len(spans), tenant=tenant)
+    resources = ResourceCache()
+    links: dict[str, dict[str, str]] = {}
+    for span in spans:
+        if (reason := _span_fault(span)) is not None:
+            admitted.rejected[reason] = admitted.rejected.get(reason, 0) + 1
+            continue
+        part = read_span(span, resources)
+        if isinstance(part, Part):
+            _keep(admitted, part, policy)
+            continue
+        admitted.skipped[part] = admitted.skipped.get(part, 0) + 1
+        if part is SkipReason.NOT_LLM:
+            links.setdefault(span.trace_id, {})[span.span_id] = span.parent_span_id
+    for trace_id, parents in links.items():
+        # Nothing of these spans is kept but whose child they are: a call finds its ancestors' context through them.
+        _keep(admitted, Part(kind=PartKind.LINKS, trace_id=trace_id, links=parents), policy)
+    return admitted
+
+
+def admit_logs(logs: Sequence[LogRecord], policy: ContentPolicy, tenant: str) -> Admitted:
+    """Sort the log records of a request."""
+    admitted = Admitted(received=len(logs), tenant=tenant)
+    resources = ResourceCache()
+    for log in logs:
+        part = read_log(log, resources)
+        if not isinstance(part, Part):
+            admitted.skipped[part] = admitted.skipped.get(part, 0) + 1
+        elif not _is_time(log.time_ns):
+            admitted.rejected[RejectReason.BAD_TIME] = admitted.rejected.get(RejectReason.BAD_TIME, 0) + 1
+        else:
+            _keep(admitted, part, policy)
+    return admitted
+
+
+def _keep(admitted: Admitted, part: Part, policy: ContentPolicy) -> None:
+    if part.kind in _WITH_TEXT and policy is not ContentPolicy.FULL:
+        part = msgspec.structs.replace(
+            part, tenant=admitted.tenant, call=msgspec.Raw(apply_policy(bytes(part.call), policy))
+        )
+    elif admitted.tenant:
+        part = msgspec.structs.replace(part, tenant=admitted.tenant)
+    admitted.values.append(encode_part(part))
+    admitted.keys.append((part.trace_id or part.response_id).encode())
+
+
+def _span_fault(span: SpanRecord) -> RejectReason | None:
+    if not _is_id(span.trace_id, _TRACE_ID_LENGTH) or not _is_id(span.span_id, _SPAN_ID_LENGTH):
+        return RejectReason.BAD_IDS
+    if not _is_time(span.start_ns) or not 0 <= span.end_ns <= _TIME_NS_MAX:
+        return RejectReason.BAD_TIME
+    return None
+
+
+def _is_id(text: str, length: int) -> bool:
+    return len(text) == length and text.strip("0") != "" and not text.strip("0123456789abcdef")
+
+
+def _is_time(time_ns: int) -> bool:
+    return 0 < time_ns <= _TIME_NS_MAX

@@ -1,0 +1,188 @@
+"""The records of one trace while it may still grow, and what was published of it. Pure: time is an argument."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from llmtrail_ingest.otlp.event import CONTENT_FIELDS, Fields, context_for, event_of, with_attempts, with_retrieval
+from llmtrail_ingest.otlp.group import Group, Node, TraceView, ancestors_of, groups_of
+from llmtrail_ingest.otlp.records import Part, PartKind
+
+# Agents make long traces; beyond this a trace's further records become traces of their own, counted.
+RECORDS_MAX = 20_000
+
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+@dataclass(slots=True)
+class Published:
+    """What was told of one call: the hash of each field, and which revision told it."""
+
+    hashes: dict[str, int]
+    revision: int
+
+
+@dataclass(slots=True, eq=False)
+class Trace:
+    """One trace: its records by span, whether something waits to be published since when, what was published."""
+
+    key: tuple[str, str]
+    first_ns: int
+    last_ns: int
+    is_dirty: bool = False
+    # Records taken: the knowledge that a revision stands for. The same number means the same knowledge.
+    records: int = 0
+    view: TraceView = field(default_factory=TraceView)
+    context: dict[str, dict[str, str]] = field(default_factory=dict)
+    starts: dict[str, int] = field(default_factory=dict)
+    retrievals: list[Node] = field(default_factory=list)
+    exchanges: dict[str, list[Node]] = field(default_factory=dict)
+    published: dict[str, Published] = field(default_factory=dict)
+    seen: set[tuple[str, str]] = field(default_factory=set)
+    # First offset not yet published, by partition of the log.
+    offsets: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def is_complete(self) -> bool:
+        """Say whether every call's chain of parents reaches a span without one: nothing more need be waited for."""
+        parents = self.view.parents
+        for node in self.view.calls:
+            top = node.part.span_id
+            for span_id in ancestors_of(node.part.span_id, parents):
+                top = span_id
+            if top not in parents or parents[top]:
+                return False
+        return True
+
+
+def node_of(part: Part) -> Node:
+    """Return a record with its event fields split, texts still as the JSON that came."""
+    fields: Fields = {}
+    if call := bytes(part.call):
+        fields = {name: bytes(raw) for name, raw in _FIELDS.decode(call).items()}
+    return Node(part=part, fields=fields, prompt_hash=hash(fields.get("messages")))
+
+
+def take(trace: Trace, part: Part) -> Node | None:
+    """Add a record to its trace; return its node where it is (part of) a call, None for context and repeats."""
+    if part.kind is PartKind.LINKS:
+        new = {span_id: parent for span_id, parent in part.links.items() if span_id not in trace.view.parents}
+        trace.view.parents.update(new)
+        trace.records += len(new)
+        return None
+    identity = _identity(part)
+    if identity in trace.seen:
+        return None
+    trace.seen.add(identity)
+    trace.records += 1
+    if part.kind is not PartKind.LOG and part.kind is not PartKind.MESSAGE:
+        trace.view.parents[part.span_id] = part.parent_id
+        trace.starts[part.span_id] = part.start_ns
+    if part.context:
+        _merge_context(trace, part)
+    return _place(trace, part)
+
+
+def adopt(trace: Trace, node: Node, bound_span_id: str) -> None:
+    """Add a call's record that came under another trace's id, or under none, to the trace of its call."""
+    node.bound_span_id = bound_span_id
+    trace.records += 1
+    if node.part.kind is PartKind.STREAMED:
+        trace.view.streamed.append(node)
+    else:
+        trace.view.logs.append(node)
+
+
+def events_of(trace: Trace) -> list[tuple[Group, Fields]]:
+    """Return each call of the trace with its event's fields, as far as its records tell."""
+    groups = groups_of(trace.view)
+    if not groups:
+        return []
+    shared = _shared_context(trace)
+    found: list[tuple[Group, Fields]] = []
+    for group in groups:
+        context = context_for(group, trace.context, trace.view.parents, shared)
+        found.append((group, event_of(group, context)))
+    _attach_exchanges(trace, found)
+    _attach_retrievals(trace, found)
+    return found
+
+
+def forget_texts(trace: Trace) -> None:
+    """Drop the texts of a trace whose calls were published; their hashes stay, so that changes are still seen."""
+    for nodes in (trace.view.calls, trace.view.streamed, trace.view.logs, trace.retrievals):
+        for node in nodes:
+            for name in CONTENT_FIELDS & node.fields.keys():
+                node.fields[name] = hash(node.fields[name])
+            if bytes(node.part.call):
+                node.part = msgspec.structs.replace(node.part, call=msgspec.Raw())
+
+
+def _identity(part: Part) -> tuple[str, str]:
+    match part.kind:
+        case PartKind.LOG:
+            return "log", part.span_id or part.response_id or str(part.start_ns)
+        case PartKind.MESSAGE:
+            return "message", f"{part.span_id}:{part.start_ns}:{hash(bytes(part.call))}"
+        case _:
+            return "span", part.span_id
+
+
+def _place(trace: Trace, part: Part) -> Node | None:
+    match part.kind:
+        case PartKind.CALL | PartKind.OPENED:
+            node = node_of(part)
+            trace.view.calls.append(node)
+        case PartKind.STREAMED:
+            node = node_of(part)
+            trace.view.streamed.append(node)
+        case PartKind.LOG | PartKind.MESSAGE:
+            node = node_of(part)
+            trace.view.logs.append(node)
+        case PartKind.RETRIEVAL:
+            trace.retrievals.append(node_of(part))
+            return None
+        case PartKind.HTTP:
+            trace.exchanges.setdefault(part.parent_id, []).append(node_of(part))
+            return None
+        case _:
+            return None
+    return node
+
+
+def _merge_context(trace: Trace, part: Part) -> None:
+    if part.kind is PartKind.LOG and part.span_id in trace.context:
+        return
+    trace.context[part.span_id] = part.context
+    trace.starts.setdefault(part.span_id, part.start_ns)
+
+
+def _shared_context(trace: Trace) -> dict[str, str]:
+    """Return what any span of the trace tells, the earliest span's word first."""
+    shared: dict[str, str] = {}
+    for span_id in sorted(trace.context, key=lambda span_id: (trace.starts.get(span_id, 0), span_id)):
+        for name, value in trace.context[span_id].items():
+            shared.setdefault(name, value)
+    return shared
+
+
+def _attach_exchanges(trace: Trace, found: Iterable[tuple[Group, Fields]]) -> None:
+    if not trace.exchanges:
+        return
+    for group, fields in found:
+        below = [node for member in group.nodes for node in trace.exchanges.get(member.part.span_id, ())]
+        if below and "attempts" not in fields:
+            with_attempts(fields, below)
+
+
+def _attach_retrievals(trace: Trace, found: list[tuple[Group, Fields]]) -> None:
+    """Give each look-up to the first call that began after it."""
+    owners: dict[int, list[Node]] = {}
+    for retrieval in sorted(trace.retrievals, key=lambda node: (node.part.start_ns, node.part.span_id)):
+        for index, (group, _) in enumerate(found):
+            if group.canonical.part.start_ns >= retrieval.part.end_ns:
+                owners.setdefault(index, []).append(retrieval)
+                break
+    for index, retrievals in owners.items():
+        with_retrieval(found[index][1], retrievals)
