@@ -46,7 +46,7 @@ def llmtrail_sdk(port: int) -> tuple[Emit, Callable[[], None]]:
 
 
 def opentelemetry_sdk(port: int) -> tuple[Emit, Callable[[], None]]:
-    """Record a span with all attributes given at start, the SDK's cheapest form, through its batch processor."""
+    """Record a span as the GenAI instrumentations do: started, attributes set as they become known, ended."""
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
@@ -57,10 +57,12 @@ def opentelemetry_sdk(port: int) -> tuple[Emit, Callable[[], None]]:
     tracer = provider.get_tracer("bench")
 
     def emit(messages: list[dict[str, str]], output: str, attributes: dict[str, str], started_at_ns: int) -> None:
-        content = {f"gen_ai.prompt.{i}.content": message["content"] for i, message in enumerate(messages)}
-        span = tracer.start_span(
-            "chat", start_time=started_at_ns, attributes={**attributes, **content, "gen_ai.completion": output}
-        )
+        span = tracer.start_span("chat", start_time=started_at_ns)
+        for name, value in attributes.items():
+            span.set_attribute(name, value)
+        for i, message in enumerate(messages):
+            span.set_attribute(f"gen_ai.prompt.{i}.content", message["content"])
+        span.set_attribute("gen_ai.completion", output)
         span.end()
 
     def finish() -> None:
