@@ -105,12 +105,12 @@ def decode(blob: bytes, first_offset: int, appended_at_ns: int) -> Row:
             raise ValueError(f"row format {form} is not known to this version")
         lengths = struct.unpack_from(f"<{2 * count}I", blob, _HEAD.size)
         place = _HEAD.size + 8 * count + headers_bytes
-        headers: dict[str, str] = orjson.loads(blob[place - headers_bytes : place])
     except struct.error as error:
         raise ValueError("row ends before its lengths") from error
     ends = list(accumulate(lengths, initial=place))
     if ends[-1] != len(blob):
         raise ValueError(f"row has {len(blob)} bytes, its lengths say {ends[-1]}")
+    headers: dict[str, str] = orjson.loads(blob[place - headers_bytes : place])
     parts = [blob[start:end] for start, end in pairwise(ends)]
     return Row(first_offset, appended_at_ns, parts[count:], parts[:count], headers, ends[-1] - ends[count])
 

@@ -107,9 +107,7 @@ def test_appends_from_a_loop_are_durable_together_even_if_the_caller_gives_up(tm
         return (await asyncio.wrap_future(log.append_async([Append(CALLS, [value], [b""])], 1)))[0]
 
     async def impatient() -> None:
-        given_up = asyncio.ensure_future(one(b"given up"))
-        await asyncio.sleep(0)  # tidy: lets the task begin
-        given_up.cancel()
+        asyncio.wrap_future(log.append_async([Append(CALLS, [b"given up"], [b""])], 1)).cancel()
         assert sorted(await asyncio.gather(*(one(b"%d" % number) for number in range(50)))) == list(range(1, 51))
 
     asyncio.run(impatient())
