@@ -1,7 +1,9 @@
 """One way to speak ClickHouse: in process (chdb) or to a server. Knows nothing of calls or tables."""
 
 import contextlib
+import errno
 import fcntl
+import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,8 +28,8 @@ CONNECTION_WAIT_S = 30.0
 _DISK_FULL_CODES = frozenset({243})  # NOT_ENOUGH_SPACE
 _DISK_FULL_TEXTS = ("No space left on device", "errno: 28")
 
-# What every session sets. An insert that returned is durable only when it was synchronous.
-_SESSION: Mapping[str, Any] = {"async_insert": 0, "insert_deduplicate": 1}
+# What every session sets. An insert that returned is durable only when it was synchronous; all times are UTC.
+_SESSION: Mapping[str, Any] = {"async_insert": 0, "insert_deduplicate": 1, "session_timezone": "UTC"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,16 @@ class Limits:
     threads: int = 2
     result_rows: int = 1_000_000
     result_bytes: int = 256_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class EscapedParameter:
+    """A query parameter that is already in ClickHouse's escaped text form, as HTTP clients send it."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Handle(Protocol):
@@ -56,8 +68,11 @@ class Handle(Protocol):
     def insert_arrow(self, table: str, block: pa.Table, token: str) -> None:
         """Insert one block; a repeat with the same token is dropped. Durable when it returns."""
 
-    def reader(self, limits: Limits) -> "Handle":
-        """Return a read-only handle of its own connections, whose queries stay within `limits`."""
+    def reader(self, limits: Limits, settings: Mapping[str, Any] | None = None) -> "Handle":
+        """Return a read-only handle of its own connections, whose queries stay within `limits`.
+
+        `settings` are further settings of its sessions (output formats, `database`); the caller vouches for them.
+        """
 
     def close(self) -> None:
         """Close every connection; later calls raise StoreUnavailableError."""
@@ -81,6 +96,11 @@ class _Pool:
             yield client
         except ClickHouseError as error:
             raise _named(error) from error
+        except OSError as error:
+            # The driver hands blocks over through a temporary file.
+            if error.errno == errno.ENOSPC:
+                raise StoreFullError(f"No space for temporary files in {tempfile.gettempdir()}.") from error
+            raise
         finally:
             self._give_back(client)
 
@@ -152,10 +172,12 @@ class PooledHandle:
         with self._pool.lend() as client:
             client.insert_arrow(table, block, settings={"insert_deduplication_token": token})
 
-    def reader(self, limits: Limits) -> "PooledHandle":
+    def reader(self, limits: Limits, settings: Mapping[str, Any] | None = None) -> "PooledHandle":
         """Return a read-only handle of its own connections, whose queries stay within `limits`."""
         # The order counts: once `readonly` is 1, no setting can be changed any more, neither by us nor by a query.
-        settings = {
+        session = {
+            **_SESSION,
+            **(settings or {}),
             "max_execution_time": limits.execution_s,
             "max_memory_usage": limits.memory_bytes,
             "max_threads": limits.threads,
@@ -165,7 +187,7 @@ class PooledHandle:
             "timeout_overflow_mode": "throw",
             "readonly": 1,
         }
-        handle = PooledHandle(self._connect, settings)
+        handle = PooledHandle(self._connect, session)
         self._readers.append(handle)
         return handle
 
@@ -186,7 +208,7 @@ def open_chdb(path: Path | str) -> PooledHandle:
 
     def connect(settings: Mapping[str, Any]) -> Client:
         try:
-            return clickhouse_connect.get_client(interface="chdb", path=str(folder), settings=dict(settings))
+            return _chdb_client(folder, dict(settings))
         except ClickHouseError as error:
             raise _opening(error, folder) from error
 
@@ -198,11 +220,29 @@ def open_http(url: str, user: str = "default", password: str = "") -> PooledHand
 
     def connect(settings: Mapping[str, Any]) -> Client:
         try:
-            return clickhouse_connect.get_client(dsn=url, username=user, password=password, settings=dict(settings))
+            return _http_client(url, user, password, dict(settings))
         except ClickHouseError as error:
             raise StoreUnavailableError(f"No ClickHouse server answers at {url}: {_first_line(error)}") from error
 
     return _opened(PooledHandle(connect, _SESSION))
+
+
+def _chdb_client(folder: Path, settings: dict[str, Any]) -> Client:
+    database = settings.pop("database", None)
+    return clickhouse_connect.get_client(interface="chdb", path=str(folder), database=database, settings=settings)
+
+
+def _http_client(url: str, user: str, password: str, settings: dict[str, Any]) -> Client:
+    database = settings.pop("database", None)
+    # Sessions would forbid two queries at once on one connection and are not needed.
+    return clickhouse_connect.get_client(
+        dsn=url,
+        username=user,
+        password=password,
+        database=database,
+        settings=settings,
+        autogenerate_session_id=False,
+    )
 
 
 def _opened(handle: PooledHandle) -> PooledHandle:

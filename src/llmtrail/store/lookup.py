@@ -23,16 +23,19 @@ _CONTENT = ("input", "messages", "prompt", "output", "tool_calls")
 _JSON = ("parameters", "attributes")
 
 
-def find_request(handle: Handle, id_value: str) -> RequestDocument | None:
+def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> RequestDocument | None:
     """Return the request that `id_value` belongs to with all its calls, ready to become JSON; None if unknown.
 
-    `id_value` may be a request, call, trace, session, provider request or ticket id.
+    `id_value` may be a request, call, trace, session, provider request or ticket id. With `tenant`, calls of any
+    other tenant do not exist.
     """
     kind, stored = _find(handle, id_value)
+    if stored and kind not in _WHOLE:
+        stored = _with_siblings(handle, stored)
+    if tenant is not None:
+        stored = [one for one in stored if one.tenant == tenant]
     if not stored:
         return None
-    if kind not in _WHOLE:
-        stored = _with_siblings(handle, stored)
     stored.sort(key=lambda one: (one.started_at_ns, one.call.call_id or ""))
     return _document(id_value, kind, stored)
 

@@ -1,0 +1,315 @@
+"""Speak ClickHouse's HTTP interface, read-only, over any store handle. Knows nothing of how calls get in."""
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import functools
+import gzip
+import hmac
+import re
+import sys
+import threading
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from llmtrail.clock import random_bytes
+from llmtrail.store.errors import StoreError, StoreUnavailableError
+from llmtrail.store.handle import EscapedParameter, Handle, Limits
+from llmtrail_web.sql_guard import RefusedSqlError, Statement, admit
+
+# Queries at once: each may use `Limits.memory_bytes`, and ingest must keep its share of memory and cores.
+QUERIES_MAX = 2
+# Queries that wait for their turn; more are told to come back.
+WAITING_MAX = 32
+# The engine's own limit of a statement's text.
+STATEMENT_BYTES_MAX = 262_144
+# Distinct combinations of settings that are kept ready; each holds a connection or two.
+SESSIONS_MAX = 8
+# Smaller answers travel faster as they are.
+_COMPRESS_FROM_BYTES = 1_024
+_DEFAULT_FORMAT = "TabSeparated"
+_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
+_DATABASES = frozenset({"", "default", "llmtrail"})
+
+# Settings that change how a result looks, never what a query may do. Anything else is ignored.
+_WORD = re.compile(r"[A-Za-z0-9_/+:-]{1,64}")
+_TAKEN_SETTINGS = frozenset(
+    {
+        "date_time_output_format",
+        "join_use_nulls",
+        "output_format_arrow_compression_method",
+        "output_format_arrow_string_as_string",
+        "output_format_json_named_tuples_as_objects",
+        "output_format_json_quote_64bit_integers",
+        "output_format_json_quote_denormals",
+        "output_format_parquet_string_as_string",
+        "session_timezone",
+    }
+)
+_LOWERED_LIMITS = frozenset({"max_execution_time", "max_result_rows"})
+
+# ClickHouse's error code -> HTTP status, as its own server answers; any other error of the engine is 500.
+_STATUS = {
+    **dict.fromkeys((60, 81, 47, 46), 404),  # unknown table, database, identifier, function
+    **dict.fromkeys((6, 26, 27, 36, 38, 41, 42, 43, 53, 62, 70, 73, 386, 456, 457), 400),  # what was asked is wrong
+    **dict.fromkeys((164, 497), 403),  # read-only, access denied
+    **dict.fromkeys((158, 307, 396), 413),  # more rows or bytes than the limit
+    **dict.fromkeys((159, 160), 408),  # more time than the limit
+    241: 507,  # more memory than the limit
+    202: 503,  # too many queries at once
+    516: 401,
+}
+_NAMES = {62: "SYNTAX_ERROR", 81: "UNKNOWN_DATABASE", 164: "READONLY", 202: "TOO_MANY_SIMULTANEOUS_QUERIES"}
+_NAMES |= {210: "NETWORK_ERROR", 307: "TOO_MANY_BYTES", 516: "AUTHENTICATION_FAILED"}
+
+_CONTENT_TYPES = {
+    "JSON": "application/json; charset=UTF-8",
+    "CSV": "text/csv; charset=UTF-8; header=absent",
+    "CSVWithNames": "text/csv; charset=UTF-8; header=present",
+    "TabSeparated": "text/tab-separated-values; charset=UTF-8",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SqlConfig:
+    """What the endpoint allows. Without a token only clients of this machine are answered."""
+
+    limits: Limits = field(default_factory=Limits)
+    token: str | None = None
+    queries_max: int = QUERIES_MAX
+    waiting_max: int = WAITING_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One query as it came in."""
+
+    sql: str
+    fmt: str
+    parameters: Mapping[str, Any]
+    settings: tuple[tuple[str, str], ...]
+    query_id: str
+
+
+class _AnswerError(Exception):
+    """An answer that is not a result: ClickHouse's error code and a message."""
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def sql_app(handle: Handle, config: SqlConfig) -> Starlette:
+    """Return the ASGI application of the SQL port."""
+    endpoint = _Endpoint(handle, config)
+    routes = [
+        Route("/ping", _ping, methods=["GET", "HEAD"]),
+        Route("/", endpoint.answer, methods=["GET", "POST", "HEAD"]),
+    ]
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        endpoint.close()
+
+    return Starlette(routes=routes, lifespan=lifespan)
+
+
+async def _ping(_: Request) -> Response:
+    return PlainTextResponse("Ok.\n")
+
+
+class _Endpoint:
+    """Answers queries, a few at a time, each within the limits."""
+
+    def __init__(self, handle: Handle, config: SqlConfig) -> None:
+        self._handle = handle
+        self._config = config
+        self._sessions: dict[tuple[tuple[str, str], ...], Handle] = {}
+        self._workers = ThreadPoolExecutor(config.queries_max, thread_name_prefix="llmtrail-sql")
+        self._choosing = threading.Lock()
+        self._under_way = 0
+
+    def close(self) -> None:
+        self._workers.shutdown(wait=True, cancel_futures=True)
+        for session in self._sessions.values():
+            session.close()
+
+    async def answer(self, request: Request) -> Response:
+        """Answer one HTTP request."""
+        try:
+            _check_caller(request, self._config.token)
+            asked = await _asked(request)
+            if not asked.sql.strip():
+                return PlainTextResponse("Ok.\n")
+            fmt, body = await self._in_turn(functools.partial(self._run, asked))
+        except _AnswerError as error:
+            return _error_response(error.code, str(error))
+        except RefusedSqlError as error:
+            return _error_response(164, str(error))
+        except StoreUnavailableError as error:
+            return _error_response(210, str(error))
+        except StoreError as error:
+            return _error_response(error.code or 1002, str(error))
+        return _result_response(request, asked, fmt, body)
+
+    async def _in_turn(self, work: Callable[[], tuple[str, bytes]]) -> tuple[str, bytes]:
+        if self._under_way >= self._config.queries_max + self._config.waiting_max:
+            raise _AnswerError(202, f"{self._under_way} queries are running or waiting already; try again later.")
+        self._under_way += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._workers, work)
+        finally:
+            self._under_way -= 1
+
+    def _run(self, asked: _Asked) -> tuple[str, bytes]:
+        session = self._session(asked.settings)
+        statement = _statement(session, asked.sql)
+        fmt = statement.fmt or asked.fmt
+        return fmt, session.query_bytes(statement.sql, fmt, asked.parameters)
+
+    def _session(self, settings: tuple[tuple[str, str], ...]) -> Handle:
+        """Return a read-only handle with these settings: once `readonly` is set, nothing can be changed any more."""
+        with self._choosing:
+            session = self._sessions.pop(settings, None)
+            if session is None:
+                limits, looks = _lowered(self._config.limits, dict(settings))
+                session = self._handle.reader(limits, {"database": "llmtrail"} | looks)
+            self._sessions[settings] = session  # The dictionary's order is that of last use.
+            if len(self._sessions) > SESSIONS_MAX:
+                self._sessions.pop(next(iter(self._sessions))).close()
+            return session
+
+
+def _statement(session: Handle, sql: str) -> Statement:
+    """Let the engine's own parser print the statement, then judge that text, which is what will run."""
+    printed = session.query("SELECT formatQuerySingleLine({sql:String})", {"sql": sql})
+    return admit(str(printed[0][0]))
+
+
+def _lowered(limits: Limits, settings: dict[str, str]) -> tuple[Limits, dict[str, str]]:
+    """Split settings into limits, which a caller may only lower, and looks of the result."""
+    execution_s = min(limits.execution_s, _whole(settings.pop("max_execution_time", "")))
+    result_rows = min(limits.result_rows, _whole(settings.pop("max_result_rows", "")))
+    return replace(limits, execution_s=execution_s, result_rows=result_rows), settings
+
+
+def _whole(text: str) -> int:
+    """Read a limit; what is no positive number limits nothing."""
+    return int(text) if text.isdecimal() and int(text) > 0 else sys.maxsize
+
+
+def _check_caller(request: Request, token: str | None) -> None:
+    if token is None:
+        # Without this, a web page could reach the port through a name that resolves to this machine.
+        host = request.headers.get("host", "").lower()
+        name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+        if name not in _LOOPBACK_HOSTS:
+            raise _AnswerError(516, "Set a token to reach this endpoint by another name than localhost.")
+        return
+    if not any(hmac.compare_digest(offered.encode(), token.encode()) for offered in _offered_tokens(request)):
+        raise _AnswerError(516, "Send the token as password (Basic), as X-ClickHouse-Key or as `Bearer …`.")
+
+
+def _offered_tokens(request: Request) -> list[str]:
+    offered = [request.headers.get("x-clickhouse-key", ""), request.query_params.get("password", "")]
+    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        offered.append(credentials.strip())
+    if scheme.lower() == "basic":
+        with contextlib.suppress(binascii.Error, UnicodeDecodeError):
+            offered.append(base64.b64decode(credentials).decode().partition(":")[2])
+    return offered
+
+
+async def _asked(request: Request) -> _Asked:
+    params = request.query_params
+    body = await _body(request) if request.method == "POST" else b""
+    parts = [part for part in (params.get("query", ""), _text(body)) if part]
+    database = request.headers.get("x-clickhouse-database") or params.get("database", "")
+    if database not in _DATABASES:
+        raise _AnswerError(81, f"There is no database {database!r} here, only llmtrail.")
+    fmt = params.get("default_format") or request.headers.get("x-clickhouse-format") or _DEFAULT_FORMAT
+    if not _WORD.fullmatch(fmt):
+        raise _AnswerError(73, f"{fmt!r} is no format.")
+    settings = {name: value for name, value in params.items() if _is_taken(name, value)}
+    return _Asked(
+        sql="\n".join(parts),
+        fmt=fmt,
+        parameters={n.removeprefix("param_"): EscapedParameter(v) for n, v in params.items() if n.startswith("param_")},
+        settings=tuple(sorted(settings.items())),
+        query_id=params.get("query_id") or random_bytes(16).hex(),
+    )
+
+
+def _is_taken(name: str, value: str) -> bool:
+    return (name in _TAKEN_SETTINGS or name in _LOWERED_LIMITS) and _WORD.fullmatch(value) is not None
+
+
+async def _body(request: Request) -> bytes:
+    """Read the body, however it is packed, as far as a statement may be long."""
+    packed = bytearray()
+    async for chunk in request.stream():
+        packed += chunk
+        if len(packed) > STATEMENT_BYTES_MAX:
+            raise _AnswerError(307, f"A statement may have {STATEMENT_BYTES_MAX} bytes.")
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding == "identity":
+        return bytes(packed)
+    if encoding != "gzip":
+        raise _AnswerError(62, f"Content-Encoding {encoding} is not read here; send gzip or none.")
+    unpacker = zlib.decompressobj(wbits=31)
+    try:
+        plain = unpacker.decompress(bytes(packed), STATEMENT_BYTES_MAX + 1)
+    except zlib.error as error:
+        raise _AnswerError(62, "The body is not gzip, though Content-Encoding says so.") from error
+    if len(plain) > STATEMENT_BYTES_MAX:
+        raise _AnswerError(307, f"A statement may have {STATEMENT_BYTES_MAX} bytes.")
+    return plain
+
+
+def _text(body: bytes) -> str:
+    try:
+        return body.decode()
+    except UnicodeDecodeError as error:
+        raise _AnswerError(62, "The statement is not UTF-8.") from error
+
+
+def _result_response(request: Request, asked: _Asked, fmt: str, body: bytes) -> Response:
+    headers = {
+        "X-ClickHouse-Query-Id": _header_text(asked.query_id),
+        "X-ClickHouse-Format": fmt,
+        "X-ClickHouse-Timezone": "UTC",
+        "X-ClickHouse-Summary": f'{{"result_bytes":"{len(body)}"}}',
+    }
+    wants_gzip = request.query_params.get("enable_http_compression") == "1" and "gzip" in request.headers.get(
+        "accept-encoding", ""
+    )
+    if wants_gzip and len(body) >= _COMPRESS_FROM_BYTES:
+        # Level 1: the client is on the same machine or network more often than not.
+        body = gzip.compress(body, compresslevel=1)
+        headers["Content-Encoding"] = "gzip"
+    media_type = _CONTENT_TYPES.get(fmt) or ("application/json" if fmt.startswith("JSON") else "text/plain")
+    return Response(body, headers=headers, media_type=media_type)
+
+
+def _error_response(code: int, message: str) -> Response:
+    name = _NAMES.get(code, "")
+    text = message if message.startswith("Code: ") else f"Code: {code}. DB::Exception: {message} ({name})"
+    headers = {"X-ClickHouse-Exception-Code": str(code)}
+    if code == 516:
+        headers["WWW-Authenticate"] = 'Basic realm="llmtrail"'
+    return PlainTextResponse(text + "\n", status_code=_STATUS.get(code, 500), headers=headers)
+
+
+def _header_text(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.:-]", "", text)[:128]
