@@ -181,7 +181,7 @@ class Appender:
             self._connection.execute("BEGIN IMMEDIATE")
             results = [job.run(self._connection, state) for job in group]
             self._connection.execute("COMMIT")
-        except BaseException as error:
+        except BaseException as error:  # whatever it was, nothing of the group may stay in the file
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             if isinstance(error, sqlite3.Error) and _is_full(error):
