@@ -24,14 +24,14 @@ def test_a_message_is_recorded_with_all_that_was_asked_and_answered(
     claude: anthropic.Anthropic, provider: ProviderSimulator
 ) -> None:
     with captured() as trail:
-        answer = claude.messages.create(**ASK, system="Be brief.", temperature=0.2)
+        answer = claude.messages.create(**ASK, system="Be brief.", metadata={"user_id": "u-1"})
         call = only(trail)
     (block,) = answer.content
     assert block.type == "text"
     assert (call["operation"], call["provider"]) == ("chat", "anthropic")
     assert call["messages"] == [{"role": "system", "content": "Be brief."}, *MESSAGES]
     assert call["output"] == {"role": "assistant", "content": block.text}
-    assert call["parameters"] == {"max_tokens": 200, "temperature": 0.2}
+    assert call["parameters"] == {"max_tokens": 200, "metadata": {"user_id": "u-1"}}
     assert (call["request_model"], call["response_model"]) == ("claude-sim", "claude-sim")
     assert call["finish_reasons"] == ["end_turn"]
     assert call["usage"]["output_tokens"] == answer.usage.output_tokens
