@@ -16,7 +16,7 @@ CODE := src services tests bench
 ARGS ?=
 CASE ?=
 
-.PHONY: help setup demo test check fmt bench
+.PHONY: help setup demo test check fmt docs bench
 
 help:  ## list these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ check: $(STAMP)  ## format, lint, types, rules of dependency, house rules: under
 fmt: $(STAMP)  ## format, and mend what the linter can mend
 	@$(BIN)/ruff format $(CODE)
 	@$(BIN)/ruff check --fix $(CODE)
+
+docs: $(STAMP)  ## write the reference pages anew, from the code
+	@$(BIN)/python tests/reference_pages.py
 
 bench: $(STAMP)  ## run a bench and append its result to bench/results.jsonl (CASE=name, ARGS=...)
 	@test -n "$(CASE)" || { echo "choose one: make bench CASE=name"; \

@@ -14,7 +14,9 @@ REASON_WORDS_MIN = 3  # Fewer words than this are no reason.
 EDGES = (
     "src/llmtrail/clock.py",
     "src/llmtrail/config.py",
-    "src/llmtrail/emit/config.py",  # the SDK lives in other people's processes and reads its own few settings
+    # The SDK lives in other people's processes: it reads its own few settings and binds the clock once.
+    "src/llmtrail/emit/config.py",
+    "src/llmtrail/emit/recorder.py",
     "src/llmtrail/__main__.py",
     "src/llmtrail/cli/",
     "src/llmtrail/testing/",
@@ -132,7 +134,7 @@ def _ignores(name: str, lines: list[str]) -> Iterator[Finding]:
 
 def _broad_excepts(name: str, lines: list[str], tree: ast.Module) -> Iterator[Finding]:
     for node in ast.walk(tree):
-        if not isinstance(node, ast.ExceptHandler) or not _is_broad(node.type):
+        if not isinstance(node, ast.ExceptHandler) or not _is_broad(node.type) or _raises_on(node):
             continue
         beside = lines[node.lineno - 2 : node.lineno + 1]
         if not any(_is_reason(line) for line in beside):
@@ -145,6 +147,12 @@ def _is_broad(kind: ast.expr | None) -> bool:
     if isinstance(kind, ast.Tuple):
         return any(_is_broad(part) for part in kind.elts)
     return kind is None or (isinstance(kind, ast.Name) and kind.id in {"Exception", "BaseException"})
+
+
+def _raises_on(node: ast.ExceptHandler) -> bool:
+    """Say whether the handler only cleans up: it ends by raising what it caught."""
+    last = node.body[-1]
+    return isinstance(last, ast.Raise) and last.exc is None
 
 
 def _is_reason(line: str) -> bool:

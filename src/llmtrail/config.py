@@ -3,7 +3,7 @@
 import difflib
 import tomllib
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -39,11 +39,17 @@ class Content(StrEnum):
 class ServerConfig:
     """Where llmtrail listens, and where it keeps what it stores. Port 0 takes any free port."""
 
+    # Address to bind. Anything but loopback needs a token.
     host: str = "127.0.0.1"
+    # The gateway: events, OTLP over HTTP, look-up, health, metrics.
     port: Port = 4318
+    # Read-only SQL as ClickHouse's HTTP interface speaks it.
     sql_port: Port = 8123
-    grpc: bool = False  # OTLP over gRPC needs the extra llmtrail[grpc]
+    # Whether OTLP over gRPC is taken; needs the extra llmtrail[grpc].
+    grpc: bool = False
+    # Where it is taken.
     grpc_port: Port = 4317
+    # Everything that is kept on this machine; one process owns it.
     data: Path = Path("llmtrail-data")
 
     @property
@@ -56,9 +62,13 @@ class ServerConfig:
 class TokenConfig:
     """One bearer token and what it grants. The secret stands in `token` or in the file `token_file`."""
 
+    # The secret itself.
     token: str = ""
+    # Or the file that holds it.
     token_file: Path | None = None
+    # Whose events it brings, whatever they say themselves; and whose it may read. Absent: everyone's.
     tenant: str | None = None
+    # What it allows: ingest, read, admin.
     scopes: tuple[str, ...] = ("ingest", "read")
 
 
@@ -66,14 +76,17 @@ class TokenConfig:
 class IngestConfig:
     """What the gateway takes and how the writer batches it."""
 
+    # How much of prompts and answers is kept: full, redacted (secrets and personal data replaced), hash, none.
     content: Content = Content.REDACTED
+    # Who may send and read: one table [ingest.tokens.NAME] a token, with the keys below. None: everyone on loopback.
     tokens: Mapping[str, TokenConfig] = field(default_factory=dict)
-    # 500 calls of 3 kB are 1.5 MB: ten such batches fit, a 50 MB upload does not.
+    # Bytes of one body, unpacked. 500 calls of 3 kB are 1.5 MB: ten such batches fit, a 50 MB upload does not.
     body_bytes_max: Positive = 16 * _MIB
-    # Larger batches cost memory (100,000 rows take 2.6 GB), smaller ones make too many parts.
+    # Rows stored together. Larger batches cost memory (100,000 rows take 2.6 GB), smaller ones make too many parts.
     batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 20_000
+    # Milliseconds that the first row of a batch waits for others.
     batch_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 250
-    # Quiet time after which an OTLP trace counts as complete for now.
+    # Milliseconds of quiet after which an OTLP trace counts as complete for now.
     settle_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 1_500
     # Past this many unwritten events the gateway answers 503, so that a stuck store is noticed by its senders.
     backlog_events_max: Positive = 2_000_000
@@ -83,15 +96,23 @@ class IngestConfig:
 class StoreConfig:
     """Where rows are kept and for how long. Without `url` ClickHouse's own engine runs in this process."""
 
+    # A ClickHouse server's address, with its user and password.
     url: str = ""
+    # Or the file that holds it.
     url_file: Path | None = None
+    # Days that calls are kept.
     calls_days: Days = 90
+    # Days that their attempts are kept.
     attempts_days: Days = 90
+    # Days that calls can be found by their ids.
     ids_days: Days = 90
+    # Days that prompts and answers are kept.
     bodies_days: Days = 30
+    # Days that rejected events are kept.
     dead_letters_days: Days = 30
-    # What SQL of users may take, so that no query can stop ingest.
+    # Memory that one SQL statement of a user may take, so that no query can stop ingest.
     query_bytes_max: Positive = 512 * _MIB
+    # Seconds that one may run.
     query_seconds_max: Positive = 30
 
 
@@ -99,16 +120,22 @@ class StoreConfig:
 class PricingConfig:
     """Whose prices count."""
 
-    overrides: Path | None = None  # dated entries of your own: contracts, fine-tunes, own GPUs
-    trust_reported: bool = False  # take a caller's own cost where no price is known
+    # A file of your own dated prices: contracts, fine-tunes, own GPUs.
+    overrides: Path | None = None
+    # Whether a caller's own cost is taken where no price is known.
+    trust_reported: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LogConfig:
     """How much the local log may hold."""
 
+    # Bytes on disk at which the gateway answers 503.
     bytes_max: Positive = 20 * _GIB
-    keep_hours: Annotated[int, msgspec.Meta(ge=0)] = 24  # kept after it was stored, for repair and replay
+    # Hours that events stay on the log after they were stored, for repair and replay.
+    keep_hours: Annotated[int, msgspec.Meta(ge=0)] = 24
+    # Bytes of stored events that stay at most, whatever their age: they are in the store as well.
+    keep_bytes: Annotated[int, msgspec.Meta(ge=0)] = 256 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,11 +298,3 @@ def _shown(key: str, value: object) -> str:
     if value is None or value == "":
         return "-"
     return "(hidden)" if secret else str(value)
-
-
-def default_of(section: type, name: str) -> object:
-    """Return the default of the setting `name` of a section's class, for the reference page."""
-    found = next(part for part in fields(section) if part.name == name)
-    if found.default is not MISSING:
-        return found.default
-    return found.default_factory() if found.default_factory is not MISSING else None

@@ -147,10 +147,12 @@ def _serve(shop: "Shop", calls: list[PlannedCall], seconds: float, watch: tuple[
 def _read_back(house: House, run_id: str, made: int, stop: threading.Event) -> Told:
     """Ask the store what it knows of this run, once all of it can be found."""
     mine = f"WHERE startsWith(request_id, 'demo-{run_id}-')"
-    totals = f"""SELECT uniqExact(request_id) AS requests, count() AS calls, sum(attempt_count) AS attempts,
-        countIf(failure_mode IS NOT NULL) AS failed, sum(cost_nanousd) AS cost_nanousd,
-        countIf(cost_nanousd IS NULL) AS unpriced, uniqExact(user_id) AS users,
-        quantile(0.5)(latency_ms) AS p50_ms, quantile(0.95)(latency_ms) AS p95_ms FROM calls {mine}"""  # noqa: S608
+    totals = f"""SELECT uniqExact(request_id) AS requests, count() AS calls, sum(c.attempt_count) AS attempts,
+        countIf(failure_mode IS NOT NULL) AS failed, sum(c.cost_nanousd) AS cost_nanousd,
+        countIf(c.cost_nanousd IS NULL) AS unpriced,
+        arrayStringConcat(groupUniqArrayIf(assumeNotNull(unpriced_reason), unpriced_reason IS NOT NULL), ', ') AS why,
+        uniqExact(user_id) AS users,
+        quantile(0.5)(latency_ms) AS p50_ms, quantile(0.95)(latency_ms) AS p95_ms FROM calls AS c {mine}"""  # noqa: S608
     until = time.monotonic() + SETTLE_S_MAX
     summary = rows(house, totals)[0]
     while summary["requests"] < made and time.monotonic() < until and not stop.wait(_LOOK_S):
@@ -159,17 +161,17 @@ def _read_back(house: House, run_id: str, made: int, stop: threading.Event) -> T
         house,
         f"""SELECT failure_mode, count() AS calls, groupUniqArray(feature) AS features,
             topK(1)(ifNull(handled_by, 'nothing'))[1] AS mostly_handled_by
-            FROM calls {mine} AND failure_mode IS NOT NULL GROUP BY failure_mode ORDER BY calls DESC""",  # noqa: S608
+            FROM calls AS c {mine} AND failure_mode IS NOT NULL GROUP BY failure_mode ORDER BY calls DESC""",  # noqa: S608
     )
     features = rows(
         house,
         f"""SELECT feature, count() AS calls, countIf(failure_mode IS NOT NULL) AS failed,
-            sum(retry_count) AS retries, sum(cost_nanousd) AS cost_nanousd,
-            quantile(0.95)(latency_ms) AS p95_ms FROM calls {mine} GROUP BY feature ORDER BY calls DESC""",  # noqa: S608
+            sum(c.retry_count) AS retries, sum(c.cost_nanousd) AS cost_nanousd,
+            quantile(0.95)(latency_ms) AS p95_ms FROM calls AS c {mine} GROUP BY feature ORDER BY calls DESC""",  # noqa: S608
     )
     worth = rows(
         house,
-        f"""SELECT request_id, retry_count, failure_mode, handled_by FROM calls {mine} AND failure_mode IS NOT NULL
+        f"""SELECT request_id, retry_count, failure_mode, handled_by FROM calls AS c {mine} AND failure_mode IS NOT NULL
             ORDER BY handled_by = 'fallback_model' DESC, retry_count DESC, started_at LIMIT 1""",  # noqa: S608
     )
     return Told(summary, failures, features, worth[0] if worth else None)

@@ -51,8 +51,9 @@ class Shop:
     def __init__(self, base_url: str, run_id: str) -> None:
         self.outcomes = Outcomes()
         self._run_id = run_id
+        # The simulator's address tells no provider, so the application does, as behind any proxy.
         self._client = llmtrail.wrap(
-            OpenAI(base_url=base_url, api_key="demo", timeout=TIMEOUT_S, max_retries=RETRIES_MAX)
+            OpenAI(base_url=base_url, api_key="demo", timeout=TIMEOUT_S, max_retries=RETRIES_MAX), provider="openai"
         )
 
     def request_id(self, call: PlannedCall) -> str:

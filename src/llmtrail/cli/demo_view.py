@@ -65,7 +65,7 @@ class DemoView:
 
     def summary(self, summary: Row, failures: Sequence[Row], features: Sequence[Row]) -> None:
         """Tell what happened, as the store knows it."""
-        unpriced = f", {summary['unpriced']} calls unpriced (no tokens were told)" if summary["unpriced"] else ""
+        unpriced = f", {summary['unpriced']} calls unpriced ({summary['why']})" if summary["unpriced"] else ""
         self._console.print()
         self._console.print(
             f"[bold]What happened[/bold]: {summary['requests']} requests of {summary['users']} users made "

@@ -51,12 +51,16 @@ def asked(call: Call, *, full: bool) -> Iterator[tuple[str, Text]]:
 
 def answered(call: Call, *, full: bool) -> Iterator[tuple[str, Text]]:
     """Yield what was answered: text, tool calls, why it ended."""
-    for role, text in conversation(call.get("output")):
+    said = conversation(call.get("output"))
+    for role, text in said:
         if text:
             yield role or "assistant", cut(text, full=full)
     calls = call.get("tool_calls")
     for made in calls if isinstance(calls, list) else []:
-        yield "tool call", cut(tool_call_text(made), full=full)
+        told = tool_call_text(made)
+        # Clients put tool calls into the message too; once is enough.
+        if not any(told in text for _, text in said):
+            yield "tool call", cut(told, full=full)
 
 
 def retrieval(call: Call, *, full: bool) -> Iterator[Text]:
@@ -157,7 +161,8 @@ def tokens_line(call: Call) -> str:
     kinds: dict[str, list[str]] = {"input": [], "output": []}
     other: list[str] = []
     for name, number in usage.items():
-        if name in {"input_tokens", "output_tokens"} or number is None:
+        # A class of tokens that was known to be absent is not worth a reader's time.
+        if name in {"input_tokens", "output_tokens"} or not number:
             continue
         word = name.removesuffix("_tokens").replace("_", " ")
         owner = "output" if word.startswith(("output", "reasoning")) else "input" if "tokens" in name else ""

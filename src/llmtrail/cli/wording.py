@@ -60,6 +60,8 @@ def conversation(messages: object) -> list[tuple[str, str]]:
     """Return (role, text) of each message, whatever shape the client or the content policy gave them."""
     if messages is None:
         return []
+    if isinstance(messages, Mapping) and "role" in messages:
+        return [_message(messages)]
     if not isinstance(messages, list):
         return [("", plain(messages))]
     return [_message(message) for message in messages]

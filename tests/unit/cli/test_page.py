@@ -118,7 +118,7 @@ def test_attempts_stand_in_a_time_line() -> None:
 
 
 def test_an_attempt_starts_when_it_says_so() -> None:
-    attempts = [
+    attempts: list[dict[str, Any]] = [
         {"number": 1, "started_at": STARTED_NS + 5 * 10**6},
         {"number": 2, "started_at": "2025-11-21T04:40:01Z"},
     ]

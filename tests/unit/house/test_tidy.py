@@ -98,6 +98,7 @@ def test_each_breach_is_told_with_its_place_and_cure(case: tuple[str, str, str])
         ("src/a.py", "import time\nnow_ns = time.time_ns  # tidy: bound once at the SDK's edge\n"),
         ("src/a.py", "import random\nx = random.Random(7)\n"),
         ("src/a.py", "try:\n    pass\nexcept Exception:  # noqa: BLE001 - a loop's edge must go on\n    pass\n"),
+        ("src/a.py", "try:\n    pass\nexcept BaseException:\n    print()\n    raise\n"),
         ("src/a.py", "def time() -> int:\n    return 1\n\n\nx = time()\n"),
         ("tests/eventually.py", "import time\ntime.sleep(0.01)\n"),
     ],

@@ -1,0 +1,100 @@
+"""What users are told is true: examples run, every name has its heading, generated pages are fresh."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer.main
+
+import reference_pages
+from llmtrail.cli.app import build
+from llmtrail.core.failure import FailureMode
+
+ROOT = Path(__file__).parents[3]
+DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+_FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_LINK = re.compile(r"\[[^\]]+\]\(([^)#\s]+)(?:#[^)]*)?\)")
+_FREE_VERBS = {"pip", "curl", "docker", "git", "cd", "jq", "export", ".venv/bin/uv"}
+
+
+def _blocks(language: str) -> list[tuple[str, str]]:
+    return [
+        (f"{path.relative_to(ROOT)}#{number}", block)
+        for path in DOCS
+        for number, (found, block) in enumerate(_FENCE.findall(path.read_text()))
+        if found == language
+    ]
+
+
+def _commands() -> list[tuple[str, str]]:
+    return [
+        (place, line.removeprefix("$ ").partition("  #")[0])
+        for place, block in _blocks("console")
+        for line in block.splitlines()
+        if line.startswith("$ ")
+    ]
+
+
+@pytest.mark.parametrize("name", reference_pages.pages())
+def test_the_reference_is_what_the_code_says(name: str) -> None:
+    assert (reference_pages.FOLDER / name).read_text() == reference_pages.pages()[name], "run `make docs`"
+
+
+def test_every_setting_says_what_it_is_for() -> None:
+    page = reference_pages.config_page()
+    undocumented = re.findall(r"^### (\S+)\n\n Default", page, re.MULTILINE)
+    assert undocumented == []
+
+
+def test_every_failure_mode_has_a_heading() -> None:
+    headings = re.findall(r"^## (\w+)$", (ROOT / "docs/guide/failures.md").read_text(), re.MULTILINE)
+    assert headings == [mode.value for mode in FailureMode]
+
+
+@pytest.mark.parametrize(("place", "code"), _blocks("python"))
+def test_python_in_the_docs_compiles(place: str, code: str) -> None:
+    compile(code, place, "exec")
+
+
+@pytest.mark.parametrize(("place", "text"), _blocks("toml"))
+def test_settings_in_the_docs_are_known(place: str, text: str, tmp_path: Path) -> None:
+    from llmtrail.config import load_config  # noqa: PLC0415 - only here.
+
+    assert tomllib.loads(text), place
+    file = tmp_path / "llmtrail.toml"
+    file.write_text(text)
+    load_config(file, {}, here=tmp_path)
+
+
+@pytest.mark.parametrize(("place", "line"), _commands())
+def test_commands_in_the_docs_exist_with_their_options(place: str, line: str) -> None:
+    words = shlex.split(line)
+    while words and re.fullmatch(r"[A-Z_]+=\S*", words[0]):
+        words.pop(0)
+    verb = words[0]
+    if verb == "make":
+        assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text(), f"{place}: no such verb: {line}"
+    elif verb in {"llmtrail", ".venv/bin/llmtrail"}:
+        _check_command(place, words[1:])
+    else:
+        assert verb in _FREE_VERBS, f"{place}: nobody checks {verb!r}; add it to the verbs that need no check"
+
+
+def _check_command(place: str, words: list[str]) -> None:
+    command = typer.main.get_command(build())
+    words = words[: words.index("|")] if "|" in words else words
+    while words and hasattr(command, "commands"):
+        assert words[0] in command.commands, f"{place}: no such command: {words[0]}"
+        command = command.commands[words.pop(0)]
+    known = {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    asked = {word.partition("=")[0] for word in words if word.startswith("--")}
+    assert asked <= known, f"{place}: no such option: {asked - known}"
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_in_the_docs_lead_somewhere(path: Path) -> None:
+    for target in _LINK.findall(path.read_text()):
+        if not target.startswith(("http:", "https:", "mailto:")):
+            assert (path.parent / target).exists(), f"{path.name}: {target} is missing"
