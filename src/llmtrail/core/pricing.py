@@ -1,0 +1,198 @@
+"""Price a call: integer arithmetic over the rates that a price book gives. Knows no provider and no file of prices.
+
+Unknown is NULL with a reason, never 0: a class of tokens that were used and has no price makes the whole call unpriced.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol
+
+from llmtrail.core.call import MONEY_NANOUSD_MAX, Call, Usage
+from llmtrail.core.failure import FailureMode
+
+# Rates are integers: billionths of a dollar for a million tokens, that is 10**-15 dollars for one.
+RATE_DECIMALS: Final = 9
+_FEMTOUSD_PER_NANOUSD: Final = 1_000_000
+
+
+class CostSource(StrEnum):
+    """Where a cost comes from."""
+
+    COMPUTED = "computed"
+    REPORTED = "reported"  # the caller's, where ours has no price and the configuration trusts the caller
+    ESTIMATED = "estimated"  # from guessed tokens; nothing guesses tokens yet
+    UNPRICED = "unpriced"
+
+
+class UnpricedReason(StrEnum):
+    """Why a call has no cost."""
+
+    NO_USAGE = "no_usage"  # no tokens known: failed calls mostly
+    INCOMPLETE_USAGE = "incomplete_usage"  # only one of input and output known
+    INCONSISTENT_USAGE = "inconsistent_usage"  # parts exceed their total: another convention of counting, or a mistake
+    AMBIGUOUS_USAGE = "ambiguous_usage"  # parts may overlap (cached audio) and have different prices
+    UNKNOWN_MODEL = "unknown_model"
+    UNKNOWN_PROVIDER = "unknown_provider"
+    MISSING_TOKEN_CLASS_PRICE = "missing_token_class_price"  # noqa: S105 - a class of tokens, no secret
+    OUT_OF_RANGE = "out_of_range"  # more than a call can cost: the tokens or the price are wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What each class of tokens costs, in 10**-15 dollars for one; `None` is unknown.
+
+    Cache reads and writes and input images without a rate of their own are billed as input, reasoning as output,
+    because that is what providers do; other classes without a rate are unpriced.
+    """
+
+    price_id: str
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+    cache_write_1h: int | None = None
+    reasoning: int | None = None
+    input_audio: int | None = None
+    output_audio: int | None = None
+    input_image: int | None = None
+    output_image: int | None = None
+    web_search: int | None = None
+    request: int = 0
+    # (tokens, rates) by falling number of tokens: with more input than that, all tokens cost these rates.
+    tiers: "tuple[tuple[int, Rates], ...]" = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Priced:
+    """A call's cost, or why there is none. The texts are values of `CostSource` and `UnpricedReason`."""
+
+    cost_nanousd: int | None
+    cost_source: str
+    price_id: str | None
+    unpriced_reason: str | None
+
+
+class PriceBook(Protocol):
+    """Knows what calls cost at a time."""
+
+    @property
+    def book_id(self) -> str:
+        """Return the name of this book's content: other content, other name."""
+
+    @property
+    def trusts_reported(self) -> bool:
+        """Say whether the caller's own cost is taken where no price is known."""
+
+    def rates(self, call: Call, started_at_ns: int) -> Rates | UnpricedReason:
+        """Return what tokens cost for this call at its time, or why that is unknown."""
+
+
+# A call that the budget refused was never sent: that costs nothing, and is known to.
+NOT_SENT: Final = Priced(0, CostSource.COMPUTED.value, "not_sent", None)
+_NO_USAGE: Final = Usage()
+
+
+def price(call: Call, started_at_ns: int, book: PriceBook) -> Priced:
+    """Return what `call` cost as of its own time, rounded half to even to a nano-dollar, once, at the end."""
+    usage = call.usage or _NO_USAGE
+    if usage.input_tokens is None and usage.output_tokens is None:
+        if call.failure_mode is FailureMode.BUDGET_REFUSED:
+            return NOT_SENT
+        return _unpriced(call, usage, UnpricedReason.NO_USAGE, book)
+    rates = book.rates(call, started_at_ns)
+    if isinstance(rates, UnpricedReason):
+        return _unpriced(call, usage, rates, book)
+    cost = cost_nanousd(usage, rates, needs_output=call.operation != "embeddings")
+    if isinstance(cost, UnpricedReason):
+        return _unpriced(call, usage, cost, book)
+    return Priced(cost, CostSource.COMPUTED.value, rates.price_id, None)
+
+
+def cost_nanousd(usage: Usage, rates: Rates, *, needs_output: bool = True) -> int | UnpricedReason:
+    """Return what these tokens cost in nano-dollars, or why that cannot be said."""
+    input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
+    if input_tokens is None or (output_tokens is None and needs_output and rates.output is not None):
+        return UnpricedReason.INCOMPLETE_USAGE
+    for above_tokens, tier in rates.tiers:
+        if input_tokens > above_tokens:
+            rates = tier
+            break
+    asked = _input_cost(usage, input_tokens, rates)
+    if isinstance(asked, UnpricedReason):
+        return asked
+    answered = _output_cost(usage, output_tokens or 0, rates)
+    if isinstance(answered, UnpricedReason):
+        return answered
+    searched = 0
+    if usage.web_search_requests:
+        if rates.web_search is None:
+            return UnpricedReason.MISSING_TOKEN_CLASS_PRICE
+        searched = usage.web_search_requests * rates.web_search
+    cost = _round_half_even(asked + answered + searched + rates.request)
+    return cost if cost <= MONEY_NANOUSD_MAX else UnpricedReason.OUT_OF_RANGE
+
+
+def _input_cost(usage: Usage, plain: int, rates: Rates) -> int | UnpricedReason:
+    """Return the cost of all input in 10**-15 dollars: each part at its own rate, the rest as plain input."""
+    cost = 0
+    # The 1-hour writes are part of all writes, and both, as reads, are part of the input.
+    hour = usage.cache_write_1h_tokens or 0
+    writes = (usage.cache_write_tokens or hour) - hour
+    reads = usage.cache_read_tokens or 0
+    audio, image = usage.input_audio_tokens or 0, usage.input_image_tokens or 0
+    if (hour or writes or reads) and (audio or (image and rates.input_image is not None)):
+        return UnpricedReason.AMBIGUOUS_USAGE
+    if writes < 0 or hour + writes + reads + audio + image > plain:
+        return UnpricedReason.INCONSISTENT_USAGE
+    if (hour and rates.cache_write_1h is None) or (audio and rates.input_audio is None):
+        return UnpricedReason.MISSING_TOKEN_CLASS_PRICE
+    for count, rate in (
+        (hour, rates.cache_write_1h),
+        (writes, rates.cache_write),
+        (reads, rates.cache_read),
+        (audio, rates.input_audio),
+        (image, rates.input_image),
+    ):
+        if count and rate is not None:
+            cost += count * rate
+            plain -= count
+    if plain and rates.input is None:
+        return UnpricedReason.MISSING_TOKEN_CLASS_PRICE
+    return cost + plain * (rates.input or 0)
+
+
+def _output_cost(usage: Usage, plain: int, rates: Rates) -> int | UnpricedReason:
+    """Return the cost of all output in 10**-15 dollars: each part at its own rate, the rest as plain output."""
+    cost = 0
+    audio, image, reasoning = (
+        usage.output_audio_tokens or 0,
+        usage.output_image_tokens or 0,
+        usage.reasoning_tokens or 0,
+    )
+    if audio + image + reasoning > plain:
+        return UnpricedReason.INCONSISTENT_USAGE
+    if (audio and rates.output_audio is None) or (image and rates.output_image is None):
+        return UnpricedReason.MISSING_TOKEN_CLASS_PRICE
+    for count, rate in ((audio, rates.output_audio), (image, rates.output_image), (reasoning, rates.reasoning)):
+        if count and rate is not None:
+            cost += count * rate
+            plain -= count
+    if plain and rates.output is None:
+        return UnpricedReason.MISSING_TOKEN_CLASS_PRICE
+    return cost + plain * (rates.output or 0)
+
+
+def _round_half_even(femtousd: int) -> int:
+    nanousd, rest = divmod(femtousd, _FEMTOUSD_PER_NANOUSD)
+    half = _FEMTOUSD_PER_NANOUSD // 2
+    return nanousd + (rest > half or (rest == half and nanousd % 2 == 1))
+
+
+def _unpriced(call: Call, usage: Usage, reason: UnpricedReason, book: PriceBook) -> Priced:
+    """Return the caller's own cost where it is trusted and says something, else no cost and the reason."""
+    reported = call.reported_cost_nanousd
+    # A client without a price reports 0: that is a cost only where it is known that nothing was used.
+    nothing_used = usage.input_tokens == 0 and not usage.output_tokens
+    if book.trusts_reported and reported is not None and (reported or nothing_used):
+        return Priced(reported, CostSource.REPORTED.value, "reported", None)
+    return Priced(None, CostSource.UNPRICED.value, None, reason.value)
