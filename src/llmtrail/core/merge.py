@@ -1,7 +1,8 @@
 """Lay a later revision of a call over a former one. Pure.
 
 Merging is idempotent and, for revisions in order, associative: what is present in the later one wins, what is absent
-keeps what the former said. Groups merge field by field, attributes key by key, attempts by their number.
+keeps what the former said. Groups merge field by field, attributes and parameters key by
+key; an attempt replaces the one of its number.
 """
 
 from typing import Any
@@ -12,7 +13,8 @@ from llmtrail.core.call import Attempt, Call
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
-_ABSENT_RAW = msgspec.Raw()
+# A content field that is not there, or is null: neither says anything that could replace what was told before.
+_ABSENT = (msgspec.Raw(), msgspec.Raw(b"null"))
 
 
 def merge_calls(former: Call, later: Call) -> Call:
@@ -25,16 +27,16 @@ def merge_calls(former: Call, later: Call) -> Call:
 
 
 def _merged(name: str, old: Any, new: Any) -> Any:
-    if new is None or new == _ABSENT_RAW:
+    if new is None or new in _ABSENT or old == new:
         return old
-    if old is None or old == _ABSENT_RAW:
+    if old is None or old in _ABSENT:
         return new
     match name:
         case "attributes" | "parameters":
             return _merged_objects(old, new)
         case "attempts":
             return _merged_attempts(old, new)
-        case _ if isinstance(new, msgspec.Struct):
+        case _ if isinstance(new, msgspec.Struct) and isinstance(old, msgspec.Struct):
             return _merged_groups(old, new)
         case _:
             return new
@@ -46,6 +48,8 @@ def _merged_groups(old: msgspec.Struct, new: msgspec.Struct) -> msgspec.Struct:
 
 
 def _merged_objects(old: msgspec.Raw, new: msgspec.Raw) -> msgspec.Raw:
+    if old == new:
+        return new  # As it was sent: merging a revision over its own outcome changes no byte.
     try:
         return msgspec.Raw(_ENCODER.encode({**_OBJECT.decode(bytes(old)), **_OBJECT.decode(bytes(new))}))
     except msgspec.DecodeError:
@@ -53,13 +57,5 @@ def _merged_objects(old: msgspec.Raw, new: msgspec.Raw) -> msgspec.Raw:
 
 
 def _merged_attempts(old: tuple[Attempt, ...], new: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
-    by_number = {attempt.number: attempt for attempt in old}
-    for attempt in new:
-        former = by_number.get(attempt.number)
-        by_number[attempt.number] = attempt if former is None else _merged_attempt(former, attempt)
+    by_number = {attempt.number: attempt for attempt in (*old, *new)}
     return tuple(by_number[number] for number in sorted(by_number))
-
-
-def _merged_attempt(old: Attempt, new: Attempt) -> Attempt:
-    present = {name: _merged(name, getattr(old, name), getattr(new, name)) for name in Attempt.__struct_fields__}
-    return Attempt(**present)

@@ -1,7 +1,7 @@
 """Read instants: RFC 3339 text or epoch nanoseconds, exact to the nanosecond. Pure: never asks what time it is."""
 
 import re
-from datetime import date
+from datetime import date, datetime
 
 from llmtrail.core.outcome import BadEventError, RejectReason
 
@@ -10,6 +10,7 @@ NS_MAX = 2**63 - 1
 # Epoch seconds, milliseconds and microseconds of our century are all below this; nanoseconds passed it in 1973.
 PLAUSIBLE_NS_MIN = 10**17
 _NS_PER_S = 1_000_000_000
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - only ever taken from times of the same, unnamed zone.
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _RFC_3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,18}))?(?:([Zz])|([+-])(\d\d):?(\d\d))", re.ASCII
@@ -32,6 +33,32 @@ def to_ns(instant: str | int) -> int:
 
 
 def _text_to_ns(text: str) -> int:
+    quick = _utc_to_ns(text)
+    return _any_text_to_ns(text) if quick is None else quick
+
+
+def _utc_to_ns(text: str) -> int | None:
+    """Return the usual form, `2026-05-01T12:00:00.123Z`, by the C reader of dates; None for any other."""
+    if (
+        len(text) < 20
+        or text[4] + text[7] + text[10] + text[13] + text[16] + text[-1] != "--T::Z"
+        or not text.isascii()
+    ):
+        return None
+    fraction = text[20:-1]
+    if text[19] == "." and not (fraction.isdigit() and len(fraction) <= 18):
+        return None
+    if text[19] != "." and len(text) != 20:
+        return None
+    try:
+        since = datetime.fromisoformat(text[:19]) - _EPOCH
+    except ValueError:
+        return None  # A leap second, or no time at all: the exact reader knows.
+    total = (since.days * 86_400 + since.seconds) * _NS_PER_S + (int(fraction[:9].ljust(9, "0")) if fraction else 0)
+    return total if 0 <= total <= NS_MAX else None
+
+
+def _any_text_to_ns(text: str) -> int:
     match = _RFC_3339.fullmatch(text)
     if match is None:
         raise _bad(f"{text[:40]!r} is no RFC 3339 time such as 2026-05-01T12:00:00.123Z (an offset is needed).")
@@ -64,5 +91,3 @@ def to_rfc_3339(instant_ns: int) -> str:
 
 def _bad(detail: str) -> BadEventError:
     return BadEventError(RejectReason.BAD_TIME, f"started_at: {detail}")
-
-

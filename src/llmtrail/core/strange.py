@@ -1,0 +1,64 @@
+"""Move names that the event's schema does not know to `attributes`, so that nothing is lost. Pure; the slow path.
+
+An unknown field keeps its name there; one inside a group becomes "group.name", inside an attempt "attempts.0.name".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Usage, Versions
+
+_SLICES = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_ENCODER = msgspec.json.Encoder()
+_Groups = Mapping[str, type[msgspec.Struct]]
+_CALL_GROUPS: _Groups = {
+    "usage": Usage,
+    "versions": Versions,
+    "error": CallError,
+    "parser": Parser,
+    "retrieval": Retrieval,
+}
+_ATTEMPT_GROUPS: _Groups = {"usage": Usage, "error": CallError}
+
+
+def move_strange(value: bytes, whole: Mapping[str, Any]) -> bytes:
+    """Return the event with unknown fields moved to `attributes`; `whole` is the same event as plain objects."""
+    strange: dict[str, msgspec.Raw] = {}
+    fields = _known(value, Call, _CALL_GROUPS, "", strange)
+    if isinstance(whole.get("attempts"), list):
+        kept = []
+        for index, raw in enumerate(_ARRAY.decode(bytes(fields["attempts"]))):
+            if bytes(raw)[:1] == b"{":
+                kept.append(_raw(_known(bytes(raw), Attempt, _ATTEMPT_GROUPS, f"attempts.{index}.", strange)))
+            else:
+                kept.append(raw)
+        fields["attempts"] = _raw(kept)
+    own = fields.get("attributes")
+    if own is None or bytes(own) == b"null":
+        fields["attributes"] = _raw(strange)
+    elif bytes(own)[:1] == b"{":
+        named = _SLICES.decode(bytes(own))
+        # A name that stands in both is kept in both.
+        fields["attributes"] = _raw({**{(f"event.{k}" if k in named else k): v for k, v in strange.items()}, **named})
+    return _ENCODER.encode(fields)
+
+
+def _known(
+    value: bytes, kind: type[msgspec.Struct], groups: _Groups, path: str, strange: dict[str, msgspec.Raw]
+) -> dict[str, msgspec.Raw]:
+    """Return the object's known fields; add the others to `strange`."""
+    fields = _SLICES.decode(value)
+    names = kind.__struct_fields__
+    for name in [name for name in fields if name not in names]:
+        strange[path + name] = fields.pop(name)
+    for name, group in groups.items():
+        if name in fields and bytes(fields[name])[:1] == b"{":
+            fields[name] = _raw(_known(bytes(fields[name]), group, {}, f"{path}{name}.", strange))
+    return fields
+
+
+def _raw(value: object) -> msgspec.Raw:
+    return msgspec.Raw(_ENCODER.encode(value))
