@@ -64,14 +64,14 @@ def letter_rows(records: Records) -> list[DeadLetterRow]:
 def _row(records: Records, index: int) -> DeadLetterRow:
     value = records.values[index]
     headers = dict(records.headers[index])
+    tenant = headers.get("tenant", "")
     try:
         letter = _DECODER.decode(value)
         reason, detail = letter.reason, letter.detail
         headers |= {"source": letter.source}
         if letter.index is not None:
             headers["index"] = str(letter.index)
-        if letter.tenant:
-            headers["tenant"] = letter.tenant
+        tenant = letter.tenant or tenant
         key = base64.b64decode(letter.key_base64) or records.keys[index]
         value = base64.b64decode(letter.value_base64)
     except (msgspec.MsgspecError, ValueError) as cause:
@@ -81,12 +81,13 @@ def _row(records: Records, index: int) -> DeadLetterRow:
         topic_id=records.topic_id,
         partition=records.partition,
         offset=records.first_offset + index,
-        at_ns=records.appended_at_ns[index],
+        received_at_ns=records.appended_at_ns[index],
         reason=reason,
         detail=detail,
         key=key,
         value=value,
-        headers=headers,
+        headers=tuple(headers.items()),
+        tenant=tenant,
     )
 
 
@@ -124,7 +125,7 @@ class DeadLetterWriter:
                     self._log.wait(DEAD_LETTERS, 0, self._log.committed(GROUP, DEAD_LETTERS, 0), _IDLE_S)
             except LogClosedError:
                 return
-            except Exception:  # The loop's edge: the letters stay on the log and are tried again.
+            except Exception:  # noqa: BLE001 - the loop's edge: the letters stay on the log and are tried again.
                 _LOG.exception("dead letters are tried again in %.1f s", _RETRY_S)
                 self._stopped.wait(_RETRY_S)
 

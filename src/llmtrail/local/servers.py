@@ -93,7 +93,7 @@ def _server(listener: Listener) -> uvicorn.Server:
         listener.app,
         log_config=None,
         access_log=False,
-        lifespan="off",
+        lifespan="auto",
         loop="asyncio",
         http="httptools",
         timeout_graceful_shutdown=STOP_S_MAX,

@@ -76,12 +76,7 @@ class Gateway:
         """Run `take` for a bearer who may send, within the bounds of the gateway; count what is refused."""
         try:
             grant = self._authorize(request)
-            if self._bodies >= self.config.bodies_at_once:
-                detail = "too many requests are being read; send fewer at once."
-                raise RefusedError(429, RefuseReason.TOO_MANY, detail, retry_after_s=1)
-            if self.parts.backlog_full():
-                detail = "the store is too far behind the log; nothing was kept, send again later."
-                raise RefusedError(429, RefuseReason.TOO_MANY, detail, retry_after_s=RETRY_AFTER_S)
+            self._check_room()
             self._bodies += 1
             try:
                 return await take(request, grant)
@@ -112,6 +107,14 @@ class Gateway:
             self.parts.tally.add(Fate.REFUSED, RefuseReason.UNAVAILABLE, max(0, events - 1))
             detail = f"nothing was kept: {cause}"
             raise RefusedError(503, RefuseReason.UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S) from cause
+
+    def _check_room(self) -> None:
+        if self._bodies >= self.config.bodies_at_once:
+            detail = "too many requests are being read; send fewer at once."
+            raise RefusedError(429, RefuseReason.TOO_MANY, detail, retry_after_s=1)
+        if self.parts.backlog_full():
+            detail = "the store is too far behind the log; nothing was kept, send again later."
+            raise RefusedError(429, RefuseReason.TOO_MANY, detail, retry_after_s=RETRY_AFTER_S)
 
     def _authorize(self, request: Request) -> Grant:
         grant = grant_for(self.config.tokens, request.headers.get("authorization"))

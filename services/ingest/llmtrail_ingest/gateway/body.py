@@ -38,11 +38,7 @@ class RefusedError(Exception):
         self.retry_after_s = retry_after_s
 
 
-
-
-async def read_body(
-    chunks: AsyncIterator[bytes], *, encoding: str, length: str | None, limits: BodyLimits
-) -> bytes:
+async def read_body(chunks: AsyncIterator[bytes], *, encoding: str, length: str | None, limits: BodyLimits) -> bytes:
     """Return the whole body, decompressed; raise RefusedError when it is too large, a bomb or damaged.
 
     `encoding` is the Content-Encoding header ("" where absent), `length` the Content-Length header.

@@ -59,9 +59,7 @@ def check_binding(host: str, tokens: Tokens) -> None:
     """Raise ValueError when `host` can be reached from elsewhere and no token guards it."""
     if tokens.grants or is_loopback(host):
         return
-    raise ValueError(
-        f"binding to {host!r} needs a token: set [ingest.tokens] in llmtrail.toml, or bind to 127.0.0.1."
-    )
+    raise ValueError(f"binding to {host!r} needs a token: set [ingest.tokens] in llmtrail.toml, or bind to 127.0.0.1.")
 
 
 def is_loopback(host: str) -> bool:

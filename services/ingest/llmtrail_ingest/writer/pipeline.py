@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections import ChainMap, deque
+from collections import ChainMap, Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from typing import Protocol
 from llmtrail.clock import Clock
 from llmtrail.core.pricing import PriceBook
 from llmtrail.log.port import CALLS, Log, LogClosedError, Plan, Records
-from llmtrail.store.rows import CallRow, DeadLetterRow
+from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 from llmtrail_ingest.tally import Fate, Tally
-from llmtrail_ingest.writer.seen import SeenIds
-from llmtrail_ingest.writer.step import Batch, Known, StepContext, step
+from llmtrail_ingest.writer.decisions import Decisions, from_note, to_note
+from llmtrail_ingest.writer.seen import AHEAD_MS_MAX, SeenIds
+from llmtrail_ingest.writer.step import Batch, StepContext, step
 
 _LOG = logging.getLogger(__name__)
 
@@ -44,8 +45,11 @@ class Sink(Protocol):
     def insert_dead_letters(self, letters: Sequence[DeadLetterRow], token: str) -> None:
         """Insert the dead letters of one range; the same token again adds nothing."""
 
-    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, Known]:
+    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
         """Return what is stored of these calls, latest revision each."""
+
+    def newest_made_ms(self, after_ms: int, before_ms: int) -> int | None:
+        """Return the latest time of a stored UUIDv7 made in [after_ms, before_ms), if there is one."""
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         """Count the rows of one range that are in the store neither as they are nor in a later revision."""
@@ -83,13 +87,13 @@ class Writer:
         self._stopped = threading.Event()
         self._inserts = ThreadPoolExecutor(config.in_flight, thread_name_prefix="llmtrail-insert")
         self._in_flight: deque[tuple[Batch, Plan, Future[None]]] = deque()
-        self._seen = SeenIds(parts.clock.now_ns() // _NS_PER_MS)
+        self._seen = SeenIds(0)  # `recover` sets the true one.
         self._next_offset = 0
 
     def recover(self) -> int:
         """Repeat exactly the ranges that a former writer had in flight; return how many there were."""
         self._in_flight.clear()
-        self._seen = SeenIds(self._parts.clock.now_ns() // _NS_PER_MS)
+        self._seen = SeenIds(self._horizon_ms())
         self._next_offset = self._log.committed(GROUP, CALLS, self._partition)
         plans = [plan for plan in self._log.plans(GROUP, CALLS) if plan.partition == self._partition]
         repeated = 0
@@ -97,7 +101,7 @@ class Writer:
             if plan.next_offset <= self._next_offset:
                 continue
             records = self._read_exactly(plan)
-            batch = self._step(records, plan, replay=True)
+            batch = self._step(records, from_note(plan.note))
             self._insert(batch)
             self._repair(batch)
             self._done(batch, plan)
@@ -111,12 +115,11 @@ class Writer:
         if records is None:
             self._settle_inserts(block=bool(self._in_flight))
             return 0
-        plan = Plan(
-            records.topic_id, records.partition, records.first_offset, records.next_offset, self._parts.book("").book_id
-        )
-        # A successor repeats exactly the ranges told here, so they are durable before anything is inserted.
+        batch = self._step(records, None)
+        note = to_note(Decisions(self._book_id(), batch.skipped, frozenset(batch.revisions)))
+        plan = Plan(records.topic_id, records.partition, records.first_offset, records.next_offset, note)
+        # A successor repeats exactly what is told here, so it is durable before anything is inserted.
         self._log.plan(GROUP, CALLS, [*(earlier for _, earlier, _ in self._in_flight), plan])
-        batch = self._step(records, plan, replay=False)
         self._in_flight.append((batch, plan, self._inserts.submit(self._insert, batch)))
         self._next_offset = records.next_offset
         return len(records.values)
@@ -138,7 +141,7 @@ class Writer:
                 self.drain()
             except LogClosedError:
                 return
-            except Exception:  # The loop's edge: whatever went wrong, the planned ranges are repeated.
+            except Exception:  # noqa: BLE001 - the loop's edge: whatever went wrong, the planned ranges are repeated.
                 _LOG.exception("the writer starts over from its last commit in %.1f s", pause_s)
                 self._stopped.wait(pause_s)
                 pause_s = min(pause_s * 2, RETRY_LAST_S)
@@ -169,18 +172,26 @@ class Writer:
             )
         return records
 
-    def _step(self, records: Records, plan: Plan, *, replay: bool) -> Batch:
-        under_way: Mapping[int, Known] = ChainMap(*(batch.known for batch, _, _ in reversed(self._in_flight)))
+    def _step(self, records: Records, decided: Decisions | None) -> Batch:
+        under_way: Mapping[int, KnownCall] = ChainMap(*(batch.known for batch, _, _ in reversed(self._in_flight)))
         context = StepContext(
             seen=self._seen,
             under_way=under_way,
             look_up=self._look_up,
-            book=self._parts.book(plan.note),
-            replay=replay,
+            book=self._parts.book(decided.book_id if decided else ""),
+            decided=decided,
         )
         return step(records, context)
 
-    def _look_up(self, call_keys: Sequence[int]) -> Mapping[int, Known]:
+    def _horizon_ms(self) -> int:
+        """Return the time after which no stored id was made: now, or later where clocks of senders are ahead."""
+        now_ms = self._parts.clock.now_ns() // _NS_PER_MS
+        return self._parts.sink.newest_made_ms(now_ms, now_ms + AHEAD_MS_MAX + 1) or now_ms
+
+    def _book_id(self) -> str:
+        return self._parts.book("").book_id
+
+    def _look_up(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
         return self._parts.sink.known_calls(call_keys) if call_keys else {}
 
     def _insert(self, batch: Batch) -> None:
@@ -221,7 +232,7 @@ class Writer:
         self._next_offset = max(self._next_offset, plan.next_offset)
         tally = self._parts.tally
         tally.add(Fate.STORED, "", len(batch.rows))
-        for reason, count in batch.skipped.items():
+        for reason, count in Counter(batch.skipped.values()).items():
             tally.add(Fate.SKIPPED, reason, count)
         for letter in batch.dead_letters:
             tally.add(Fate.REJECTED, letter.reason, 1)

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 
 import msgspec
 
@@ -12,26 +13,13 @@ from llmtrail.core.ids import derived_call_id
 from llmtrail.core.outcome import BadEventError, Reject, Skip, SkipReason
 from llmtrail.core.pricing import PriceBook, price
 from llmtrail.log.port import Records
-from llmtrail.store.rows import CallRow, DeadLetterRow
+from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
+from llmtrail_ingest.writer.decisions import Decisions
 from llmtrail_ingest.writer.seen import SeenIds, call_key_of
 
 # A clock that is off by more than a day says nothing of when the call was: the row says so.
 SKEW_NS_MAX = 24 * 3600 * 1_000_000_000
 _NS_PER_MS = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """A call as it stands: in the store, or in a batch that is on its way there."""
-
-    call: Call
-    revision: int
-    content_hash: int
-    topic_id: str
-    partition: int
-    offset: int
-    first_ingested_at_ns: int
-    bodies_key: int
 
 
 @dataclass(slots=True)
@@ -44,13 +32,21 @@ class Batch:
     next_offset: int
     rows: list[CallRow] = field(default_factory=list)
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
-    skipped: dict[SkipReason, int] = field(default_factory=dict)
-    known: dict[int, Known] = field(default_factory=dict)
+    skipped: dict[int, SkipReason] = field(default_factory=dict)  # by place in the range
+    revisions: set[int] = field(default_factory=set)  # by place in the range
+    known: dict[int, KnownCall] = field(default_factory=dict)
 
     @property
     def token(self) -> str:
         """Return the name of this range: the same in every repeat, and never that of another range."""
         return f"{self.topic_id}:{self.partition}:{self.first_offset}-{self.next_offset}"
+
+
+class Verdict(Enum):
+    """What an event is, where it is not to be skipped."""
+
+    NEW = auto()
+    REVISION = auto()
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +59,45 @@ class _Event:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """What a step may ask: recent ids, calls on their way, calls in the store, prices, and where a replay ends."""
+    """What a step may ask: recent ids, calls on their way, calls in the store, prices.
+
+    In a repeat of a planned range `decided` says what its events were found to be the first time.
+    """
 
     seen: SeenIds
-    under_way: Mapping[int, Known]
-    look_up: Callable[[Sequence[int]], Mapping[int, Known]]
+    under_way: Mapping[int, KnownCall]
+    look_up: Callable[[Sequence[int]], Mapping[int, KnownCall]]
     book: PriceBook
-    replay: bool = False
+    decided: Decisions | None = None
 
 
 def step(records: Records, context: StepContext) -> Batch:
     """Decode, validate, drop repeats, merge revisions and price one range of the log.
 
-    The same range, prices and known calls always give the same batch. `context.seen` is told of every new call.
+    The same range, decisions, prices and known calls give the same batch. `context.seen` is told of every new call.
     """
     batch = Batch(records.topic_id, records.partition, records.first_offset, records.next_offset)
     events = _decode(records, batch)
-    stored = context.look_up(_unsure(events, records, context))
+    stored = context.look_up(_to_look_up(events, records, context))
     for event in events:
         known = batch.known.get(event.key) or context.under_way.get(event.key) or stored.get(event.key)
-        match resolve(event.call, event.content_hash, _place(records, event.index), known, replay=context.replay):
+        match _verdict(event, known, context.decided):
             case Skip(reason):
-                batch.skipped[reason] = batch.skipped.get(reason, 0) + 1
-            case Call() as call:
-                _accept(event, call, known, records, batch, context)
+                batch.skipped[event.index] = reason
+            case Verdict.NEW:
+                _accept(event, None, records, batch, context)
+            case Verdict.REVISION:
+                batch.revisions.add(event.index)
+                _accept(event, known, records, batch, context)
     return batch
+
+
+def _verdict(event: _Event, known: KnownCall | None, decided: Decisions | None) -> Verdict | Skip:
+    if decided is None:
+        return resolve(event.call.revision, event.content_hash, known)
+    if event.index in decided.skipped:
+        return Skip(decided.skipped[event.index])
+    return Verdict.REVISION if event.index in decided.revisions else Verdict.NEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,27 +110,15 @@ class Place:
     appended_at_ns: int
 
 
-def resolve(call: Call, content_hash: int, place: Place, known: Known | None, *, replay: bool) -> Call | Skip:
-    """Decide what an event is to what is known of its call: new, a revision (merged), or a repeat to skip.
-
-    In a replay the store may already hold this very event, or later ones of the same range: those were its own
-    doing and are written again as they were.
-    """
+def resolve(revision: int, content_hash: int, known: KnownCall | None) -> Verdict | Skip:
+    """Decide what an event is to what is known of its call: new, a revision of it, or a repeat to skip."""
     if known is None:
-        return call
-    if replay and _written_by_this_range(place, known):
-        # Merging an event over its own outcome changes nothing; a call first written here starts from itself.
-        return merge.merge_calls(known.call, call) if known.first_ingested_at_ns < place.appended_at_ns else call
-    if call.revision > known.revision:
-        return merge.merge_calls(known.call, call)
+        return Verdict.NEW
+    if revision > known.revision:
+        return Verdict.REVISION
     if content_hash == known.content_hash:
         return Skip(SkipReason.DUPLICATE)
-    return Skip(SkipReason.STALE_REVISION if call.revision < known.revision else SkipReason.DUP_CONFLICT)
-
-
-def _written_by_this_range(place: Place, known: Known) -> bool:
-    same_log = known.topic_id == place.topic_id and known.partition == place.partition
-    return same_log and known.offset >= place.offset
+    return Skip(SkipReason.STALE_REVISION if revision < known.revision else SkipReason.DUP_CONFLICT)
 
 
 def _place(records: Records, index: int) -> Place:
@@ -142,8 +140,10 @@ def _decode(records: Records, batch: Batch) -> list[_Event]:
     return events
 
 
-def _unsure(events: Sequence[_Event], records: Records, context: StepContext) -> list[int]:
-    """Return the calls that only the store can tell about."""
+def _to_look_up(events: Sequence[_Event], records: Records, context: StepContext) -> list[int]:
+    """Return the calls that only the store can tell about: those not surely new; in a repeat, those revised."""
+    if context.decided is not None:
+        return [event.key for event in events if event.index in context.decided.revisions]
     seen, under_way = context.seen, context.under_way
     return [
         event.key
@@ -153,10 +153,9 @@ def _unsure(events: Sequence[_Event], records: Records, context: StepContext) ->
     ]
 
 
-def _accept(
-    event: _Event, call: Call, known: Known | None, records: Records, batch: Batch, context: StepContext
-) -> None:
+def _accept(event: _Event, known: KnownCall | None, records: Records, batch: Batch, context: StepContext) -> None:
     place = _place(records, event.index)
+    call = merge.merge_calls(known.call, event.call) if known else event.call
     tenant = records.headers[event.index].get("tenant") or call.tenant or ""
     started_at_ns = times.to_ns(call.started_at)
     priced = price(call, started_at_ns, context.book)
@@ -183,15 +182,15 @@ def _accept(
         writes_body=known is None or _has_content(event.call),
     )
     batch.rows.append(row)
-    batch.known[event.key] = Known(
-        call,
-        call.revision,
-        event.content_hash,
-        place.topic_id,
-        place.partition,
-        place.offset,
-        first_ingested_at_ns,
-        bodies_key,
+    batch.known[event.key] = KnownCall(
+        call=call,
+        revision=call.revision,
+        content_hash=event.content_hash,
+        first_ingested_at_ns=first_ingested_at_ns,
+        bodies_key=bodies_key,
+        topic_id=place.topic_id,
+        partition=place.partition,
+        offset=place.offset,
     )
     context.seen.add(event.key, place.appended_at_ns // _NS_PER_MS)
 
@@ -233,10 +232,11 @@ def _dead_letter(records: Records, index: int, reject: Reject) -> DeadLetterRow:
         topic_id=place.topic_id,
         partition=place.partition,
         offset=place.offset,
-        at_ns=place.appended_at_ns,
+        received_at_ns=place.appended_at_ns,
         reason=reject.reason,
         detail=reject.detail,
         key=records.keys[index],
         value=records.values[index],
-        headers=dict(records.headers[index]),
+        headers=tuple(records.headers[index].items()),
+        tenant=records.headers[index].get("tenant", ""),
     )

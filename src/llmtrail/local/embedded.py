@@ -1,0 +1,249 @@
+"""Compose the rooms into one process: gateway, log, writer, store, SQL. The only file that knows all of them."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from starlette.applications import Starlette
+
+from llmtrail import clock as clock_module
+from llmtrail.clock import Clock, SystemClock
+from llmtrail.config import Config, ConfigError
+from llmtrail.core.redact import ContentPolicy
+from llmtrail.local import port_file
+from llmtrail.local.grants import tokens_of
+from llmtrail.local.http import process_routes
+from llmtrail.local.keeper import Keeper
+from llmtrail.local.servers import Listener, PortTakenError, Servers
+from llmtrail.local.sink import StoreSink
+from llmtrail.log.local import LocalLog, LocalLogSettings
+from llmtrail.log.port import CALLS, Append, Log
+from llmtrail.log.retention import Keep
+from llmtrail.metrics import INGEST_BACKLOG_EVENTS, Metrics
+from llmtrail.store.errors import StoreError
+from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
+from llmtrail.store.lookup import find_request
+from llmtrail.store.migrate import migrate
+from llmtrail_ingest.dead_letter import DeadLetterWriter
+from llmtrail_ingest.gateway.app import Gateway, GatewayConfig, GatewayParts
+from llmtrail_ingest.gateway.body import BodyLimits
+from llmtrail_ingest.gateway.tokens import Scope, Tokens, check_binding, grant_for
+from llmtrail_ingest.pricebook import load_pricebook
+from llmtrail_ingest.writer.pipeline import GROUP, Writer, WriterConfig, WriterParts
+from llmtrail_web.requests import request_routes
+from llmtrail_web.sql_endpoint import SqlConfig, sql_app
+
+# Inserts under way are waited for; what is on the log anyway is stored at the next start.
+STOP_S_MAX = 8.0
+_NS_PER_HOUR = 3_600 * 1_000_000_000
+
+
+class StartError(RuntimeError):
+    """Embedded llmtrail cannot start; the text says what to do."""
+
+
+class LogAppender:
+    """The local log for the event loop: group commit happens in the log's own thread."""
+
+    def __init__(self, log: LocalLog) -> None:
+        self._log = log
+
+    async def append(self, appends: Sequence[Append], now_ns: int) -> list[int]:
+        """Append all or nothing; durable when this returns."""
+        future: Future[list[int]] = self._log.append_async(appends, now_ns)
+        return await asyncio.wrap_future(future)
+
+
+@dataclass(slots=True)
+class _Rooms:
+    """What was opened, in the order in which it is closed again."""
+
+    log: LocalLog
+    handle: Handle
+    reader: Handle
+
+
+class Embedded:
+    """The whole house in one process; a context manager. Threads: HTTP, log appender, writer, two inserts."""
+
+    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+        self._config = config
+        self._clock = clock or SystemClock()
+        self.metrics = Metrics()
+        self._threads: list[threading.Thread] = []
+        self._stops: list[Callable[[], None]] = []
+        self._rooms: _Rooms | None = None
+        self._servers: Servers | None = None
+
+    def __enter__(self) -> Self:
+        """Open the data folder and serve; raise StartError, with what to do, when that cannot be."""
+        try:
+            self._start()
+        except (ConfigError, StoreError, PortTakenError, BlockingIOError, ValueError) as cause:
+            self._close()
+            raise StartError(str(cause)) from cause
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop taking requests, store what is under way, close."""
+        self._close()
+
+    @property
+    def http_url(self) -> str:
+        """Return where the gateway answers."""
+        return self._url(0)
+
+    @property
+    def sql_url(self) -> str:
+        """Return where SQL is answered."""
+        return self._url(1)
+
+    @property
+    def log(self) -> Log:
+        """Return the log, for tests and for the demo's summary."""
+        return self._open_rooms().log
+
+    def backlog_events(self) -> int:
+        """Return how many acknowledged events are not yet stored."""
+        log = self._open_rooms().log
+        return log.end(CALLS, 0) - log.committed(GROUP, CALLS, 0)
+
+    def _url(self, index: int) -> str:
+        if self._servers is None:
+            raise StartError("llmtrail is not running; use it as a context manager.")
+        host = self._config.server.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._servers.ports[index]}"
+
+    def _open_rooms(self) -> _Rooms:
+        if self._rooms is None:
+            raise StartError("llmtrail is not running; use it as a context manager.")
+        return self._rooms
+
+    def _start(self) -> None:
+        config = self._config
+        tokens = tokens_of(config.ingest)
+        check_binding(config.server.host, tokens)
+        folder = config.server.data
+        folder.mkdir(parents=True, exist_ok=True)
+        rooms = self._open(folder)
+        sink = StoreSink(rooms.handle)
+        self._start_writer(rooms, sink)
+        self._start_keeper(rooms)
+        self._serve(rooms, tokens, folder)
+
+    def _open(self, folder: Path) -> _Rooms:
+        config = self._config
+        log = LocalLog(folder / "log", LocalLogSettings(bytes_max=config.log.bytes_max))
+        try:
+            handle = open_http(config.store.url) if config.store.url else open_chdb(folder / "store")
+            migrate(handle)
+        except BaseException:
+            log.close()
+            raise
+        self._rooms = _Rooms(log, handle, handle.reader(self._limits()))
+        return self._rooms
+
+    def _limits(self) -> Limits:
+        store = self._config.store
+        return Limits(execution_s=float(store.query_seconds_max), memory_bytes=store.query_bytes_max)
+
+    def _start_writer(self, rooms: _Rooms, sink: StoreSink) -> None:
+        config = self._config
+        book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
+        parts = WriterParts(log=rooms.log, sink=sink, book=lambda _: book, tally=self.metrics, clock=self._clock)
+        writer = Writer(parts, WriterConfig(batch_rows=config.ingest.batch_rows, batch_ms=config.ingest.batch_ms))
+        letters = DeadLetterWriter(rooms.log, sink)
+        self._run("llmtrail-writer", writer.run, writer.stop)
+        self._run("llmtrail-dead-letters", letters.run, letters.stop)
+
+    def _start_keeper(self, rooms: _Rooms) -> None:
+        keep = Keep(self._config.log.keep_hours * _NS_PER_HOUR, self._config.log.keep_bytes)
+        keeper = Keeper(rooms.log, self._clock, keep)
+        self._run("llmtrail-keeper", keeper.run, keeper.stop)
+
+    def _serve(self, rooms: _Rooms, tokens: Tokens, folder: Path) -> None:
+        config = self._config
+        parts = GatewayParts(
+            appender=LogAppender(rooms.log),
+            tally=self.metrics,
+            clock=self._clock,
+            random=clock_module.random_bytes,
+            backlog_full=lambda: self.backlog_events() >= config.ingest.backlog_events_max,
+        )
+        gateway = Gateway(
+            parts,
+            GatewayConfig(
+                policy=ContentPolicy(config.ingest.content),
+                limits=BodyLimits(body_bytes_max=config.ingest.body_bytes_max),
+                tokens=tokens,
+            ),
+        )
+        http = Starlette(
+            routes=[
+                *gateway.routes(),
+                *request_routes(lambda wanted, tenant: find_request(rooms.reader, wanted, tenant), readable_by(tokens)),
+                *process_routes(self._readiness, self._exposition),
+            ]
+        )
+        self._servers = Servers(
+            [
+                Listener(http, config.server.host, config.server.port),
+                Listener(
+                    sql_app(rooms.handle, SqlConfig(limits=self._limits())), config.server.host, config.server.sql_port
+                ),
+            ]
+        )
+        self._servers.start()
+        port_file.write(folder, port_file.Running(os.getpid(), self.http_url, self.sql_url))
+
+    def _run(self, name: str, target: Callable[[], object], stop: Callable[[], None]) -> None:
+        thread = threading.Thread(target=target, name=name, daemon=True)
+        self._threads.append(thread)
+        self._stops.append(stop)
+        thread.start()
+
+    def _readiness(self) -> dict[str, str]:
+        alive = {thread.name: "" if thread.is_alive() else "its thread ended" for thread in self._threads}
+        limit = self._config.ingest.backlog_events_max
+        behind = self.backlog_events()
+        return alive | {"backlog": "" if behind < limit else f"{behind} events are not stored yet"}
+
+    def _exposition(self) -> bytes:
+        self.metrics.set(INGEST_BACKLOG_EVENTS, self.backlog_events())
+        return self.metrics.render()
+
+    def _close(self) -> None:
+        if self._servers is not None:
+            self._servers.stop()
+            port_file.remove(self._config.server.data, os.getpid())
+        for stop in self._stops:
+            stop()
+        for thread in self._threads:
+            thread.join(timeout=STOP_S_MAX)
+        if self._rooms is not None:
+            self._rooms.log.close()
+            self._rooms.handle.close()
+        self._servers, self._rooms = None, None
+
+
+def readable_by(tokens: Tokens) -> Callable[[str | None], str | None]:
+    """Return the function that says for which tenant ("" for all) the bearer of a header may read, None for none."""
+
+    def readable(authorization: str | None) -> str | None:
+        grant = grant_for(tokens, authorization)
+        if grant is None or Scope.READ not in grant.scopes:
+            return None
+        return grant.tenant or ""
+
+    return readable
+
+
+__all__: Sequence[Any] = ["Embedded", "StartError"]

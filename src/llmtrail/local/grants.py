@@ -1,0 +1,18 @@
+"""Turn configured tokens into grants. Reads secrets from files where the configuration says so."""
+
+from llmtrail.config import ConfigError, IngestConfig, read_secret
+from llmtrail_ingest.gateway.tokens import Grant, Scope, Tokens, hash_token
+
+
+def tokens_of(config: IngestConfig) -> Tokens:
+    """Return the configured tokens by their hash; raises ConfigError for a scope that does not exist."""
+    grants: dict[str, Grant] = {}
+    for name, token in config.tokens.items():
+        try:
+            scopes = frozenset(Scope(scope) for scope in token.scopes)
+        except ValueError as cause:
+            known = ", ".join(Scope)
+            raise ConfigError(f"ingest.tokens.{name}.scopes: {cause}; known here: {known}.") from cause
+        secret = read_secret(token.token, token.token_file, f"ingest.tokens.{name}.token")
+        grants[hash_token(secret)] = Grant(token.tenant, scopes)
+    return Tokens(grants)

@@ -1,0 +1,43 @@
+"""Keep the local log small: forget what is stored, once it is old enough. Acts; the log itself guards commits."""
+
+import logging
+import threading
+
+from llmtrail.clock import Clock
+from llmtrail.log.local import LocalLog
+from llmtrail.log.port import CALLS, DEAD_LETTERS, SPANS, LogClosedError
+from llmtrail.log.retention import Keep
+
+_LOG = logging.getLogger(__name__)
+
+_PAUSE_S = 5.0
+TOPICS = (CALLS, SPANS, DEAD_LETTERS)
+
+
+class Keeper:
+    """Trims the log now and then."""
+
+    def __init__(self, log: LocalLog, clock: Clock, keep: Keep) -> None:
+        self._log = log
+        self._clock = clock
+        self._keep = keep
+        self._stopped = threading.Event()
+
+    def run_once(self) -> None:
+        """Trim every topic."""
+        for topic in TOPICS:
+            self._log.retain(topic, 0, self._keep, self._clock.now_ns())
+
+    def run(self) -> None:
+        """Trim every few seconds until `stop`."""
+        while not self._stopped.wait(_PAUSE_S):
+            try:
+                self.run_once()
+            except LogClosedError:
+                return
+            except Exception:  # noqa: BLE001 - the loop's edge: trimming is tried again, nothing is lost by waiting.
+                _LOG.exception("the log was not trimmed; tried again in %.0f s", _PAUSE_S)
+
+    def stop(self) -> None:
+        """Ask `run` to return."""
+        self._stopped.set()

@@ -1,0 +1,38 @@
+"""The store as the writer sees it. Decides nothing: it only names the handle once."""
+
+from collections.abc import Mapping, Sequence
+
+from llmtrail.store.handle import Handle
+from llmtrail.store.insert import insert_calls, insert_dead_letters
+from llmtrail.store.known import known_calls
+from llmtrail.store.newest import newest_made_ms
+from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
+
+
+class StoreSink:
+    """Writes rows and letters through one handle; safe for use by several insert threads."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def insert_calls(self, rows: Sequence[CallRow], token: str) -> None:
+        """Insert all rows of one range; the same token again adds nothing."""
+        insert_calls(self._handle, rows, token)
+
+    def insert_dead_letters(self, letters: Sequence[DeadLetterRow], token: str) -> None:
+        """Insert dead letters; a letter of the same place again replaces itself."""
+        insert_dead_letters(self._handle, letters, token)
+
+    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
+        """Return what is stored of these calls, latest revision each."""
+        return known_calls(self._handle, call_keys, with_bodies=True)
+
+    def newest_made_ms(self, after_ms: int, before_ms: int) -> int | None:
+        """Return the latest time of a stored UUIDv7 made in [after_ms, before_ms), if there is one."""
+        return newest_made_ms(self._handle, after_ms, before_ms)
+
+    def missing_rows(self, rows: Sequence[CallRow]) -> int:
+        """Count the rows that are in the store neither as they are nor in a later revision."""
+        wanted = {row.call_key: row.call.revision for row in rows}
+        stored = known_calls(self._handle, list(wanted), with_bodies=False)
+        return sum(1 for key, revision in wanted.items() if key not in stored or stored[key].revision < revision)
