@@ -1,5 +1,6 @@
 """The disk spool against a plain list, with crashes, torn writes, full disks and several processes' folders."""
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -74,13 +75,13 @@ class SpoolModel(RuleBasedStateMachine):
 
     @rule(events=_EVENTS, written=st.integers(min_value=0, max_value=60))
     def append_on_a_full_disk(self, events: list[bytes], written: int) -> None:
-        real = spool_files.os.pwrite
+        real = os.pwrite
 
         def full(descriptor: int, data: bytes, offset: int) -> int:
             real(descriptor, data[:written], offset)
             raise OSError(28, "No space left on device")
 
-        with patch.object(spool_files.os, "pwrite", full):
+        with patch.object(os, "pwrite", full):
             try:
                 self.spool.append(self.unique(events), self.now_ns)
             except OSError:

@@ -18,6 +18,8 @@ from llmtrail.emit.tally import DropReason, Tally
 MEMORY_BYTES_MAX: Final = 32 * 1024 * 1024
 # An endpoint that has not acknowledged for this long is treated as away: a crash must not take more than this.
 UNACKNOWLEDGED_NS_MAX: Final = 2_000_000_000
+# Calls are moved to disk in pieces of this size, so that a refusal leaves most of them where they can be.
+_PIECE_BYTES: Final = 1024 * 1024
 
 
 class _Source(Enum):
@@ -82,17 +84,15 @@ class Outbox:
         """Take encoded calls; where neither disk nor memory has room they are dropped and counted."""
         with self.changed:
             self.arrived += len(events)
-            if self._spool is not None and self._wants_disk(now_ns):
-                self._spill(now_ns)
-                if not self._memory and self._to_disk(events, now_ns):
-                    self.changed.notify_all()
-                    return
+            wants_disk = self._wants_disk(now_ns)
             for event in events:
-                if self._memory_bytes + len(event) > MEMORY_BYTES_MAX:
-                    self._tally.drop(DropReason.SPOOL_FAILED, "memory is full and nothing could be spooled")
-                else:
-                    self._memory.append((now_ns, event))
-                    self._memory_bytes += len(event)
+                self._memory.append((now_ns, event))
+                self._memory_bytes += len(event)
+            if wants_disk or self._memory_bytes > MEMORY_BYTES_MAX:
+                self._spill(now_ns)
+            while self._memory_bytes > MEMORY_BYTES_MAX:
+                self._memory_bytes -= len(self._memory.pop()[1])
+                self._tally.drop(DropReason.SPOOL_FAILED, "memory is full and nothing could be spooled")
             self.changed.notify_all()
 
     def take(self, events_max: int, bytes_max: int) -> list[bytes]:
@@ -150,8 +150,7 @@ class Outbox:
                 return
             self._return_in_flight()
             self.release()
-            if self._spool is not None:
-                self._spill(now_ns)
+            self._spill(now_ns)
 
     def sync_if_due(self, now_ns: int) -> None:
         """Make what was spooled durable in time. Raises OSError."""
@@ -179,7 +178,8 @@ class Outbox:
                 self._closed = True
             if self._spool is not None:
                 self._spool.put_back()
-                self._spill(now_ns)
+            self._spill(now_ns)
+            if self._spool is not None:
                 self._spool.sync()
             self.changed.notify_all()
 
@@ -208,17 +208,20 @@ class Outbox:
             self._memory_bytes += len(entry[1])
 
     def _spill(self, now_ns: int) -> None:
-        """Move memory (not what is being sent) to disk; where the disk refuses, it stays."""
-        if self._memory and self._to_disk([event for _, event in self._memory], now_ns):
-            self._memory.clear()
-            self._memory_bytes = 0
-
-    def _to_disk(self, events: Sequence[bytes], now_ns: int) -> bool:
-        if self._spool is None:
-            return False
-        try:
-            self._spool.append(events, now_ns)
-        except OSError as error:
-            self._tally.tell("cannot spool to disk, keeps calls in memory while there is room", "spool_failed", error)
-            return False
-        return True
+        """Move memory (not what is being sent) to disk, piece by piece; where the disk refuses, the rest stays."""
+        while self._memory and self._spool is not None:
+            piece: list[bytes] = []
+            piece_bytes = 0
+            for _, event in self._memory:
+                piece_bytes += len(event)
+                if piece and piece_bytes > min(_PIECE_BYTES, self._spool.piece_bytes):
+                    break
+                piece.append(event)
+            try:
+                self._spool.append(piece, now_ns)
+            except OSError as error:
+                self._tally.tell("cannot spool, keeps calls in memory while there is room", "spool_failed", error)
+                return
+            for event in piece:
+                self._memory.popleft()
+                self._memory_bytes -= len(event)

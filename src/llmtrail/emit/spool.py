@@ -80,6 +80,11 @@ class Spool:
         self._dirty_since_ns = None
 
     @property
+    def piece_bytes(self) -> int:
+        """Return how much to append at most in one go."""
+        return self._limits.segment_bytes
+
+    @property
     def is_dirty(self) -> bool:
         """Say whether a record waits to be made durable."""
         return self._dirty_since_ns is not None
@@ -195,13 +200,14 @@ class Spool:
             with_text = next((segment for segment in idle if not segment.stripped), None)
             if with_text is not None:
                 self._strip(with_text)
+            elif self._writer is not None and self._writer.segment.records and not self._is_read(self._writer.segment):
+                # The newest text goes before the oldest call: money is worth more than words.
+                self._writer.sync()
+                self._seal()
             elif idle:
                 self._tally.drop(DropReason.SPOOL_FULL, "the spool is at its limit", idle[0].records)
                 self.pending -= idle[0].records
                 self._remove(idle[0])
-            elif self._writer is not None and self._writer.segment.records and not self._is_read(self._writer.segment):
-                self._writer.sync()
-                self._seal()
             else:
                 raise OSError("the spool is at its limit and everything in it is being sent")
 
