@@ -108,6 +108,17 @@ class Endpoint:
         return connection
 
 
+class Nowhere:
+    """Stands in for an address that cannot be used: nothing is ever sent."""
+
+    def post(self, events: Sequence[bytes]) -> Reply:
+        """Refuse. Always raises OSError."""
+        raise OSError(f"no usable address for {len(events)} calls")
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost" or host.endswith(".localhost"):
         return True

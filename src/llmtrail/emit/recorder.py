@@ -8,18 +8,20 @@ import os
 import sys
 import time
 import weakref
+from dataclasses import replace
 from threading import RLock
 from typing import Any, Unpack
 
 from llmtrail.clock import SystemClock, random_bytes
 from llmtrail.emit.background import Edges
 from llmtrail.emit.by_hand import build_by_hand
-from llmtrail.emit.config import EmitConfig, Settings, from_environment, overlaid
+from llmtrail.emit.config import DEFAULT_CONTENT, EmitConfig, Settings, from_environment, overlaid
 from llmtrail.emit.content import policy_of
 from llmtrail.emit.context import Request, RequestFields, current_request, make_request
 from llmtrail.emit.door import Recorder
-from llmtrail.emit.endpoint import Endpoint
+from llmtrail.emit.endpoint import Endpoint, Nowhere
 from llmtrail.emit.handoff import Builder
+from llmtrail.emit.sender import Poster
 from llmtrail.emit.snapshot import snapshot
 from llmtrail.emit.tally import LOGGER, Stats
 
@@ -117,8 +119,7 @@ def _make_first() -> Recorder:
 
 def _compose(config: EmitConfig) -> Recorder:
     """Put a recorder together. Raises ValueError for an address or a content policy that cannot work."""
-    edges = Edges(SystemClock(), random_bytes, Endpoint(config.url, config.token), policy_of(config.content))
-    return Recorder(config, edges)
+    return _with_poster(config, Endpoint(config.url, config.token))
 
 
 def _compose_safely(config: EmitConfig) -> Recorder:
@@ -126,9 +127,12 @@ def _compose_safely(config: EmitConfig) -> Recorder:
     try:
         return _compose(config)
     except ValueError as error:
-        LOGGER.warning("llmtrail uses its default address and content policy: %s", error)
-        safe = EmitConfig(spool=config.spool, service=config.service, environment=config.environment, host=config.host)
-        return _compose(safe)
+        LOGGER.warning("llmtrail sends nothing and keeps calls in its spool, redacted: %s", error)
+        return _with_poster(replace(config, content=DEFAULT_CONTENT), Nowhere())
+
+
+def _with_poster(config: EmitConfig, poster: Poster) -> Recorder:
+    return Recorder(config, Edges(SystemClock(), random_bytes, poster, policy_of(config.content)))
 
 
 def _at_exit() -> None:
