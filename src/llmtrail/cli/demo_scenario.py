@@ -102,7 +102,7 @@ FEATURES = (
             "Ticket 5123: my account shows orders which are not mine.",
         ),
         output_tokens=(20, 60),
-        incident=(("broken-json", 0.1), ("429:0.3,429:0.3,200", 0.25), ("500,200", 0.1)),
+        incident=(("broken-json", 0.1), ("429:0.3,429:0.3,200", 0.2), ("429:0.2,429:0.2,429:0.2,429:0.2", 0.15)),
         usual=(("broken-json", 0.06),),
     ),
     Feature(
@@ -129,7 +129,7 @@ FEATURES = (
         questions=("Sales +4 %, returns 31, most sold: kettle.", "Sales -2 %, returns 12, most sold: reading lamp."),
         output_tokens=(200, 420),
         incident=(("timeout", 0.3), ("length", 0.2), ("500,500,500,500", 0.3)),
-        usual=(("length", 0.05),),
+        usual=(("length", 0.1),),
     ),
 )
 

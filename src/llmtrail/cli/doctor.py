@@ -16,6 +16,7 @@ from llmtrail.cli.client import House, find_house, get_json, stream_sql
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.safe_text import safe_line
+from llmtrail.cli.wording import count
 from llmtrail.config import Loaded
 
 EXAMPLE = example("llmtrail doctor", "llmtrail doctor --json", "llmtrail doctor --settings")
@@ -26,6 +27,8 @@ _UNPRICED = """SELECT ifNull(unpriced_reason, 'unknown') AS reason,
     coalesce(response_model, request_model) AS model, count() AS calls
     FROM calls WHERE cost_nanousd IS NULL AND ingest_day >= today() - 7
     GROUP BY reason, model ORDER BY calls DESC LIMIT 10"""
+_PRICE_CURE = "add a dated price to the file that [pricing] overrides names"
+_UNPRICED_CURES = {"no_usage": "none where they failed; else let the client ask for usage (stream_options)"}
 
 
 class Grade(StrEnum):
@@ -111,7 +114,8 @@ def _running(house: House) -> Iterator[Finding]:
         yield Finding(Grade.BAD, safe_line(str(error), 300), "see the process's own log")
         return
     for row in map(json.loads, lines):
-        what = f"{row['calls']} calls of {safe_line(str(row['model']), 80)} in 7 days have no cost: {row['reason']}"
-        yield Finding(Grade.ODD, what, "add a dated price to the file of [pricing] overrides, then llmtrail reprice")
+        calls = count(int(row["calls"]), "call")
+        what = f"{calls} of {safe_line(str(row['model']), 80)} in 7 days without a cost: {row['reason']}"
+        yield Finding(Grade.ODD, what, _UNPRICED_CURES.get(row["reason"], _PRICE_CURE))
     if not lines:
         yield Finding(Grade.GOOD, "every call of the last 7 days has a cost")
