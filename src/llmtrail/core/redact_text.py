@@ -142,10 +142,11 @@ def _replace_bearer(match: re.Match[str]) -> str:
 
 
 def _replace_assignment(match: re.Match[str]) -> str:
-    name, between, quote, value = match[1], match[2], match[3] or "", match[4]
+    name, between, quote = match[1], match[2], match[3] or ""
+    value = match[4].rstrip(")]}>")
     if value.startswith("[redacted") or not _is_secret_value(name, between, quote, value):
         return match[0]
-    return f"{name}{between}{quote}[redacted:secret]"
+    return f"{name}{between}{quote}[redacted:secret]{match[4][len(value) :]}"
 
 
 def _is_secret_value(name: str, between: str, quote: str, value: str) -> bool:

@@ -1,0 +1,60 @@
+"""Say in one pass over a request body whether it may hold anything to hide. Decides nothing else.
+
+The same question as `core.redact.suspicious`, answered by RE2's automaton at about a microsecond a kilobyte. Each part
+is at least as wide as the rule of `core.redact_text` that it stands for: a yes in vain costs a closer look, no is sure.
+"""
+
+from typing import Final, Protocol
+
+import re2  # type: ignore[import-untyped]  # the package has neither stubs nor annotations
+
+_NAMES: Final = (
+    r"pass(word|wd|phrase)|pwd|secret([_-]?(access[_-]?)?key)?|api[_-]?key|(access|account|private|encryption)[_-]?key"
+    r"|(access|auth|refresh|bearer|session|bot)[_-]?token|authorization"
+)
+_PARTS: Final = (
+    r"@",
+    r"\\u00",
+    r"-----BEGIN [A-Z0-9 ]*PRIVATE",
+    r"eyJ[A-Za-z0-9_-]{10}",
+    r"sk-[A-Za-z0-9_-]{20}",
+    r"A(KI|SI|RO|ID)A[A-Z0-9]{16}",
+    r"(gh[pousr]|github_pat|hf|gsk|npm|[srp]k_live|[srp]k_test|whsec)_[A-Za-z0-9]{10}",
+    r"glpat-|pypi-|SG\.[A-Za-z0-9_-]{16}",
+    r"AIza[A-Za-z0-9_-]{30}",
+    r"x(ox[abeprs]|app)-[A-Za-z0-9-]{10}",
+    r"(?i:bearer)[ \t]+[A-Za-z0-9._~+/=-]{12}",
+    r"(?i:basic)[ \t]+[A-Za-z0-9+/=]{8}",
+    # A name and what is assigned to it: \"password\": \"x\" within a string, `password=x`, and keys of JSON itself.
+    rf"(?i:{_NAMES})[\\\"']*[ \t\r\n]*[=:]",
+    r"[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4}",
+    r"(^|[^0-9A-Za-z.-])[2-6][0-9]{3}([ -][0-9]{4}){3}",
+    r"(^|[^0-9A-Za-z.-])3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4}",
+    r"(^|[^0-9A-Za-z.-])[2-6][0-9]{12,18}([^0-9A-Za-z]|$)",
+    r"[0-9]{3}-[0-9]{2}-[0-9]{4}",
+    r"[2-9][0-9]{2}[.-][2-9][0-9]{2}[ .-][0-9]{4}",
+    r"\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-][0-9]{4}",
+    r"\+[1-9][0-9]*[ .()/-]{0,2}[0-9]",
+    r"\\/\\/|://[^ /?#\"']*:",
+)
+
+
+class _Pattern(Protocol):
+    def search(self, text: bytes) -> object | None: ...
+
+
+def _compiled() -> _Pattern:
+    options = re2.Options()
+    options.max_mem = 64 * 1024 * 1024  # states of the automaton; with too few it falls back to a slow way
+    options.encoding = re2.Options.Encoding.LATIN1  # bytes are bytes
+    options.never_capture = True
+    compiled: _Pattern = re2.compile("|".join(_PARTS).encode(), options)
+    return compiled
+
+
+_ANY: Final[_Pattern] = _compiled()
+
+
+def suspicious(body: bytes) -> bool:
+    """Say whether `body`, JSON of any shape, may hold something that the `redacted` policy would replace."""
+    return _ANY.search(body) is not None

@@ -1,0 +1,68 @@
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from llmtrail.core.redact import ContentPolicy, redact_json, suspicious
+
+
+def _load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("redact_corpus", Path(__file__).with_name("redact_corpus.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+corpus = _load()
+SECRETS = [secret for seed in range(7) for secret in corpus.secrets(seed)]
+
+
+def _bare(secret: str) -> str:
+    """Return the part of a secret that must not be left: without a name before it, blanks aside."""
+    for mark in ("Bearer ", "password=", 'api_key = "', "DB_PASSWORD: "):
+        secret = secret.removeprefix(mark)
+    if "://" in secret:
+        secret = secret.partition("admin:")[2].partition("@")[0]
+    return secret.strip('"').splitlines()[-2 if "BEGIN" in secret else 0]
+
+
+def _strings(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False).replace("\\n", "\n")
+
+
+@pytest.mark.parametrize("secret", SECRETS, ids=[f"{n % 32}-{s[:10]!r}" for n, s in enumerate(SECRETS)])
+def test_no_secret_is_left_wherever_it_stands(secret: str) -> None:
+    for raw in corpus.positions(secret):
+        redacted = redact_json(raw, ContentPolicy.REDACTED)
+        left = _strings(json.loads(redacted))
+        assert _bare(secret) not in left, (raw, redacted)
+        assert "[redacted:" in left
+
+
+def test_there_are_two_hundred_secrets() -> None:
+    assert len(SECRETS) >= 200
+
+
+@pytest.mark.parametrize("text", corpus.ORDINARY[:-3] + corpus.ORDINARY[-2:])
+def test_ordinary_text_stays_as_it_is(text: str) -> None:
+    for raw in (json.dumps(text).encode(), json.dumps({"a": [text]}, ensure_ascii=False).encode()):
+        assert redact_json(raw, ContentPolicy.REDACTED, lambda _: True) == raw
+
+
+def test_a_real_account_number_within_ordinary_text_is_found() -> None:
+    assert b"[redacted:iban]" in redact_json(json.dumps(corpus.ORDINARY[-3]).encode(), ContentPolicy.REDACTED)
+
+
+def test_typical_text_is_clean_at_a_glance() -> None:
+    typical = [
+        "The quick brown fox jumps over the lazy dog, 12 times in 2024 and 10 000 times since 1999.",
+        "Your order 2024-000123 ships on 3 May; the total is 1,299.00 EUR for 2 items. Please ask us about API plans.",
+        "You answer questions of customers, briefly and politely. Name: Anna (support), HTTP 404, NASA, MAX_VALUE = 3.",
+        "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich — 中文文本, 1 234,56 €",
+    ]
+    for text in typical:
+        assert not suspicious(json.dumps([{"role": "user", "content": text}], ensure_ascii=False).encode()), text
