@@ -11,6 +11,7 @@ from llmtrail.emit.wrap.anthropic_messages import assemble_message, read_message
 from llmtrail.emit.wrap.asked import asked_fields, unsent
 from llmtrail.emit.wrap.endpoints import OPERATIONS, Endpoint
 from llmtrail.emit.wrap.found import Assembled, Found, mapping_of
+from llmtrail.emit.wrap.guard import swallow
 from llmtrail.emit.wrap.judge import ERROR_LENGTH_MAX, Verdict, error_fields, failure_of, judge, status_failure
 from llmtrail.emit.wrap.live import LiveCall, Sent
 from llmtrail.emit.wrap.openai_chat import (
@@ -46,8 +47,7 @@ ATTEMPTS_MAX = 1_000
 
 def build_event(call: LiveCall) -> Mapping[str, Any]:
     """Return the event fields of a finished call."""
-    assembled = _answer(call)
-    found = _READERS[call.endpoint](assembled.body) if assembled.body else Found()
+    assembled, found = _read(call)
     verdict = judge(call.ending, call.raised, found, complete=assembled.complete, parses=call.parses)
     event = asked_fields(call.endpoint, _request_body(call))
     event |= {
@@ -70,6 +70,16 @@ def build_event(call: LiveCall) -> Mapping[str, Any]:
         # The name that OpenTelemetry's conventions give it: an instrumentation's span of this call carries it too.
         attributes["gen_ai.response.id"] = found.response_id
     return event | {"provider": provider, "attributes": attributes}
+
+
+def _read(call: LiveCall) -> tuple[Assembled, Found]:
+    """Return what the answer says; an answer of an unknown make leaves the rest of the record intact."""
+    try:
+        assembled = _answer(call)
+        return assembled, _READERS[call.endpoint](assembled.body) if assembled.body else Found()
+    except Exception as error:  # noqa: BLE001 - providers may answer anything; attempts and times are still worth keeping
+        swallow("read an answer", error)
+        return Assembled(None, complete=True, first_content=None), Found()
 
 
 def _answer(call: LiveCall) -> Assembled:

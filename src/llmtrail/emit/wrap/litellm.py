@@ -57,7 +57,7 @@ class LlmtrailLogger:
         super().__init__()
         self._lock = Lock()
         self._requests: OrderedDict[str, Request | None] = OrderedDict()
-        self._done: OrderedDict[tuple[str, bool], None] = OrderedDict()
+        self._done: OrderedDict[tuple[str, bool, Any], None] = OrderedDict()
 
     def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:  # noqa: ARG002 - LiteLLM's names
         """Note which request block a call begins in: the other methods run in threads that cannot know."""
@@ -94,7 +94,7 @@ class LlmtrailLogger:
     def _log(self, kwargs: Any, response: Any, times: tuple[datetime, datetime], *, failed: bool) -> None:
         try:
             call_id = str(kwargs.get("litellm_call_id") or "")
-            if call_id and self._is_repeat((call_id, failed)):
+            if call_id and self._is_repeat((call_id, failed, times[0])):
                 return
             with self._lock:
                 request = self._requests.pop(call_id, None) or current_request()
@@ -108,8 +108,11 @@ class LlmtrailLogger:
         except Exception as error:  # noqa: BLE001 - the application's call must not see our bugs
             swallow("record a LiteLLM call", error)
 
-    def _is_repeat(self, key: tuple[str, bool]) -> bool:
-        """Say whether this end of a call was logged before: LiteLLM may call both doors for one call."""
+    def _is_repeat(self, key: tuple[str, bool, Any]) -> bool:
+        """Say whether this end of a call was logged before: LiteLLM may call both doors for one call.
+
+        The start tells a retry or a fallback, which keeps its call's id, from a repeat.
+        """
         with self._lock:
             if key in self._done:
                 return True
@@ -142,12 +145,18 @@ def build_litellm_event(logged: _Logged) -> dict[str, Any]:
         "request_model": text_of(kwargs.get("model")) or text_of(standard.get("model")),
         "stream": bool(kwargs.get("stream") or standard.get("stream")),
         "latency_ms": round(max(0.0, seconds) * 1000, 3),
-        "parameters": masked(unsent(kwargs.get("optional_params"))) or None,
+        "parameters": _parameters(kwargs),
         "user_id": text_of(kwargs.get("user")),
     }
     fields |= _content(kind, kwargs) | _found_fields(found) | _result_fields(logged, standard, found)
     fields |= _money(standard, kwargs) | _first_token(logged, standard) | _metadata(kwargs, found)
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _parameters(kwargs: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what the caller asked for; LiteLLM adds an empty `extra_body` of its own."""
+    given = unsent(kwargs.get("optional_params"))
+    return masked({name: value for name, value in given.items() if name != "stream" and value != {}}) or None
 
 
 def _kind(kwargs: Mapping[str, Any], standard: Mapping[str, Any]) -> str:

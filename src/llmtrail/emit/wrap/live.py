@@ -153,7 +153,7 @@ class LiveCall:
             self._once.pop()
         except IndexError:
             return
-        open_streams.discard(self)
+        _open.pop(id(self), None)
         self.ended_ns = monotonic_ns()
         self.ending = ending
         try:
@@ -177,28 +177,37 @@ class LiveCall:
             swallow("hand a call over", error)
 
 
-# Calls whose streams have not ended.
-open_streams: Final["weakref.WeakSet[LiveCall]"] = weakref.WeakSet()
+# Calls whose streams have not ended, by identity; plain dict operations need no lock, not even in a finalizer.
+_open: Final[dict[int, "weakref.ref[LiveCall]"]] = {}
+
+
+def note_open(call: LiveCall) -> None:
+    """Remember a call whose stream is still to be read."""
+    _open[id(call)] = weakref.ref(call)
+
+
+def _open_calls() -> list[LiveCall]:
+    return [call for reference in list(_open.values()) if (call := reference()) is not None]
 
 
 def end_left_streams() -> None:
     """End the streams whose loops were left and not taken up again; asked for when everything shall be sent."""
-    for call in list(open_streams):
+    for call in _open_calls():
         if call.is_left and not call.pulling:
             call.end(Ending.LEFT)
 
 
 def _at_exit() -> None:
     # What nobody has read to its end by now nobody will.
-    for call in list(open_streams):
+    for call in _open_calls():
         call.end(Ending.LEFT)
 
 
 def _after_fork_in_child() -> None:
     # The parent's calls are the parent's to record.
-    for call in list(open_streams):
+    for call in _open_calls():
         call.disown()
-    open_streams.clear()
+    _open.clear()
 
 
 before_flush.append(end_left_streams)

@@ -9,7 +9,7 @@ from llmtrail.emit.wrap.usage import openai_usage
 
 DONE = "[DONE]"
 # What of a message is no answer: repeated elsewhere, or only decoding noise.
-_NOT_OUTPUT = ("tool_calls", "parsed", "logprobs")
+_NOT_OUTPUT = ("tool_calls", "parsed", "logprobs", "provider_specific_fields")
 # Where the parts of a delta that are text accumulate.
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 

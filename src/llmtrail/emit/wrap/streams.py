@@ -8,7 +8,7 @@ from copy import copy
 from typing import Any, Final
 
 from llmtrail.emit.wrap.guard import swallow
-from llmtrail.emit.wrap.live import Ending, LiveCall, monotonic_ns, open_streams
+from llmtrail.emit.wrap.live import Ending, LiveCall, monotonic_ns, note_open
 
 # Far above any real answer; what comes after is not kept, except the last event, which tells the tokens.
 EVENTS_MAX: Final = 100_000
@@ -18,7 +18,7 @@ def watch_stream(call: LiveCall, stream: Any) -> None:
     """Note the events of an SDK's `Stream` or `AsyncStream` as the application takes them, in place."""
     events: list[tuple[int, str | None, str]] = []
     call.events = events
-    open_streams.add(call)
+    note_open(call)
     # Made by the SDK beforehand and not begun; it refers to the stream, which would keep a dropped one alive.
     stream.__dict__.pop("_iterator", None)
     source = copy(stream)
@@ -43,7 +43,7 @@ def watch_bytes(call: LiveCall, response: Any, *, keep: bool) -> None:
     """Note an unread HTTP response's closing and, with `keep`, its bytes."""
     if keep:
         call.pieces = []
-        open_streams.add(call)
+        note_open(call)
     response.stream = _tee_class(type(response.stream))(call, response.stream, keep)
 
 
