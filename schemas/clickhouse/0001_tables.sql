@@ -174,8 +174,9 @@ SETTINGS
   fsync_after_insert = 1, fsync_part_directory = 1,
   min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1,
   max_suspicious_broken_parts = 1000000, max_suspicious_broken_parts_bytes = 1000000000000,
-  non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1,
-  index_granularity = 256
+  non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 0,
+  index_granularity = 256,
+  merge_with_ttl_timeout = 604800
 COMMENT 'Every id a user may hold, with the calls that bear it; read `ids`.';
 
 CREATE TABLE IF NOT EXISTS llmtrail.dead_letters_data

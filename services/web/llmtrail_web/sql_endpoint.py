@@ -274,6 +274,8 @@ async def _body(request: Request) -> bytes:
         raise _AnswerError(62, "The body is not gzip, though Content-Encoding says so.") from error
     if len(plain) > STATEMENT_BYTES_MAX:
         raise _AnswerError(307, f"A statement may have {STATEMENT_BYTES_MAX} bytes.")
+    if not unpacker.eof:
+        raise _AnswerError(62, "The body's gzip stream is cut off.")
     return plain
 
 

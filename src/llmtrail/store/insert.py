@@ -21,6 +21,25 @@ _TEXT = pa.string()
 _COUNT = pa.int64()
 _FLOAT = pa.float64()
 _SMALL = pa.uint16()
+_NS_PER_MS = 1_000_000
+# A corrected call is its stored row once more with another cost: the later of two equal revisions is shown.
+_APPLY_CORRECTIONS = """
+INSERT INTO llmtrail.calls_data
+SELECT calls.* REPLACE (
+  new.new_cost_nanousd AS cost_nanousd, new.new_cost_source AS cost_source, new.new_price_id AS price_id,
+  new.new_unpriced_reason AS unpriced_reason, new.corrected_at AS cost_corrected_at)
+FROM (
+  SELECT * FROM llmtrail.calls_data FINAL
+  WHERE ingest_day IN ({days}) AND toUInt128(call_id) IN (SELECT toUInt128(call_id) FROM {made})
+) AS calls
+INNER JOIN (SELECT * FROM {made} ORDER BY corrected_at DESC LIMIT 1 BY call_id
+) AS new ON calls.call_id = new.call_id AND calls.revision = new.revision
+"""
+_MADE = """(
+  SELECT * FROM llmtrail.price_corrections FINAL
+  WHERE ingest_day IN ({days}) AND corrected_at >= fromUnixTimestamp64Milli({{from:Int64}})
+  AND corrected_at <= fromUnixTimestamp64Milli({{to:Int64}})
+)"""
 _NO_USAGE = Usage()
 _NO_VERSIONS = Versions()
 _NO_ERROR = CallError()
@@ -65,7 +84,10 @@ def insert_dead_letters(handle: Handle, letters: Sequence[DeadLetterRow], token:
 
 
 def insert_corrections(handle: Handle, corrections: Sequence[Correction], token: str) -> None:
-    """Insert corrections of stored costs; the same ones with the same token are stored once."""
+    """Insert corrections and bring the costs of the stored calls up to them; may be repeated.
+
+    A call that was revised since keeps the cost of its revision: the correction was made for another one.
+    """
     if not corrections:
         return
     get = _getter(corrections)
@@ -82,6 +104,10 @@ def insert_corrections(handle: Handle, corrections: Sequence[Correction], token:
         "corrected_at": arrow.times(get("corrected_at_ns")),
     }
     handle.insert_arrow("llmtrail.price_corrections", pa.table(columns), f"{token}:corrections")
+    days = ", ".join(f"toDate({day})" for day in sorted(set(get("ingest_day"))))
+    instants = sorted(get("corrected_at_ns"))
+    span = {"from": instants[0] // _NS_PER_MS, "to": instants[-1] // _NS_PER_MS}
+    handle.command(_APPLY_CORRECTIONS.format(days=days, made=_MADE.format(days=days)), span)
 
 
 def calls_block(rows: Sequence[CallRow]) -> pa.Table:

@@ -57,12 +57,12 @@ def _find_call(handle: Handle, id_value: str, days_hit: list[str]) -> list[Store
     except ValueError:
         return []
     days = days_hit
+    if str(call_id) != id_value:
+        # Spelled otherwise than in the store: its entry, where it has one, is under the usual spelling.
+        days = [place.ingest_day for _, place in _hits(handle, str(call_id))]
     if call_id.version == 7:
         made = datetime.fromtimestamp((call_id.int >> 80) / 1000, UTC).date()
-        days = days_hit + [(made + timedelta(days=shift)).isoformat() for shift in (-1, 0, 1)]
-    elif not days:
-        # The id may be spelled otherwise than it was when its entry was made.
-        days = [place.ingest_day for _, place in _hits(handle, str(call_id))]
+        days = days + [(made + timedelta(days=shift)).isoformat() for shift in (-1, 0, 1)]
     return read_by_id(handle, [str(call_id)], days, with_bodies=True) if days else []
 
 

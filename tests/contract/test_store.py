@@ -1,0 +1,305 @@
+"""What every store keeps to: in process and, where CLICKHOUSE_URL names one, on a server."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from msgspec import Raw
+
+from llmtrail.store.arrow import DAY_NS
+from llmtrail.store.errors import MigrationError, StoreError, StoreUnavailableError
+from llmtrail.store.handle import Handle, Limits, PooledHandle, open_chdb, open_http
+from llmtrail.store.insert import calls_block, insert_calls, insert_corrections, insert_dead_letters
+from llmtrail.store.known import known_calls, missing_rows, present_offsets, recent_ids
+from llmtrail.store.lookup import find_request
+from llmtrail.store.migrate import Migration, migrate, read_migrations
+from llmtrail.store.retention import DEFAULT_DAYS, retention_days, set_retention
+from llmtrail.store.rows import Correction, DeadLetterRow
+from stored_calls import NOW_NS, a_call, a_call_id, a_full_call, a_row
+
+_NUMBERS = count(1_000, 100)  # Tests that need more calls count on from theirs.
+
+
+def _server() -> PooledHandle:
+    url = os.environ.get("CLICKHOUSE_URL", "")
+    if not url:
+        pytest.skip("needs CLICKHOUSE_URL, the address of a server: the store's contract over HTTP was NOT run.")
+    return open_http(url)
+
+
+@pytest.fixture(scope="module", params=["chdb", "server"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handle]:
+    handle = open_chdb(tmp_path_factory.mktemp("store")) if request.param == "chdb" else _server()
+    migrate(handle)
+    yield handle
+    handle.close()
+
+
+@pytest.fixture
+def number() -> int:
+    return next(_NUMBERS)
+
+
+def test_migrations_run_once_and_a_changed_file_says_what_to_do(store: Handle) -> None:
+    files = read_migrations()
+    assert migrate(store) == []
+    changed = Migration(files[0].name, "0" * 64, files[0].statements)
+    with pytest.raises(MigrationError, match="add a new numbered file"):
+        migrate(store, [changed, *files[1:]])
+    with pytest.raises(MigrationError, match="Upgrade llmtrail"):
+        migrate(store, files[:1])
+
+
+def test_every_statement_of_every_migration_may_run_twice(store: Handle) -> None:
+    for migration in read_migrations():
+        for statement in migration.statements:
+            store.command(statement)
+
+
+def test_a_whole_call_comes_back_as_it_went_in(store: Handle, number: int) -> None:
+    row = a_row(a_full_call(number), offset=number)
+    insert_calls(store, [row], f"whole-{number}")
+    known = known_calls(store, [row.call_key])[row.call_key]
+    assert known.call == row.call
+    assert (known.content_hash, known.bodies_key) == (row.content_hash, row.bodies_key)
+    assert (known.first_ingested_at_ns, known.offset) == (row.first_ingested_at_ns, number)
+
+
+def test_a_call_without_anything_optional_has_null_for_all_of_it(store: Handle, number: int) -> None:
+    row = a_row(a_call(number), cost_nanousd=None, cost_source="unpriced", unpriced_reason="no_price")
+    insert_calls(store, [row], f"bare-{number}")
+    known = known_calls(store, [row.call_key])[row.call_key]
+    assert known.call == row.call
+    rows = store.query(
+        "SELECT input_tokens, cost_nanousd, retry_count, attempt_count, feature, attributes FROM llmtrail.calls "
+        "WHERE call_id = {id:UUID}",
+        {"id": row.call.call_id},
+    )
+    assert list(rows[0]) == [None] * 6
+
+
+def test_the_same_batch_twice_is_stored_once(store: Handle, number: int) -> None:
+    row = a_row(a_full_call(number), topic_id=f"topic-{number}")
+    insert_calls(store, [row], f"twice-{number}")
+    insert_calls(store, [row], f"twice-{number}")
+    insert_calls(store, [row], f"twice-{number}-repair")
+    for view in ("calls", "bodies"):
+        rows = store.query(f"SELECT count() FROM llmtrail.{view} WHERE call_id = {{id:UUID}}", {"id": row.call.call_id})
+        assert rows[0][0] == 1, view
+    assert present_offsets(store, "calls_data", f"topic-{number}", 0, 5, 6) == 1
+
+
+def test_a_higher_revision_replaces_the_row_and_keeps_the_body_it_did_not_bring(store: Handle, number: int) -> None:
+    first = a_row(a_call(number, request_id=f"r-{number}", output=Raw(b'"first"'), feature="old"))
+    later_call = a_call(number, request_id=f"r-{number}", revision=2, feature="new")
+    insert_calls(store, [first], f"first-{number}")
+    insert_calls(store, [a_row(later_call, writes_body=False)], f"later-{number}")
+    insert_calls(store, [first], f"late repeat of the first-{number}")
+    document = find_request(store, f"r-{number}")
+    assert document is not None
+    assert [(call["revision"], call["feature"], call["output"]) for call in document["calls"]] == [(2, "new", "first")]
+    assert missing_rows(store, [first, a_row(later_call)]) == 0
+    assert missing_rows(store, [a_row(a_call(number, revision=9))]) == 1
+
+
+@pytest.mark.parametrize("kind", ["request", "trace", "session", "provider_request", "ticket", "call", "attempt"])
+def test_any_id_leads_to_the_whole_request(store: Handle, number: int, kind: str) -> None:
+    call = a_full_call(number)
+    other = a_call(number + 500_000, request_id=call.request_id, started_at=NOW_NS + 5)
+    insert_calls(store, [a_row(other, started_at_ns=NOW_NS + 5), a_row(call)], f"ids-{number}")
+    ids = {
+        "request": call.request_id,
+        "trace": call.trace_id,
+        "session": call.session_id,
+        "provider_request": call.provider_request_id,
+        "ticket": f"T-1{number}",
+        "call": call.call_id,
+        "attempt": f"req_first_{number}",
+    }
+    document = find_request(store, str(ids[kind]))
+    assert document is not None
+    assert document["request_id"] == call.request_id
+    found = [one["call_id"] for one in document["calls"]]
+    if kind in {"trace", "session", "ticket"}:
+        assert found == [call.call_id]
+    else:
+        assert found == [call.call_id, other.call_id]
+    shown = document["calls"][0]
+    assert shown["attempts"][0]["http_status"] == 429
+    assert shown["retrieval"]["documents"] == [{"id": 1}]
+    assert shown["cost_nanousd"] == 42
+    assert shown["messages"][0]["content"] == "Grüße 🎈 \x00 ‏עברית"
+
+
+def test_a_call_id_that_does_not_tell_its_day_is_found_all_the_same(store: Handle, number: int) -> None:
+    for call_id in (str(uuid.UUID(int=number, version=4)), a_call_id(number, NOW_NS - 300 * DAY_NS)):
+        insert_calls(store, [a_row(a_call(call_id=call_id))], call_id)
+        document = find_request(store, call_id)
+        assert document is not None
+        assert document["found_by"] == "call"
+        assert find_request(store, call_id.upper()) is not None
+
+
+def test_an_unknown_id_and_another_tenants_id_are_not_found(store: Handle, number: int) -> None:
+    insert_calls(store, [a_row(a_full_call(number))], f"tenant-{number}")
+    assert find_request(store, "' OR 1 = 1 --") is None
+    assert find_request(store, str(uuid.uuid4())) is None
+    assert find_request(store, f"r-{number}", tenant="other") is None
+    assert find_request(store, f"r-{number}", tenant="acme") is not None
+
+
+def test_attempts_are_rows_of_their_own_and_reachable_by_request_id(store: Handle, number: int) -> None:
+    insert_calls(store, [a_row(a_full_call(number))], f"attempts-{number}")
+    rows = store.query(
+        "SELECT number, outcome, http_status, error_type, input_tokens FROM llmtrail.attempts "
+        "WHERE request_id = {id:String} ORDER BY number",
+        {"id": f"r-{number}"},
+    )
+    assert [tuple(row) for row in rows] == [(1, "error", 429, "RateLimitError", None), (2, "ok", 200, None, 1)]
+
+
+def test_times_beyond_what_the_column_holds_are_clamped_and_kept_in_the_event(store: Handle, number: int) -> None:
+    row = a_row(
+        a_call(number, started_at="9999-12-31T00:00:00Z"), started_at_ns=253_402_214_400 * 10**9, clock_skew=True
+    )
+    insert_calls(store, [row], f"clamped-{number}")
+    assert known_calls(store, [row.call_key])[row.call_key].call.started_at == "9999-12-31T00:00:00Z"
+    rows = store.query(
+        "SELECT toYear(started_at) FROM llmtrail.calls WHERE call_id = {id:UUID}", {"id": a_call_id(number)}
+    )
+    assert rows[0][0] == 2262
+
+
+def test_a_negative_count_that_slipped_through_is_refused_by_the_table(store: Handle, number: int) -> None:
+    block = calls_block([a_row(a_call(number))])
+    place = block.column_names.index("input_tokens")
+    bad = block.set_column(place, "input_tokens", pa.array([-1], pa.int64()))
+    with pytest.raises(StoreError, match="input_tokens_is_a_count"):
+        store.insert_arrow("llmtrail.calls_data", bad, f"negative-{number}")
+
+
+def test_dead_letters_are_kept_byte_for_byte_and_once(store: Handle, number: int) -> None:
+    letter = DeadLetterRow(
+        topic="llm.calls",
+        topic_id=f"topic-{number}",
+        partition=2,
+        offset=number,
+        received_at_ns=NOW_NS,
+        reason="not_json",
+        detail="no value at byte 0",
+        value=b"\x00\xff{",
+        key=b"k",
+        headers=(("source", "http"),),
+    )
+    insert_dead_letters(store, [letter], f"letter-{number}")
+    insert_dead_letters(store, [letter], f"letter-{number}-again")
+    rows = store.query(
+        "SELECT base64Decode(value_base64) = unhex('00FF7B'), base64Decode(key_base64), headers, reason, item "
+        "FROM llmtrail.dead_letters WHERE topic_id = {topic:String}",
+        {"topic": f"topic-{number}"},
+    )
+    assert [tuple(row) for row in rows] == [(1, "k", {"source": "http"}, "not_json", 0)]
+    assert present_offsets(store, "dead_letters_data", f"topic-{number}", 2, number, number + 1) == 1
+
+
+def test_recent_ids_are_those_first_ingested_in_the_span(store: Handle, number: int) -> None:
+    start_ns = NOW_NS + number * DAY_NS
+    rows = [
+        a_row(a_call(number + place), first_ingested_at_ns=start_ns + place * 3_600 * 10**9, content_hash=place)
+        for place in range(5)
+    ]
+    insert_calls(store, rows, f"recent-{number}")
+    found = list(recent_ids(store, start_ns + 3_600 * 10**9, start_ns + 4 * 3_600 * 10**9))
+    assert sorted((one.call_key, one.content_hash) for one in found) == sorted(
+        (row.call_key, row.content_hash) for row in rows[1:4]
+    )
+
+
+def test_a_correction_changes_the_cost_shown_and_leaves_an_entry(store: Handle, number: int) -> None:
+    row = a_row(a_full_call(number), cost_nanousd=None, cost_source="unpriced", unpriced_reason="no_price")
+    insert_calls(store, [row], f"correct-{number}")
+    correction = Correction(
+        call_key=row.call_key,
+        ingest_day=row.first_ingested_at_ns // DAY_NS,
+        revision=3,
+        old_cost_nanousd=None,
+        new_cost_nanousd=77,
+        old_price_id=None,
+        new_price_id="book-2:entry",
+        new_cost_source="computed",
+        new_unpriced_reason=None,
+        reason="price became known",
+        corrected_at_ns=NOW_NS + DAY_NS,
+        book_id="book-2",
+    )
+    for _ in range(2):
+        insert_corrections(store, [correction], f"correction-{number}")
+    document = find_request(store, f"r-{number}")
+    assert document is not None
+    assert [(call["cost_nanousd"], call["price_id"]) for call in document["calls"]] == [(77, "book-2:entry")]
+    key = {"id": row.call.call_id}
+    assert store.query("SELECT count() FROM llmtrail.price_corrections FINAL WHERE call_id = {id:UUID}", key)[0][0] == 1
+    corrected = store.query(
+        "SELECT count() FROM llmtrail.calls WHERE call_id = {id:UUID} AND cost_corrected_at > 0", key
+    )
+    assert corrected[0][0] == 1
+    assert known_calls(store, [row.call_key])[row.call_key].call == row.call
+
+
+def test_retention_can_be_set_and_mistakes_are_told(store: Handle) -> None:
+    assert {name: retention_days(store, f"{name}_data") for name in ("calls", "bodies", "dead_letters")} == {
+        name: DEFAULT_DAYS[name] for name in ("calls", "bodies", "dead_letters")
+    }
+    set_retention(store, "bodies", 30)
+    assert retention_days(store, "bodies_data") == 30
+    set_retention(store, "bodies", DEFAULT_DAYS["bodies"])
+    with pytest.raises(StoreError, match="there is no 'body'"):
+        set_retention(store, "body", 30)
+    with pytest.raises(StoreError, match="set 1 to"):
+        set_retention(store, "calls", 0)
+
+
+def test_old_rows_leave_when_retention_shrinks(store: Handle, number: int) -> None:
+    old_ns = NOW_NS - 3_000 * DAY_NS
+    row = a_row(a_call(number, output=Raw(b'"old"')), first_ingested_at_ns=old_ns)
+    insert_calls(store, [row], f"old-{number}")
+    for table in ("calls_data", "bodies_data", "ids_data"):
+        store.command(f"OPTIMIZE TABLE llmtrail.{table} FINAL")
+    assert known_calls(store, [row.call_key]) == {}
+
+
+def test_filters_on_ids_and_times_of_the_views_reach_the_index(store: Handle, number: int) -> None:
+    insert_calls(store, [a_row(a_call(number))], f"explain-{number}")
+    for view, where, used in (
+        ("calls", f"call_id = '{a_call_id(number)}'", "toUInt128(call_id)"),
+        ("attempts", f"call_id = '{a_call_id(number)}'", "toUInt128(call_id)"),
+        ("calls", "started_at > '2026-11-01 00:00:00'", "started_at_minmax"),
+        ("calls", "ingest_day = '2026-11-18'", "Partition"),
+        ("bodies", "bodies_key = 5", "bodies_key"),
+        ("ids", "id_hash = cityHash64('x')", "id_hash"),
+    ):
+        plan = "\n".join(
+            str(line[0]) for line in store.query(f"EXPLAIN indexes = 1 SELECT * FROM llmtrail.{view} WHERE {where}")
+        )
+        assert used in plan, f"{view} WHERE {where}:\n{plan}"
+
+
+def test_a_reader_reads_within_its_limits_and_writes_nothing(store: Handle) -> None:
+    reader = store.reader(Limits(execution_s=1, result_rows=10))
+    assert reader.query("SELECT 1")[0][0] == 1
+    for sql in ("SELECT number FROM numbers(11)", "SELECT count() FROM numbers(1000000000000)", "SET readonly = 0"):
+        with pytest.raises(StoreError):
+            reader.query(sql)
+    with pytest.raises(StoreError):
+        reader.command("DROP TABLE llmtrail.calls_data")
+
+
+def test_a_closed_store_says_so(tmp_path: Path, store: Handle) -> None:
+    reader = store.reader(Limits())
+    reader.close()
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        reader.query("SELECT 1")
