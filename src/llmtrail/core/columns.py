@@ -1,0 +1,49 @@
+"""Which field of the event stands in which column, as data. Knows nothing of SQL or Arrow."""
+
+from typing import Final
+
+from llmtrail.core.call import Attempt, Call, CallError, Usage
+
+# What stands here instead of a column of `calls`: the field is content and stands in `bodies`.
+BODIES: Final = "bodies"
+# Groups, whose fields have columns of their own.
+GROUPS: Final = frozenset({"usage", "versions", "error", "parser", "retrieval", "attempts"})
+
+# Content fields -> columns of `bodies`.
+BODY_COLUMNS: Final = {
+    "input": "input",
+    "messages": "messages",
+    "prompt": "prompt",
+    "output": "output",
+    "tool_calls": "tool_calls",
+    "retrieval.query": "retrieval_query",
+    "retrieval.documents": "retrieval_documents",
+    "parser.value": "parser_value",
+    "parser.error": "parser_error",
+}
+_ERROR_COLUMNS: Final = {"type": "error_type", "message": "error_message", "http_status": "http_status"}
+
+# Every field of a call, by its path, -> its column of `calls`, or BODIES.
+CALL_COLUMNS: Final = {
+    **{name: name for name in Call.__struct_fields__ if name not in GROUPS},
+    **{f"usage.{name}": name for name in Usage.__struct_fields__},
+    "versions.prompt": "prompt_version",
+    "versions.prompt_name": "prompt_name",
+    "versions.retrieval": "retrieval_version",
+    "versions.parser": "parser_version",
+    "versions.model_config": "model_config_version",
+    "versions.release": "release",
+    **{f"error.{name}": _ERROR_COLUMNS[name] for name in CallError.__struct_fields__},
+    "parser.status": "parser_status",
+    "retrieval.status": "retrieval_status",
+    "retrieval.latency_ms": "retrieval_latency_ms",
+    **dict.fromkeys(BODY_COLUMNS, BODIES),
+}
+
+# Every field of an attempt, by its path in it, -> its column of `attempts`. An attempt's error may bring a status of
+# its own; it stands where the attempt has none.
+ATTEMPT_COLUMNS: Final = {
+    **{name: name for name in Attempt.__struct_fields__ if name not in GROUPS},
+    **{f"usage.{name}": name for name in Usage.__struct_fields__},
+    **{f"error.{name}": _ERROR_COLUMNS[name] for name in CallError.__struct_fields__},
+}
