@@ -55,7 +55,9 @@ class Admitted:
         """Return what to append, all of it in one durable step."""
         if not self.values:
             return ()
-        headers = {"tenant": self.tenant, "source": "otlp", "schema": _SCHEMA}
+        headers = {"source": "otlp", "schema": _SCHEMA}
+        if self.tenant:
+            headers["tenant"] = self.tenant
         return (Append(topic=SPANS, values=self.values, keys=self.keys, headers=headers),)
 
     @property

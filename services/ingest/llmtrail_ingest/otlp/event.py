@@ -136,7 +136,9 @@ def _add_messages(fields: Fields, nodes: Iterable[Node]) -> None:
         for name in _JOINED_LISTS:
             value = node.fields.get(name)
             if isinstance(value, bytes):
-                told.setdefault(name, []).extend(orjson.loads(value))
+                messages = orjson.loads(value)
+                # The content policy may have put a hash in the list's place.
+                told.setdefault(name, []).extend(messages if isinstance(messages, list) else [messages])
             elif value is not None:
                 forgotten.add(name)
         if isinstance(reasons := node.fields.get("finish_reasons"), bytes):

@@ -37,6 +37,8 @@ class SettleLimits:
     revise_ns: int = 24 * 3600 * _SECOND_NS
     # Some 2 kB each once published: 100 MB for traces whose root is still awaited.
     open_traces_max: int = 50_000
+    # Unpublished traces hold their texts, some 5 kB each: beyond this the oldest is published without more waiting.
+    waiting_traces_max: int = 50_000
     # Traces whose root has come, or that hold no call: little can still come for them.
     settled_traces_max: int = 10_000
     # Evicted traces remembered by hash, so that late records can be counted.
@@ -176,8 +178,9 @@ class Settler:
         limits = self._limits
         quiet_ns, first_ns = now_ns - limits.quiet_ns, now_ns - limits.wait_ns_max
         due: list[Trace] = []
-        for trace in list(self._dirty.values()):
-            if trace.last_ns > quiet_ns and trace.first_ns > first_ns:
+        excess = len(self._dirty) - limits.waiting_traces_max
+        for place, trace in enumerate(list(self._dirty.values())):
+            if trace.last_ns > quiet_ns and trace.first_ns > first_ns and place >= excess:
                 continue
             if not trace.is_dirty or self._waits_for_partner(trace, now_ns):
                 continue
@@ -270,10 +273,9 @@ class Settler:
             trace.published[stray.call_id] = home.published.pop(stray.call_id)
         offsets = dict(home.offsets)
         self._touch(trace, trace.last_ns, offsets)
-        if not (home.view.calls or home.view.streamed or home.view.logs or home.context):
-            self._dirty.pop(home.key, None)
-            home.is_dirty = False
-            self._forget(home)
+        if not (home.view.calls or home.view.streamed or home.view.logs):
+            # Nothing is left to publish; the trace stays known, so that a record sent again is still a repeat.
+            self._rest(home)
 
     def _unindex(self, node: Node) -> None:
         for index, key in (
