@@ -22,6 +22,7 @@ from llmtrail.local.keeper import Keeper
 from llmtrail.local.servers import Listener, PortTakenError, Servers
 from llmtrail.local.sink import StoreSink
 from llmtrail.log.local import LocalLog, LocalLogSettings
+from llmtrail.log.log_file import LogBusyError
 from llmtrail.log.port import CALLS, Append, Log
 from llmtrail.log.retention import Keep
 from llmtrail.metrics import INGEST_BACKLOG_EVENTS, Metrics
@@ -84,7 +85,7 @@ class Embedded:
         """Open the data folder and serve; raise StartError, with what to do, when that cannot be."""
         try:
             self._start()
-        except (ConfigError, StoreError, PortTakenError, BlockingIOError, ValueError) as cause:
+        except (ConfigError, StoreError, PortTakenError, LogBusyError, ValueError) as cause:
             self._close()
             raise StartError(str(cause)) from cause
         except BaseException:
