@@ -1,5 +1,6 @@
 """The closed set of ways in which a call can fail. Knows nothing of providers or transports."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -26,3 +27,123 @@ class Status(StrEnum):
 
     OK = "ok"
     ERROR = "error"
+
+
+# Error classes of clients and telemetry, letters only and in small letters: the first part that fits tells. Timeouts
+# stand before connections, because a connect timeout is both; what says least stands last.
+_BY_ERROR_TYPE = (
+    ("budgetexceeded", FailureMode.BUDGET_REFUSED),
+    ("contentfilter", FailureMode.CONTENT_FILTERED),
+    ("contentpolicy", FailureMode.CONTENT_FILTERED),
+    ("responsibleai", FailureMode.CONTENT_FILTERED),
+    ("lengthfinishreason", FailureMode.TRUNCATED),
+    ("refusal", FailureMode.REFUSED),
+    ("ratelimit", FailureMode.RATE_LIMITED),
+    ("toomanyrequests", FailureMode.RATE_LIMITED),
+    ("resourceexhausted", FailureMode.RATE_LIMITED),
+    ("throttl", FailureMode.RATE_LIMITED),
+    ("insufficientquota", FailureMode.RATE_LIMITED),
+    ("timeout", FailureMode.TIMEOUT),
+    ("timedout", FailureMode.TIMEOUT),
+    ("deadlineexceeded", FailureMode.TIMEOUT),
+    ("cancel", FailureMode.CANCELLED),
+    ("keyboardinterrupt", FailureMode.CANCELLED),
+    ("generatorexit", FailureMode.CANCELLED),
+    ("connect", FailureMode.CONNECTION),
+    ("transport", FailureMode.CONNECTION),
+    ("protocolerror", FailureMode.CONNECTION),
+    ("readerror", FailureMode.CONNECTION),
+    ("writeerror", FailureMode.CONNECTION),
+    ("sslerror", FailureMode.CONNECTION),
+    ("outputparser", FailureMode.PARSER_FAILED),
+    ("jsondecodeerror", FailureMode.PARSER_FAILED),
+    ("overloaded", FailureMode.MODEL_ERROR),
+    ("serviceunavailable", FailureMode.MODEL_ERROR),
+    ("internalserver", FailureMode.MODEL_ERROR),
+    ("servererror", FailureMode.MODEL_ERROR),
+    ("badgateway", FailureMode.MODEL_ERROR),
+    ("badrequest", FailureMode.MODEL_ERROR),
+    ("invalidrequest", FailureMode.MODEL_ERROR),
+    ("unprocessable", FailureMode.MODEL_ERROR),
+    ("authentication", FailureMode.MODEL_ERROR),
+    ("permissiondenied", FailureMode.MODEL_ERROR),
+    ("notfound", FailureMode.MODEL_ERROR),
+    ("contextwindowexceeded", FailureMode.MODEL_ERROR),
+    ("apistatus", FailureMode.MODEL_ERROR),
+    ("apierror", FailureMode.MODEL_ERROR),
+)
+# Reasons for which a model stops short, as the providers spell them.
+_BY_FINISH_REASON = {
+    "content_filter": FailureMode.CONTENT_FILTERED,
+    "contentfilter": FailureMode.CONTENT_FILTERED,
+    "safety": FailureMode.CONTENT_FILTERED,
+    "prohibited_content": FailureMode.CONTENT_FILTERED,
+    "blocklist": FailureMode.CONTENT_FILTERED,
+    "refusal": FailureMode.REFUSED,
+    "length": FailureMode.TRUNCATED,
+    "max_tokens": FailureMode.TRUNCATED,
+    "max_output_tokens": FailureMode.TRUNCATED,
+    "model_context_window_exceeded": FailureMode.TRUNCATED,
+    "cancelled": FailureMode.CANCELLED,
+    "error": FailureMode.MODEL_ERROR,
+}
+_CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left; providers' proxies pass it on.
+
+
+def classify(
+    error_type: str | None = None,
+    http_status: int | None = None,
+    finish_reasons: Iterable[str] = (),
+    *,
+    refused: bool = False,
+    failed: bool = False,
+) -> tuple[Status, FailureMode | None]:
+    """Return how a call ended, from what its source tells.
+
+    `error_type` is the error's class or OpenTelemetry's `error.type` (which may be a status as text); `refused` says
+    that the answer holds a refusal, `failed` that the source calls it failed without saying why. An answer that is cut,
+    filtered or refused has the status ok, since the caller got one.
+    """
+    named = error_type.strip() if error_type else ""
+    if named.isascii() and named.isdigit() and len(named) == 3:
+        http_status, named = http_status or int(named), ""
+    if named:
+        return Status.ERROR, _mode_of_type(named) or _mode_of_status(http_status) or FailureMode.UNKNOWN
+    by_status = _mode_of_status(http_status)
+    if by_status is not None:
+        return Status.ERROR, by_status
+    if failed:
+        return Status.ERROR, FailureMode.UNKNOWN
+    if refused:
+        return Status.OK, FailureMode.REFUSED
+    modes = [_BY_FINISH_REASON[name] for name in map(_reason_name, finish_reasons) if name in _BY_FINISH_REASON]
+    if not modes:
+        return Status.OK, None
+    got_none = modes[0] in {FailureMode.CANCELLED, FailureMode.MODEL_ERROR}
+    return Status.ERROR if got_none else Status.OK, modes[0]
+
+
+def _reason_name(reason: str) -> str:
+    return reason.strip().rpartition(".")[2].lower()
+
+
+def _mode_of_type(error_type: str) -> FailureMode | None:
+    # The class alone: a module's name such as httpx._transports says nothing of what went wrong.
+    letters = "".join(filter(str.isalpha, error_type.rpartition(".")[2].lower()))
+    return next((mode for part, mode in _BY_ERROR_TYPE if part in letters), None)
+
+
+def _mode_of_status(http_status: int | None) -> FailureMode | None:
+    match http_status:
+        case None:
+            return None
+        case 408 | 504:
+            return FailureMode.TIMEOUT
+        case 429:
+            return FailureMode.RATE_LIMITED
+        case _ if http_status == _CLIENT_CLOSED_REQUEST:
+            return FailureMode.CANCELLED
+        case _ if http_status >= 400:
+            return FailureMode.MODEL_ERROR
+        case _:
+            return None
