@@ -98,7 +98,7 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 def _refused(error: urllib.error.HTTPError) -> CommandError:
     text = error.read(_ERROR_CHARACTERS).decode("utf-8", errors="replace").strip()
-    if error.code in {401, 403}:
+    if error.code == 401:
         return CommandError(Exit.WRONG_USE, f"{text or 'not allowed'} Give a token that may read: --token.")
     code = Exit.NEGATIVE if error.code < 500 else Exit.UNREACHABLE
     return CommandError(code, text or f"answered {error.code} {error.reason}")

@@ -41,4 +41,4 @@ def request_document(handle: Handle, id_value: str) -> dict[str, Any] | None:
 
 def sql_result(handle: Handle, statement: str, output_format: str) -> bytes:
     """Return the result of one read-only statement in a ClickHouse format."""
-    return handle.reader(Limits()).query_bytes(statement, output_format)
+    return handle.reader(Limits(), {"database": "llmtrail"}).query_bytes(statement, output_format)

@@ -1,0 +1,258 @@
+"""The command line against a house that really runs, and against its folder when nothing runs."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from eventually import eventually
+from llmtrail.cli.client import House, find_house, get_request, post, stream_sql
+from llmtrail.cli.demo_scenario import Phase, plan
+from llmtrail.cli.exits import CommandError, Exit
+
+TOKEN = "a-token-of-the-tests"
+TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(
+    f"2023-11-16 18:15:{second:02d}.6805900,{374 + second},{44 if second % 5 else 0}\n" for second in range(60)
+)
+STARTED_AT = "2026-11-20T10:00:00Z"
+
+
+def _run(folder: Path, *words: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "llmtrail", *words, "--data", str(folder)]
+    return subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=90,
+        cwd=folder.parent,
+        env={**os.environ, "COLUMNS": "140", **environment},
+    )
+
+
+@contextmanager
+def _up(folder: Path, *words: str) -> Iterator[House]:
+    """Run `llmtrail up` in a process of its own: the engine opens one folder a process, and tests have several."""
+    command = [sys.executable, "-m", "llmtrail", "up", "--data", str(folder), "--port", "0", "--sql-port", "0", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        try:
+            eventually(lambda: find_house(folder) or process.poll() is not None, 30)
+            found = find_house(folder)
+            assert found is not None, process.communicate()[0]
+            yield found
+        finally:
+            process.send_signal(signal.SIGTERM)
+            said = process.communicate(timeout=30)[0]
+    assert process.returncode == 0, said
+
+
+def _stored(house: House, calls: int) -> None:
+    def all_there() -> bool:
+        return int(b"".join(stream_sql(house, "SELECT count() FROM calls", "TSV"))) >= calls
+
+    eventually(all_there, 20)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("house") / "data"
+
+
+@pytest.fixture(scope="module")
+def house(folder: Path) -> Iterator[House]:
+    """A running house that holds a call, a dead letter, and an unpriced call."""
+    with _up(folder) as found:
+        events = [
+            {
+                "request_id": "r-1",
+                "started_at": STARTED_AT,
+                "request_model": "gpt-4o-mini",
+                "provider": "openai",
+                "feature": "search",
+                "messages": [{"role": "user", "content": "Where is my order?"}],
+                "output": "On its way.",
+                "usage": {"input_tokens": 100, "output_tokens": 10},
+                "latency_ms": 120.5,
+                "status": "ok",
+            },
+            {"request_id": "r-2", "started_at": STARTED_AT, "request_model": 17},
+            {
+                "request_id": "r/3 ü",
+                "started_at": STARTED_AT,
+                "request_model": "nobody-knows-it",
+                "provider": "openai",
+                "usage": {"input_tokens": 1, "output_tokens": 1},
+            },
+        ]
+        answer = post(found, "/v1/calls", json.dumps(events).encode(), "application/json")
+        assert answer["accepted"] == 2
+        _stored(found, 2)
+        yield found
+
+
+@pytest.mark.usefixtures("house")
+def test_show_prints_the_page_of_a_request(folder: Path) -> None:
+    done = _run(folder, "show", "r-1")
+    assert done.returncode == 0, done.stderr
+    for told in ("Request r-1", "Where is my order?", "On its way.", "gpt-4o-mini", "120 ms", "$0.000021"):
+        assert told in done.stdout
+
+
+@pytest.mark.usefixtures("house")
+def test_show_prints_the_document_that_the_route_answers(folder: Path, house: House) -> None:
+    done = _run(folder, "show", "r-1", "--json")
+    assert json.loads(done.stdout) == get_request(house, "r-1")
+
+
+def test_ids_with_any_characters_are_found(house: House) -> None:
+    found = get_request(house, "r/3 ü")
+    assert found is not None
+    assert found["calls"][0]["cost_nanousd"] is None
+
+
+@pytest.mark.usefixtures("house")
+def test_an_unknown_id_is_a_negative_result(folder: Path) -> None:
+    done = _run(folder, "show", "r-404")
+    assert done.returncode == Exit.NEGATIVE
+    assert "nothing is stored under 'r-404'" in done.stderr
+
+
+@pytest.mark.usefixtures("house")
+def test_sql_prints_rows_in_the_format_that_was_asked(folder: Path) -> None:
+    statement = "SELECT request_id, cost_nanousd FROM calls WHERE service IS NULL ORDER BY request_id"
+    done = _run(folder, "sql", statement, "--format", "CSV")
+    assert (done.returncode, done.stdout) == (0, '"r-1",21000\n"r/3 ü",\\N\n'), done.stderr
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize("statement", ["DROP TABLE llmtrail.calls_data", "SELECT nonsense FROM calls", "not sql"])
+def test_sql_that_is_refused_is_told_and_is_a_negative_result(folder: Path, statement: str) -> None:
+    done = _run(folder, "sql", statement)
+    assert done.returncode == Exit.NEGATIVE
+    assert done.stderr.startswith("llmtrail: ")
+
+
+def test_dead_letters_are_listed_shown_and_replayed(folder: Path, house: House) -> None:
+    eventually(lambda: "wrong_type" in _run(folder, "dead-letters", "list").stdout, 20)
+    listed = json.loads(_run(folder, "dead-letters", "list", "--json", "--reason", "wrong_type").stdout)
+    assert len(listed) == 1
+    position = f"{listed[0]['topic']}/{listed[0]['partition']}/{listed[0]['offset']}"
+    shown = _run(folder, "dead-letters", "show", position)
+    assert '"request_model": 17' in shown.stdout.replace('":17', '": 17')
+    again = _run(folder, "dead-letters", "replay", "--reason", "wrong_type", "--json")
+    assert json.loads(again.stdout) == {"accepted": 0, "rejected": 1}
+    assert again.returncode == Exit.NEGATIVE
+    assert get_request(house, "r-2") is None
+
+
+@pytest.mark.usefixtures("house")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["dead-letters", "show", "nowhere"], Exit.WRONG_USE),
+        (["dead-letters", "show", "llm.calls/0/999999"], Exit.NEGATIVE),
+        (["dead-letters", "list", "--reason", "x' OR 1"], Exit.WRONG_USE),
+        (["show"], Exit.WRONG_USE),
+        (["show", "r-1", "--config", "missing.toml"], Exit.WRONG_USE),
+        (["replay", "missing.csv"], Exit.UNREACHABLE),
+        (["up"], Exit.UNREACHABLE),
+    ],
+)
+def test_each_way_to_fail_has_its_exit_code(folder: Path, words: list[str], code: Exit) -> None:
+    done = _run(folder, *words)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_replay_sends_every_arrival_of_the_trace(folder: Path, house: House, tmp_path: Path) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text(TRACE)
+    done = _run(folder, "replay", str(trace), "--speed", "60", "--json", "--text")
+    assert done.returncode == 0, done.stderr
+    sent = json.loads(done.stdout)
+    assert (sent["sent"], sent["accepted"], sent["rejected"]) == (60, 60, 0)
+    assert sent["seconds"] >= 59 / 60
+    _stored(house, 62)
+    statement = "SELECT sum(input_tokens), countIf(failure_mode = 'model_error') FROM calls WHERE service = 'replay'"
+    tokens = sum(374 + second for second in range(60))
+    assert b"".join(stream_sql(house, statement, "TSV")) == f"{tokens}\t12\n".encode()
+
+
+@pytest.mark.usefixtures("house")
+def test_doctor_finds_the_running_house_and_what_has_no_price(folder: Path) -> None:
+    done = _run(folder, "doctor", "--json", LLMTRAIL_INGEST__BATCH_MS="200")
+    told = json.loads(done.stdout)
+    texts = [finding["what"] for finding in told["findings"]]
+    assert any(text.startswith("llmtrail answers at") for text in texts)
+    assert any("nobody-knows-it" in text and "unknown_model" in text for text in texts)
+    said = {setting["key"]: setting["origin"] for setting in told["settings"]}
+    assert said["ingest.batch_ms"] == "LLMTRAIL_INGEST__BATCH_MS"
+
+
+def test_where_nothing_runs_the_folder_itself_is_asked(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    assert _run(folder, "show", "r-9").returncode == Exit.UNREACHABLE
+    with _up(folder) as running:
+        event = {"request_id": "r-9", "started_at": STARTED_AT, "request_model": "gpt-4o-mini"}
+        post(running, "/v1/calls", json.dumps(event).encode(), "application/json")
+        _stored(running, 1)
+    assert find_house(folder) is None
+    assert json.loads(_run(folder, "show", "r-9", "--json").stdout)["request_id"] == "r-9"
+    assert _run(folder, "sql", "SELECT count() FROM calls", "--format", "TSV").stdout == "1\n"
+    assert _run(folder, "sql", "DROP TABLE llmtrail.calls_data").returncode == Exit.NEGATIVE
+    assert _run(folder, "migrate", "--json").stdout == '{"applied": []}\n'
+    assert _run(folder, "dead-letters", "replay").returncode == Exit.UNREACHABLE
+
+
+def test_a_token_is_asked_for_and_taken(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    config = tmp_path / "llmtrail.toml"
+    config.write_text(f"[ingest.tokens.support]\ntoken = '{TOKEN}'\n")
+    with _up(folder, "--config", str(config)) as stranger:
+        friend = replace(stranger, token=TOKEN)
+        with pytest.raises(CommandError, match="--token") as error:
+            get_request(stranger, "r-1")
+        assert error.value.code is Exit.WRONG_USE
+        assert get_request(friend, "r-1") is None
+
+
+def test_a_house_that_went_away_is_unreachable() -> None:
+    gone = House("http://127.0.0.1:9", "http://127.0.0.1:9")
+    for ask in (lambda: get_request(gone, "r-1"), lambda: list(stream_sql(gone, "SELECT 1", "TSV"))):
+        with pytest.raises(CommandError, match="does not answer") as error:
+            ask()
+        assert error.value.code is Exit.UNREACHABLE
+
+
+def test_the_demo_tells_a_request_worth_a_look_and_show_prints_it(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    done = _run(folder, "demo", "--seconds", "5", "--rate", "8", "--exit", "--json", "--seed", "3")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    planned = plan(3, 5.0, 8.0)
+    assert told["requests"] == len(planned)
+    assert told["calls"] > told["requests"], "the showpiece makes a second call to the smaller model"
+    assert told["cost_nanousd"] > 0
+    assert told["failed"] == sum(failure["calls"] for failure in told["failures"]) > 0
+    worth = told["worth_a_look"]
+    assert (worth["retry_count"], worth["handled_by"]) == (3, "fallback_model")
+    page = _run(folder, "show", worth["request_id"])
+    assert "3 retries" in page.stdout
+    assert "handled by fallback_model" in page.stdout
+
+
+def test_every_demo_has_its_incident_and_its_showpiece() -> None:
+    for seed in range(20):
+        calls = plan(seed, 10.0, 6.0)
+        assert [call.index for call in calls] == list(range(len(calls)))
+        assert {call.phase for call in calls} == set(Phase)
+        first = next(call for call in calls if call.phase is Phase.INCIDENT)
+        assert (first.feature.fallback, first.script) == ("gpt-4o-mini", "500,500,500,500")
+        assert calls == plan(seed, 10.0, 6.0)
