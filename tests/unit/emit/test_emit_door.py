@@ -182,6 +182,14 @@ def test_text_that_cannot_be_redacted_does_not_leave() -> None:
     recorder.close()
 
 
+def test_secrets_are_redacted_before_they_leave_and_ids_stay() -> None:
+    with captured("redacted") as trail:
+        llmtrail.record(request_model="m", request_id="jane@example.com-1", output="write to jane.doe@example.com now")
+        (event,) = trail.events
+    assert "jane.doe" not in event["output"]
+    assert event["request_id"] == "jane@example.com-1"
+
+
 def test_content_none_and_hash_leave_no_text() -> None:
     for policy in ("none", "hash"):
         with captured(policy) as trail:
