@@ -20,7 +20,8 @@ def a_call_id(number: int, at_ns: int = NOW_NS) -> str:
 
 def a_call(number: int = 1, **fields: Any) -> Call:
     """Return a small call."""
-    return Call(**({"call_id": a_call_id(number), "started_at": NOW_NS, "request_model": "gpt-4o-mini"} | fields))
+    wanted: dict[str, Any] = {"call_id": a_call_id(number), "started_at": NOW_NS, "request_model": "gpt-4o-mini"}
+    return Call(**(wanted | fields))
 
 
 def a_full_call(number: int = 1) -> Call:
@@ -48,7 +49,7 @@ def a_full_call(number: int = 1) -> Call:
         parameters=Raw(b'{"temperature":0.2}'),
         stream=True,
         input=Raw(b'{"question":"why"}'),
-        messages=Raw('[{"role":"user","content":"Grüße 🎈 \\u0000 ‏עברית"}]'.encode()),
+        messages=Raw('[{"role":"user","content":"Grüße 🎈 \\u0000 \u200fשלום"}]'.encode()),
         prompt=Raw(b'"a prompt"'),
         output=Raw(b'{"role":"assistant","content":"because"}'),
         tool_calls=Raw(b'[{"name":"search"}]'),

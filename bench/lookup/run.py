@@ -1,0 +1,155 @@
+"""Ask a store of 1 and of 10 million calls for whole requests by fresh ids, and say how long it takes."""
+
+import argparse
+import random
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from record import record
+
+from llmtrail.store.handle import Handle, open_chdb
+from llmtrail.store.lookup import find_request
+from llmtrail.store.migrate import migrate
+
+DAYS = 30
+FIRST_DAY = 20_700  # 2026-09-04
+KINDS = ("request", "trace", "provider_request", "session", "call")
+
+# Ids and times of call number n, the same in SQL and, asked back, in the bench.
+_IDS = """
+  toUInt64({first:UInt64} + number) AS n,
+  toUInt64({day:UInt32}) * 86400000 + toUInt64(number * 86400000 / {calls:UInt64}) AS ms,
+  lower(hex(MD5(concat('call', toString(n))))) AS noise,
+  toUUID(concat(substring(lower(leftPad(hex(ms), 16, '0')), 5, 8), '-', substring(lower(leftPad(hex(ms), 16, '0')), 13, 4),
+    '-7', substring(noise, 1, 3), '-8', substring(noise, 4, 3), '-', substring(noise, 7, 12))) AS made_call_id,
+  concat('r-', lower(hex(MD5(concat('request', toString(n)))))) AS made_request_id,
+  lower(hex(MD5(concat('trace', toString(n))))) AS made_trace_id,
+  concat('req_', lower(hex(MD5(concat('provider', toString(n)))))) AS made_provider_id,
+  concat('s-', lower(hex(MD5(concat('session', toString(intDiv(n, 5))))))) AS made_session_id
+"""
+_CALLS = """
+INSERT INTO llmtrail.calls_data (ingest_day, call_id, request_id, trace_id, provider_request_id, session_id, user_id,
+  feature, provider, request_model, input_tokens, output_tokens, cost_nanousd, cost_source, started_at, latency_ms,
+  status, first_ingested_at, ingested_at, bodies_key, content_hash, src_offset, attempt_count, record)
+SELECT toDate({day:UInt32}), made_call_id, made_request_id, made_trace_id, made_provider_id, made_session_id,
+  concat('u-', toString(n % 100000)), concat('feature-', toString(n % 20)), 'openai', 'gpt-4o-mini', n % 2000, n % 500,
+  n % 1000000, 'computed', fromUnixTimestamp64Milli(ms, 'UTC'), (n % 30000) / 10, 'ok', fromUnixTimestamp64Milli(ms, 'UTC'),
+  fromUnixTimestamp64Milli(ms, 'UTC'), cityHash64(made_trace_id), cityHash64(n), n, 1,
+  concat('{"started_at":', toString(ms), '000000,"user_id":"u-', toString(n % 100000), '","feature":"feature-',
+    toString(n % 20), '","operation":"chat","provider":"openai","request_model":"gpt-4o-mini","parameters":{"temperature":0.2},',
+    '"usage":{"input_tokens":', toString(n % 2000), ',"output_tokens":', toString(n % 500), '},"latency_ms":',
+    toString((n % 30000) / 10), ',"attempts":[{"number":1,"latency_ms":812.5,"outcome":"ok","http_status":200}],',
+    '"retry_count":0,"status":"ok","finish_reasons":["stop"],"versions":{"prompt":"v12","release":"2026.11"}}')
+FROM (SELECT """
+_BODIES = """
+INSERT INTO llmtrail.bodies_data (ingest_day, bodies_key, call_id, request_id, messages, output)
+SELECT toDate({day:UInt32}), cityHash64(made_trace_id), made_call_id, made_request_id,
+  concat('[{"role":"system","content":"You answer questions of customers, briefly and politely."},',
+    '{"role":"user","content":"', hex(randomString(80)), repeat(' and so on', 20), '"}]'),
+  concat('{"role":"assistant","content":"', hex(randomString(40)), repeat(' therefore', 8), '"}')
+FROM (SELECT """
+_ID_ROWS = """
+INSERT INTO llmtrail.ids_data (id_hash, kind, call_id, ingest_day, bodies_key)
+SELECT cityHash64(pair.1), pair.2, made_call_id, toDate({day:UInt32}), cityHash64(made_trace_id)
+FROM (SELECT """
+_PAIRS = """
+ARRAY JOIN [(made_request_id, 'request'), (made_trace_id, 'trace'), (made_provider_id, 'provider_request'),
+  (made_session_id, 'session')] AS pair
+"""
+
+
+def fill(store: Handle, first: int, calls_a_day: int) -> None:
+    """Store `DAYS` days of calls, numbered from `first` on."""
+    for day in range(DAYS):
+        given = {"first": first + day * calls_a_day, "day": FIRST_DAY + day, "calls": calls_a_day}
+        for head, tail in ((_CALLS, ""), (_BODIES, ""), (_ID_ROWS, _PAIRS)):
+            store.command(f"{head}{_IDS} FROM numbers({calls_a_day})) {tail}", given)
+
+
+def ids_of(store: Handle, numbers: list[int]) -> dict[str, list[str]]:
+    """Return the ids of these calls, by kind."""
+    listed = ", ".join(map(str, numbers))
+    rows = store.query(
+        "SELECT request_id, trace_id, provider_request_id, session_id, toString(call_id) FROM llmtrail.calls_data "
+        f"WHERE src_offset IN ({listed})"
+    )
+    return dict(zip(KINDS, ([str(row[place]) for row in rows] for place in range(len(KINDS))), strict=True))
+
+
+def ask(store: Handle, ids: list[str]) -> list[float]:
+    """Look each id up once; return milliseconds."""
+    took = []
+    for one in ids:
+        start = time.perf_counter()
+        document = find_request(store, one)
+        took.append((time.perf_counter() - start) * 1e3)
+        assert document is not None, one
+        assert document["calls"][0]["messages"], one
+    return sorted(took)
+
+
+def timed(store: Handle, table: str) -> float:
+    """Return the best of three milliseconds of an everyday aggregate."""
+    sql = f"SELECT feature, sum(cost_nanousd), quantile(0.95)(latency_ms) FROM {table} GROUP BY feature"
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        store.query(sql)
+        took.append((time.perf_counter() - start) * 1e3)
+    return min(took)
+
+
+def measure(store: Handle, calls: int, asks: int, rng: random.Random) -> dict[str, object]:
+    """Measure one size."""
+    by_kind: dict[str, dict[str, float]] = {}
+    for kind in KINDS:
+        took = ask(store, ids_of(store, rng.sample(range(calls), asks))[kind])
+        by_kind[kind] = {
+            "p50": round(statistics.median(took), 2),
+            "p95": round(took[int(len(took) * 0.95)], 2),
+            "p99": round(took[int(len(took) * 0.99)], 2),
+        }
+    parts = store.query("SELECT table, count() FROM system.parts WHERE active AND database = 'llmtrail' GROUP BY table")
+    view, table = timed(store, "llmtrail.calls"), timed(store, "llmtrail.calls_data")
+    return {
+        "calls": calls,
+        "ms": by_kind,
+        "p95_ms": max(kind["p95"] for kind in by_kind.values()),
+        "parts": {str(name): int(count) for name, count in parts},
+        "view_over_table": round(view / table, 2),
+        "aggregate_ms": round(view, 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", type=int, default=10_000_000)
+    parser.add_argument("--asks", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="llmtrail-bench-lookup-"))
+    try:
+        store = open_chdb(folder)
+        migrate(store)
+        rng = random.Random(asked.seed)
+        small = asked.calls // 10 // DAYS
+        fill(store, 0, small)
+        first = measure(store, small * DAYS, asked.asks, rng)
+        print(first, flush=True)
+        fill(store, small * DAYS, small * 9)
+        second = measure(store, small * 10 * DAYS, asked.asks, rng)
+        store.close()
+        flat = round(float(str(second["p95_ms"])) / float(str(first["p95_ms"])), 2)
+        record("lookup", {"seed": asked.seed, "small": first, "large": second, "flat": flat})
+    finally:
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
