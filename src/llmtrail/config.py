@@ -100,16 +100,14 @@ class StoreConfig:
     url: str = ""
     # Or the file that holds it.
     url_file: Path | None = None
-    # Days that calls are kept.
-    calls_days: Days = 90
-    # Days that their attempts are kept.
-    attempts_days: Days = 90
-    # Days that calls can be found by their ids.
-    ids_days: Days = 90
+    # Days that calls are kept, with their attempts and ids.
+    calls_days: Days = 400
     # Days that prompts and answers are kept.
-    bodies_days: Days = 30
+    bodies_days: Days = 90
     # Days that rejected events are kept.
-    dead_letters_days: Days = 30
+    dead_letters_days: Days = 90
+    # Days that corrections of costs are kept.
+    corrections_days: Days = 400
     # Memory that one SQL statement of a user may take, so that no query can stop ingest.
     query_bytes_max: Positive = 512 * _MIB
     # Seconds that one may run.

@@ -211,6 +211,34 @@ def test_where_nothing_runs_the_folder_itself_is_asked(tmp_path: Path) -> None:
     assert _run(folder, "dead-letters", "replay").returncode == Exit.UNREACHABLE
 
 
+def test_reprice_corrects_a_cost_by_an_entry_that_says_so(tmp_path: Path) -> None:
+    folder, prices, settings = tmp_path / "data", tmp_path / "prices.toml", tmp_path / "llmtrail.toml"
+    usage = {"input_tokens": 1_000, "output_tokens": 100}
+    event = {"request_id": "r-1", "request_model": "our-own-7b", "provider": "ours", "usage": usage}
+    with _up(folder) as running:
+        body = json.dumps(event | {"started_at": STARTED_AT}).encode()
+        post(running, "/v1/calls", body, "application/json")
+        _stored(running, 1)
+        assert _run(folder, "reprice").returncode == Exit.UNREACHABLE, "the running process owns the folder"
+    prices.write_text(
+        '[[price]]\nname = "own"\nprovider = "ours"\nmodel = "our-own-7b"\nvalid_from = 2026-01-01\n'
+        'input = "1.00"\noutput = "2.00"\n'
+    )
+    settings.write_text(f"[pricing]\noverrides = '{prices}'\n")
+    with_prices = ["reprice", "--config", str(settings), "--json"]
+    expected = {"calls": 1, "corrected": 1, "reasons": {"now_priced": 1}, "difference_nanousd": 1_200_000}
+
+    dry = _run(folder, *with_prices, "--dry-run")
+    assert json.loads(dry.stdout or dry.stderr) == expected | {"dry_run": True}
+    assert json.loads(_run(folder, *with_prices).stdout) == expected | {"dry_run": False}
+
+    assert json.loads(_run(folder, "show", "r-1", "--json").stdout)["cost_nanousd"] == 1_200_000
+    statement = "SELECT old_cost_nanousd, new_cost_nanousd, reason FROM price_corrections"
+    assert _run(folder, "sql", statement, "--format", "TSV").stdout == "\\N\t1200000\tnow_priced\n"
+    assert json.loads(_run(folder, *with_prices).stdout)["corrected"] == 0, "a second run finds nothing to correct"
+    assert _run(folder, "reprice", "--since", "2026-12-01", "--until", "2026-11-01").returncode == Exit.WRONG_USE
+
+
 def test_a_token_is_asked_for_and_taken(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     config = tmp_path / "llmtrail.toml"

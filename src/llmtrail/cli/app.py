@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from llmtrail.cli import dead_letters, demo, doctor, migrate, replay, show, sql, up
+from llmtrail.cli import dead_letters, demo, doctor, migrate, replay, reprice, show, sql, up
 from llmtrail.cli.exits import CommandError, Exit, leave
 
 # Every command's own file; each imports what it needs only when it runs, so that `show` is quick.
@@ -14,6 +14,7 @@ COMMANDS = {
     "show": show,
     "sql": sql,
     "replay": replay,
+    "reprice": reprice,
     "migrate": migrate,
     "doctor": doctor,
 }

@@ -27,7 +27,7 @@ _UNPRICED = """SELECT ifNull(unpriced_reason, 'unknown') AS reason,
     coalesce(response_model, request_model) AS model, count() AS calls
     FROM calls WHERE cost_nanousd IS NULL AND ingest_day >= today() - 7
     GROUP BY reason, model ORDER BY calls DESC LIMIT 10"""
-_PRICE_CURE = "add a dated price to the file that [pricing] overrides names"
+_PRICE_CURE = "add a dated price to the file that [pricing] overrides names, then llmtrail reprice"
 _UNPRICED_CURES = {"no_usage": "none where they failed; else let the client ask for usage (stream_options)"}
 
 
