@@ -180,9 +180,19 @@ def test_an_answer_that_does_not_parse_is_recorded_and_raised_unchanged(client: 
         with pytest.raises(pydantic.ValidationError):
             client.chat.completions.parse(model="broken-json", messages=MESSAGES, response_format=Order)
         call = only(trail)
-    assert (call["status"], call["failure_mode"], call["parser"]["status"]) == ("error", "parser_failed", "failed")
+    assert (call["status"], call["failure_mode"], call["parser"]["status"]) == ("ok", "parser_failed", "failed")
     assert call["output"]["content"].startswith("Here is the JSON")
     assert call["attempts"][0]["outcome"] == "ok"
+
+
+@pytest.mark.parametrize(("model", "failure"), [("length", "truncated"), ("content-filter", "content_filtered")])
+def test_an_answer_too_short_to_parse_says_why(client: openai.OpenAI, model: str, failure: str) -> None:
+    with captured() as trail:
+        with pytest.raises(openai.OpenAIError):
+            client.chat.completions.parse(model=model, messages=MESSAGES, response_format=Order)
+        call = only(trail)
+    assert (call["status"], call["failure_mode"], call["parser"]) == ("ok", failure, {"status": "not_run"})
+    assert call["output"]["content"]
 
 
 def test_a_parsed_response_is_an_ok_parser(client: openai.OpenAI) -> None:

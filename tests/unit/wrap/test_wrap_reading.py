@@ -296,6 +296,14 @@ class APITimeoutError(APIConnectionError):
     """As the SDKs name theirs."""
 
 
+class InternalServerError(Exception):
+    """As the SDKs name theirs."""
+
+    def __init__(self, status_code: int) -> None:
+        super().__init__("away")
+        self.status_code = status_code
+
+
 @pytest.mark.parametrize(
     ("error", "mode"),
     [
@@ -304,6 +312,10 @@ class APITimeoutError(APIConnectionError):
         (ConnectionResetError(), FailureMode.CONNECTION),
         (KeyboardInterrupt(), FailureMode.CANCELLED),
         (KeyError("x"), FailureMode.UNKNOWN),
+        (TimeoutError(), FailureMode.TIMEOUT),
+        (InternalServerError(504), FailureMode.TIMEOUT),
+        (InternalServerError(500), FailureMode.MODEL_ERROR),
+        (InternalServerError(429), FailureMode.RATE_LIMITED),
     ],
 )
 def test_an_exception_means_a_failure_mode(error: BaseException, mode: FailureMode) -> None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from llmtrail.core.failure import FailureMode, Status
+from llmtrail.core.failure import FailureMode, Status, classify
 from llmtrail.emit.wrap.found import Found
 from llmtrail.emit.wrap.live import Ending, Raised
 
@@ -12,8 +12,11 @@ ERROR_LENGTH_MAX = 16_000
 NAME_LENGTH_MAX = 256
 
 _FILTER_CODES = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"}
+_FAULTS_OF_ANSWERS = (FailureMode.PARSER_FAILED, FailureMode.TRUNCATED, FailureMode.CONTENT_FILTERED)
 # Names of exceptions or their bases; the first that fits tells. LiteLLM gives its connection errors a status of 500.
 _BY_NAME = (
+    # Before connections: to the SDKs a timeout is one of them.
+    ({"APITimeoutError", "TimeoutException", "TimeoutError", "Timeout"}, FailureMode.TIMEOUT),
     ({"CancelledError", "KeyboardInterrupt", "SystemExit", "GeneratorExit"}, FailureMode.CANCELLED),
     ({"ContentFilterFinishReasonError", "ContentPolicyViolationError"}, FailureMode.CONTENT_FILTERED),
     ({"RateLimitError"}, FailureMode.RATE_LIMITED),
@@ -37,7 +40,10 @@ class Verdict:
 def judge(ending: Ending, raised: Raised | None, found: Found, *, complete: bool, parses: bool) -> Verdict:
     """Return the verdict of a call."""
     if raised is not None:
-        return Verdict(Status.ERROR, failure_of(raised, parses=parses), error_fields(raised))
+        mode = failure_of(raised, parses=parses)
+        # The SDK may reject an answer that came: the caller got one, though not what was asked.
+        answered = complete and mode in _FAULTS_OF_ANSWERS and (found.output is not None or bool(found.tool_calls))
+        return Verdict(Status.OK if answered else Status.ERROR, mode, error_fields(raised))
     if not complete:
         if ending is Ending.LEFT:
             return Verdict(Status.ERROR, FailureMode.CANCELLED, {"type": "Cancelled", "message": "the stream was left"})
@@ -52,28 +58,24 @@ def judge(ending: Ending, raised: Raised | None, found: Found, *, complete: bool
 def failure_of(raised: Raised, *, parses: bool = False) -> FailureMode:
     """Return the failure mode that an exception of a client means."""
     names = set(raised.names)
-    if raised.http_status in (408, 504) or any("Timeout" in name for name in names):
-        return FailureMode.TIMEOUT
+    by_status = classify(http_status=raised.http_status)[1]
+    if by_status in (FailureMode.TIMEOUT, FailureMode.RATE_LIMITED):
+        return by_status
     if raised.code in _FILTER_CODES:
         return FailureMode.CONTENT_FILTERED
-    if raised.http_status == 429:
-        return FailureMode.RATE_LIMITED
     for known, mode in _BY_NAME:
         if names & known:
             return mode
     if names & _PARSER:
         return FailureMode.PARSER_FAILED if parses else FailureMode.MODEL_ERROR
-    answered = raised.http_status is not None or "APIError" in names
-    return FailureMode.MODEL_ERROR if answered else FailureMode.UNKNOWN
+    told = classify(raised.names[0], raised.http_status)[1] or FailureMode.UNKNOWN
+    # An error event in a stream has no status; the SDK raises its base class for it.
+    return FailureMode.MODEL_ERROR if told is FailureMode.UNKNOWN and "APIError" in names else told
 
 
 def status_failure(status: int) -> FailureMode | None:
     """Return the failure mode of an HTTP status, None where it is none."""
-    if status < 400:
-        return None
-    if status == 429:
-        return FailureMode.RATE_LIMITED
-    return FailureMode.TIMEOUT if status in (408, 504) else FailureMode.MODEL_ERROR
+    return classify(http_status=status)[1]
 
 
 def error_fields(raised: Raised) -> dict[str, Any]:
