@@ -24,7 +24,7 @@ BREACHES = {
         "ClickHouse is spoken in one room",
     ),
     "the SDK needs an extra": ("src/llmtrail/emit/tally.py", "import pyarrow", "The SDK needs no extra"),
-    "two rooms know each other": ("src/llmtrail/schemas.py", "import llmtrail.store.migrate", "No cycles"),
+    "two rooms know each other": ("src/llmtrail/clock.py", "import llmtrail.log.local", "No cycles"),
 }
 
 
