@@ -4,7 +4,6 @@ Everything that costs (building, ids, redaction, encoding, compression, sending)
 """
 
 from collections.abc import Callable
-from itertools import count
 from threading import RLock
 from typing import Any
 
@@ -30,10 +29,11 @@ class Recorder:
     def _begin(self) -> None:
         """Start from nothing: made anew, or forked (the parent keeps, and sends, what was queued)."""
         self._handoff = Handoff()
+        if self._is_disabled:
+            self._handoff.items_max = 0  # Nobody comes in, and callers need no question of their own for it.
         self._tally = Tally()
         self._lock = RLock()
-        self._handed_over = count()
-        self._reads = 0
+        self._turned_away = 0
         self._background: Background | None = None
         self._is_closed = False
 
@@ -45,15 +45,11 @@ class Recorder:
         `request` is `current_request()` as it was when the call began; `size_bytes` comes from `snapshot`.
         Never blocks and never raises; what cannot be taken is counted by reason.
         """
-        if self._is_disabled:
-            return
-        next(self._handed_over)
         handoff = self._handoff
         items = handoff.items
-        if len(items) >= QUEUED_ITEMS_MAX or handoff.given_bytes - handoff.taken_bytes > handoff.bytes_max:
-            self._tally.drop(DropReason.QUEUE_FULL, "calls come faster than they can be encoded")
+        if len(items) >= handoff.items_max:
+            self._turn_away()
             return
-        handoff.given_bytes += size_bytes
         items.append((build, parts, started_at_ns, request, size_bytes))
         if handoff.is_idle:
             self._wake()
@@ -61,8 +57,7 @@ class Recorder:
     def note(self, request: Request, kind: NoteKind, fields: dict[str, Any]) -> None:
         """Hand over what became known of a request's call after it was made. Never blocks, never raises."""
         handoff = self._handoff
-        # A request without calls or findings costs nothing: its end is told only where something was queued before.
-        if self._is_disabled or len(handoff.items) >= 2 * QUEUED_ITEMS_MAX:
+        if self._is_disabled or len(handoff.items) >= QUEUED_ITEMS_MAX:
             return
         item: Item = (None, fields, kind, request, 0)
         handoff.items.append(item)
@@ -88,10 +83,8 @@ class Recorder:
         """Return what became of everything recorded so far."""
         with self._tally.lock:
             tally, background = self._tally, self._background
-            # Counting by `next` is one atomic step for callers; a look costs one count, taken off again.
-            recorded = next(self._handed_over) - self._reads
-            self._reads += 1
             queued, revisions, spooled = self._handoff.calls(), 0, 0
+            recorded = self._handoff.taken_calls + queued + self._turned_away
             if background is not None:
                 queued += background.assembler.held + background.outbox.in_memory
                 revisions = background.assembler.revisions
@@ -125,6 +118,13 @@ class Recorder:
         self._begin()
         if background is not None:
             background.abandon()
+
+    def _turn_away(self) -> None:
+        """Count a call that found no room."""
+        if not self._is_disabled:
+            with self._tally.lock:
+                self._turned_away += 1
+                self._tally.drop(DropReason.QUEUE_FULL, "calls come faster than they can be encoded")
 
     def _wake(self) -> None:
         """Start or wake the background; rare."""

@@ -41,17 +41,19 @@ class Encoder:
         self._outbox = outbox
         self._policy = policy
         self._tally = tally
+        self._guessed_bytes = 0
 
     def run_once(self, clock: Clock) -> int:
         """Take a batch from the queue, encode what is ready, put it into the outbox; return how many items it was."""
         items = self._handoff.take(ITEMS_MAX)
         now_ns, monotonic_ns = clock.now_ns(), clock.monotonic_ns()
+        guesses = [item[4] for item in items if item[4]]
+        if guesses:
+            self._guessed_bytes = sum(guesses) // len(guesses)
         for item in items:
             self._take(item, now_ns, monotonic_ns)
         self.assembler.release_due(monotonic_ns)
-        true_bytes = self._put_ready(monotonic_ns)
-        if items:
-            self._handoff.correct(sum(item[4] for item in items), true_bytes)
+        self._put_ready(monotonic_ns)
         self._outbox.sync_if_due(monotonic_ns)
         return len(items)
 
@@ -85,12 +87,12 @@ class Encoder:
         else:
             self._tally.drop(DropReason.NOT_A_CALL, "its builder found nothing to record")
 
-    def _put_ready(self, monotonic_ns: int) -> int:
-        """Encode what is ready into the outbox; return how many bytes it was."""
+    def _put_ready(self, monotonic_ns: int) -> None:
         encoded = [value for event in self.assembler.take_ready() if (value := self._encode(event)) is not None]
         if encoded:
+            # What a call weighs in the queue is guessed by its caller; what it is made of may turn out to be more.
+            self._handoff.learn([max(len(value), self._guessed_bytes) for value in encoded])
             self._outbox.put(encoded, monotonic_ns)
-        return sum(map(len, encoded))
 
     def _encode(self, event: Mapping[str, Any]) -> bytes | None:
         try:

@@ -18,7 +18,7 @@ from llmtrail.emit.background import Edges
 from llmtrail.emit.config import EmitConfig, default_events, from_environment, overlaid
 from llmtrail.emit.door import Recorder
 from llmtrail.emit.endpoint import Endpoint, Nowhere
-from llmtrail.emit.handoff import Handoff
+from llmtrail.emit.handoff import QUEUED_BYTES_MAX, QUEUED_ITEMS_MAX, QUEUED_ITEMS_MIN, Handoff
 from llmtrail.emit.recorder import get_recorder, replace_recorder
 from llmtrail.emit.snapshot import snapshot
 from llmtrail.testing import Captured, captured
@@ -120,7 +120,9 @@ def test_many_threads_lose_nothing(trail: Captured) -> None:
 
 
 def test_a_flood_is_dropped_at_the_door_and_counted(trail: Captured) -> None:
-    with patch("llmtrail.emit.door.QUEUED_ITEMS_MAX", 50), patch("llmtrail.emit.encoder.ITEMS_MAX", 1):
+    # Nobody learns a larger limit while the encoder is kept from its work.
+    with patch.object(get_recorder()._handoff, "wake"), patch.object(get_recorder(), "_running"):
+        get_recorder()._handoff.items_max = 50
         for n in range(2_000):
             get_recorder().record_parts(lambda n: {"request_model": "m", "n": n}, n, 5, None, 100)
     assert trail.events
@@ -129,15 +131,17 @@ def test_a_flood_is_dropped_at_the_door_and_counted(trail: Captured) -> None:
     assert stats.adds_up
 
 
-def test_heavy_calls_close_the_door_earlier_than_light_ones() -> None:
+def test_fewer_heavy_calls_are_let_in_than_light_ones() -> None:
     handoff = Handoff()
-    at_first = handoff.bytes_max
-    for _ in range(20):
-        handoff.correct(guessed_bytes=100_000, true_bytes=1_000_000)
-    assert at_first / 11 < handoff.bytes_max < at_first / 8
-    for _ in range(100):
-        handoff.correct(guessed_bytes=100_000, true_bytes=50_000)
-    assert handoff.bytes_max == at_first
+    for _ in range(60):
+        handoff.learn([20_000] * 100)
+    assert QUEUED_BYTES_MAX * 0.9 < handoff.items_max * 20_000 < QUEUED_BYTES_MAX * 1.2
+    for _ in range(60):
+        handoff.learn([10_000_000] * 10)
+    assert handoff.items_max == QUEUED_ITEMS_MIN
+    for _ in range(200):
+        handoff.learn([300] * 100)
+    assert handoff.items_max == QUEUED_ITEMS_MAX
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # Ended on purpose.
