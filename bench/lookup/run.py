@@ -41,11 +41,11 @@ SELECT toDate({day:UInt32}), made_call_id, made_request_id, made_trace_id, made_
   concat('u-', toString(n % 100000)), concat('feature-', toString(n % 20)), 'openai', 'gpt-4o-mini', n % 2000, n % 500,
   n % 1000000, 'computed', fromUnixTimestamp64Milli(ms, 'UTC'), (n % 30000) / 10, 'ok', fromUnixTimestamp64Milli(ms, 'UTC'),
   fromUnixTimestamp64Milli(ms, 'UTC'), cityHash64(made_trace_id), cityHash64(n), n, 1,
-  concat('{"started_at":', toString(ms), '000000,"user_id":"u-', toString(n % 100000), '","feature":"feature-',
+  concat('[{"started_at":', toString(ms), '000000,"user_id":"u-', toString(n % 100000), '","feature":"feature-',
     toString(n % 20), '","operation":"chat","provider":"openai","request_model":"gpt-4o-mini","parameters":{"temperature":0.2},',
     '"usage":{"input_tokens":', toString(n % 2000), ',"output_tokens":', toString(n % 500), '},"latency_ms":',
     toString((n % 30000) / 10), ',"attempts":[{"number":1,"latency_ms":812.5,"outcome":"ok","http_status":200}],',
-    '"retry_count":0,"status":"ok","finish_reasons":["stop"],"versions":{"prompt":"v12","release":"2026.11"}}')
+    '"retry_count":0,"status":"ok","finish_reasons":["stop"],"versions":{"prompt":"v12","release":"2026.11"}},', toString(n % 1000000), ',"computed","book:entry",null,null,false,', toString(ms), '000000]')
 FROM (SELECT """
 _BODIES = """
 INSERT INTO llmtrail.bodies_data (ingest_day, bodies_key, call_id, request_id, messages, output)

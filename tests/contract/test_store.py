@@ -132,7 +132,7 @@ def test_any_id_leads_to_the_whole_request(store: Handle, number: int, kind: str
     assert shown["attempts"][0]["http_status"] == 429
     assert shown["retrieval"]["documents"] == [{"id": 1}]
     assert shown["cost_nanousd"] == 42
-    assert shown["messages"][0]["content"] == "Grüße 🎈 \x00 \u200fשלום"
+    assert shown["messages"][0]["content"] == "Grüße 🎈 \x00 \u200fسلام"
 
 
 def test_a_call_id_that_does_not_tell_its_day_is_found_all_the_same(store: Handle, number: int) -> None:

@@ -113,7 +113,15 @@ def insert_corrections(handle: Handle, corrections: Sequence[Correction], token:
 def calls_block(rows: Sequence[CallRow]) -> pa.Table:
     """Build the block of `calls_data`."""
     calls = [row.call for row in rows]
-    return pa.table({**_own_columns(rows), **_event_columns(calls), **_group_columns(calls), **_attempt_columns(calls)})
+    columns = {**_own_columns(rows), **_event_columns(calls), **_group_columns(calls), **_attempt_columns(calls)}
+    # Most fields of most events are absent: a column without any value is left to its default, NULL.
+    return pa.table({name: column for name, column in columns.items() if not _is_empty(column)})
+
+
+def _is_empty(column: arrow.Column) -> bool:
+    """Say whether a column tells nothing: every value, or every value in every list, is NULL."""
+    values = column.values if isinstance(column, pa.ListArray) else column
+    return bool(values.null_count == len(values))
 
 
 def bodies_block(rows: Sequence[CallRow]) -> pa.Table:
@@ -135,7 +143,7 @@ def bodies_block(rows: Sequence[CallRow]) -> pa.Table:
         "parser_value": arrow.raw_texts([parser.value for parser in parsers]),
         "parser_error": pa.array([parser.error for parser in parsers], _TEXT),
     }
-    return pa.table(columns)
+    return pa.table({name: column for name, column in columns.items() if not _is_empty(column)})
 
 
 def ids_block(rows: Sequence[CallRow]) -> pa.Table:
@@ -175,6 +183,7 @@ def _own_columns(rows: Sequence[CallRow]) -> dict[str, arrow.Column]:
     return {
         "ingest_day": arrow.days(first),
         "call_id": arrow.uuids(get("call_key")),
+        "record": pa.array(list(map(encode_record, rows)), pa.binary()),
         "tenant": pa.array(get("tenant"), _TEXT),
         "cost_nanousd": pa.array(get("cost_nanousd"), _COUNT),
         "cost_source": pa.array(get("cost_source"), _TEXT),
@@ -207,7 +216,6 @@ def _event_columns(calls: Sequence[Call]) -> dict[str, arrow.Column]:
     return {
         **{name: pa.array(get(name), _TEXT) for name in _TEXT_FIELDS},
         "revision": pa.array(get("revision"), pa.uint32()),
-        "record": pa.array(list(map(encode_record, calls)), pa.binary()),
         "parameters": arrow.raw_texts(get("parameters")),
         "attributes": arrow.raw_texts(get("attributes")),
         "stream": pa.array(get("stream"), pa.bool_()),

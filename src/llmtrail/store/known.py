@@ -66,17 +66,19 @@ def known_calls(handle: Handle, call_keys: Sequence[int], *, with_bodies: bool =
     known: dict[int, KnownCall] = {}
     for start in range(0, len(call_keys), KEYS_PER_QUERY):
         call_ids = [str(uuid.UUID(int=key)) for key in call_keys[start : start + KEYS_PER_QUERY]]
-        for stored in read_by_id(handle, call_ids, (), with_bodies=with_bodies):
+        found = read_by_id(handle, call_ids, (), positions=True)
+        calls = found.with_bodies(handle) if with_bodies else found.calls
+        for stored, position in zip(calls, found.positions, strict=True):
             key = uuid.UUID(stored.call.call_id).int
             known[key] = KnownCall(
                 call=stored.call,
                 revision=stored.call.revision,
-                content_hash=stored.content_hash,
+                content_hash=position.content_hash,
                 first_ingested_at_ns=stored.first_ingested_at_ns,
-                bodies_key=stored.bodies_key,
-                topic_id=stored.src_topic_id,
-                partition=stored.src_partition,
-                offset=stored.src_offset,
+                bodies_key=stored.place.bodies_key,
+                topic_id=position.topic_id,
+                partition=position.partition,
+                offset=position.offset,
             )
     return known
 

@@ -10,10 +10,12 @@ import msgspec
 from llmtrail.core.call import Call
 from llmtrail.store.handle import Handle
 from llmtrail.store.ids import named_ids
-from llmtrail.store.records import Place, StoredCall, read_by_id, read_places
+from llmtrail.store.records import Found, Place, StoredCall, meanwhile, read_by_id, read_found, read_places
 
 # A session may hold thousands of calls; more than this is a query, not a page.
 CALLS_MAX = 200
+# Entries of one id, repeats that no merge has dropped yet included.
+HITS_MAX = 4 * CALLS_MAX
 
 RequestDocument = dict[str, Any]
 
@@ -21,6 +23,7 @@ RequestDocument = dict[str, Any]
 _WHOLE = frozenset({"request", "trace", "session", "ticket"})
 _CONTENT = ("input", "messages", "prompt", "output", "tool_calls")
 _JSON = ("parameters", "attributes")
+_LINE = msgspec.json.Decoder(tuple[str, str, str, int])
 
 
 def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> RequestDocument | None:
@@ -30,8 +33,6 @@ def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> Re
     other tenant do not exist.
     """
     kind, stored = _find(handle, id_value)
-    if stored and kind not in _WHOLE:
-        stored = _with_siblings(handle, stored)
     if tenant is not None:
         stored = [one for one in stored if one.tenant == tenant]
     if not stored:
@@ -41,52 +42,78 @@ def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> Re
 
 
 def _find(handle: Handle, id_value: str) -> tuple[str, list[StoredCall]]:
+    call_id = _as_uuid(id_value)
+    if call_id is not None and call_id.version == 7:
+        # A call id of this kind has no entry: it tells its day itself.
+        found = read_by_id(handle, [str(call_id)], _days_about(call_id))
+        if found.rows:
+            return "call", _whole(handle, found)
+    kind, stored = _find_entry(handle, id_value)
+    if not stored and call_id is not None and str(call_id) != id_value:
+        return _find_entry(handle, str(call_id))
+    return kind, stored
+
+
+def _find_entry(handle: Handle, id_value: str) -> tuple[str, list[StoredCall]]:
     hits = _hits(handle, id_value)
-    if hits:
-        stored = read_places(handle, [place for _, place in hits])
-        # Two ids may share a hash: only calls that really bear the id belong to the answer.
-        bearing = [one for one in stored if id_value in named_ids(one.call)]
-        if bearing:
-            return named_ids(bearing[0].call)[id_value], bearing
-    return "call", _find_call(handle, id_value, [place.ingest_day for _, place in hits])
+    if not hits:
+        return "", []
+    places = [place for _, place in hits]
+    names_whole = hits[0][0] in _WHOLE
+    stored = read_places(handle, places) if names_whole else _whole(handle, read_found(handle, places))
+    # Two ids may share a hash: only where some call really bears the id, it is the answer.
+    kinds = [_kinds(one.call).get(id_value) for one in stored]
+    kind = next((kind for kind in kinds if kind is not None), None)
+    if kind is None:
+        return "", []
+    if kind in _WHOLE:
+        stored = [one for one, named in zip(stored, kinds, strict=True) if named is not None]
+    return kind, stored
 
 
-def _find_call(handle: Handle, id_value: str, days_hit: list[str]) -> list[StoredCall]:
+def _whole(handle: Handle, found: Found) -> list[StoredCall]:
+    """Return the calls with their content, and with the other calls of the same request."""
+    call = found.calls[0].call
+    root = call.request_id or call.trace_id
+    if root is None:
+        return found.with_bodies(handle)
+    siblings = meanwhile(lambda: _hits(handle, root))
+    stored = found.with_bodies(handle)
+    have = {one.call.call_id for one in stored}
+    missing = [place for _, place in siblings.result() if place.call_id not in have]
+    if not missing:
+        return stored
+    return stored + [one for one in read_places(handle, missing) if root in named_ids(one.call)]
+
+
+def _kinds(call: Call) -> dict[str, str]:
+    return named_ids(call) | {str(call.call_id): "call"}
+
+
+def _as_uuid(id_value: str) -> uuid.UUID | None:
     try:
-        call_id = uuid.UUID(id_value)
+        return uuid.UUID(id_value)
     except ValueError:
-        return []
-    days = days_hit
-    if str(call_id) != id_value:
-        # Spelled otherwise than in the store: its entry, where it has one, is under the usual spelling.
-        days = [place.ingest_day for _, place in _hits(handle, str(call_id))]
-    if call_id.version == 7:
-        made = datetime.fromtimestamp((call_id.int >> 80) / 1000, UTC).date()
-        days = days + [(made + timedelta(days=shift)).isoformat() for shift in (-1, 0, 1)]
-    return read_by_id(handle, [str(call_id)], days, with_bodies=True) if days else []
+        return None
+
+
+def _days_about(call_id: uuid.UUID) -> list[str]:
+    made = datetime.fromtimestamp((call_id.int >> 80) / 1000, UTC).date()
+    return [(made + timedelta(days=shift)).isoformat() for shift in (-1, 0, 1)]
 
 
 def _hits(handle: Handle, id_value: str) -> list[tuple[str, Place]]:
-    rows = handle.query(
-        "SELECT kind, toString(call_id), toString(ingest_day), bodies_key FROM llmtrail.ids_data "
-        "WHERE id_hash = cityHash64({id:String}) LIMIT 1 BY call_id LIMIT {most:UInt32}",
-        {"id": id_value, "most": CALLS_MAX + 1},
+    lines = handle.query_bytes(
+        "SELECT kind, call_id, ingest_day, bodies_key FROM llmtrail.ids_data "
+        "WHERE id_hash = cityHash64({id:String}) LIMIT {most:UInt32}",
+        "JSONCompactEachRow",
+        {"id": id_value, "most": HITS_MAX},
     )
-    return [(kind, Place(call_id, day, int(bodies_key))) for kind, call_id, day, bodies_key in rows]
-
-
-def _with_siblings(handle: Handle, stored: list[StoredCall]) -> list[StoredCall]:
-    """Add the other calls of the same request, where the id named only one call of it."""
-    call = stored[0].call
-    root = call.request_id or call.trace_id
-    if root is None:
-        return stored
-    have = {one.call.call_id for one in stored}
-    missing = [place for _, place in _hits(handle, root) if place.call_id not in have]
-    if not missing:
-        return stored
-    others = read_places(handle, missing)
-    return stored + [one for one in others if root in named_ids(one.call)]
+    hits = {}
+    for line in lines.splitlines():
+        kind, call_id, day, bodies_key = _LINE.decode(line)
+        hits[call_id] = (kind, Place(call_id, day, bodies_key))
+    return list(hits.values())[: CALLS_MAX + 1]
 
 
 def _document(id_value: str, kind: str, stored: Sequence[StoredCall]) -> RequestDocument:
@@ -144,7 +171,7 @@ def _call_document(stored: StoredCall) -> dict[str, Any]:
         "prompt_fingerprint": stored.prompt_fingerprint or call.prompt_fingerprint,
         "first_ingested_at_ns": stored.first_ingested_at_ns,
         "ingested_at_ns": stored.ingested_at_ns,
-        "ingest_day": stored.ingest_day,
+        "ingest_day": stored.place.ingest_day,
     }
 
 

@@ -1,40 +1,56 @@
 """Read stored calls back as events. The one place that knows how rows become a Call again."""
 
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from llmtrail.core.call import Call, Parser, Retrieval
 from llmtrail.store.columns import BODY_COLUMNS
 from llmtrail.store.handle import Handle
+from llmtrail.store.rows import CallRow
 
-# Content and bodies are read at the same time; two threads serve a look-up or two and idle at no cost.
-_BODY_READERS = ThreadPoolExecutor(2, thread_name_prefix="llmtrail-bodies")
+# The reads of one look-up run side by side; two threads serve a look-up or two and cost nothing while idle.
+_READERS = ThreadPoolExecutor(2, thread_name_prefix="llmtrail-look-up")
 
-# A look-up pays for each column it reads, not for the bytes: so the event's fields are read back from one column,
-# `record`. Random ids and free attributes would double in size there and are read from their own columns.
-_OWN_COLUMNS = (
-    *("request_id", "trace_id", "span_id", "parent_span_id", "session_id", "provider_request_id", "attributes"),
-)
+_T = TypeVar("_T")
+
+# A look-up pays for each column it reads, not for the bytes: so what the writer stored is read back from one column,
+# `record`. Long random ids and free attributes would take their space twice and are read from their own columns.
+_OWN_COLUMNS = ("request_id", "trace_id", "provider_request_id", "attributes")
 _DEFAULTS = dict(zip(Call.__struct_fields__[1:], Call.__struct_defaults__, strict=True))
 _LEFT_OUT = {name: _DEFAULTS[name] for name in ("call_id", *_OWN_COLUMNS, *BODY_COLUMNS)}
 
 _CALL_NAMES = (
-    *("call_id", "record", *_OWN_COLUMNS, "ingest_day", "bodies_key", "tenant", "clock_skew"),
-    *("cost_nanousd", "cost_source", "price_id", "unpriced_reason", "prompt_fingerprint"),
-    *("started_at_ns", "first_ingested_at_ns", "ingested_at_ns"),
-    *("content_hash", "src_topic_id", "src_partition", "src_offset"),
+    *("call_id", "record", *_OWN_COLUMNS, "ingest_day", "bodies_key", "tenant"),
+    *("first_ingested_at_ns", "ingested_at_ns", "cost_corrected_at"),
 )
+_POSITION_NAMES = ("content_hash", "src_topic_id", "src_partition", "src_offset")
+_COST_NAMES = ("cost_nanousd", "cost_source", "price_id", "unpriced_reason")
 _BODY_NAMES = ("call_id", *BODY_COLUMNS, "retrieval_query", "retrieval_documents", "parser_value", "parser_error")
 _NO_BODY: Mapping[str, Any] = dict.fromkeys(_BODY_NAMES)
 
-_ENCODER = msgspec.json.Encoder()
-_RECORD = msgspec.json.Decoder(Call)
 _LINE = msgspec.json.Decoder(list[Any])
+
+
+class _Record(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
+    """What `record` holds: the event without what stands elsewhere, and what the writer made of it."""
+
+    call: Call
+    cost_nanousd: int | None = None
+    cost_source: str = ""
+    price_id: str | None = None
+    unpriced_reason: str | None = None
+    prompt_fingerprint: str | None = None
+    clock_skew: bool = False
+    started_at_ns: int = 0
+
+
+_ENCODER = msgspec.json.Encoder()
+_RECORD = msgspec.json.Decoder(_Record)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,26 +67,59 @@ class StoredCall:
     """A call as it stands in the store, with what the store adds to the event."""
 
     call: Call
+    place: Place
+    tenant: str
     started_at_ns: int
     first_ingested_at_ns: int
     ingested_at_ns: int
-    ingest_day: str
-    bodies_key: int
-    content_hash: int
-    tenant: str
     cost_nanousd: int | None
     cost_source: str
     price_id: str | None
     unpriced_reason: str | None
     prompt_fingerprint: str | None
     clock_skew: bool
-    src_topic_id: str
-    src_partition: int
-    src_offset: int
 
 
-def encode_record(call: Call) -> bytes:
-    """Encode what `record` holds: the event without its content, random ids and attributes."""
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What is kept of the event that a stored revision came from."""
+
+    content_hash: int
+    topic_id: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Calls without their content; `with_bodies` fetches that."""
+
+    rows: Sequence[Mapping[str, Any]]
+
+    @property
+    def calls(self) -> list[StoredCall]:
+        """Return the calls as they are without content."""
+        return [_stored(row, _NO_BODY) for row in self.rows]
+
+    @property
+    def positions(self) -> list[Position]:
+        """Return where each came from (only where positions were asked for)."""
+        return [Position(*(row[name] for name in _POSITION_NAMES)) for row in self.rows]
+
+    def with_bodies(self, handle: Handle) -> list[StoredCall]:
+        """Read the content of the calls and return them whole."""
+        places = [_place(row) for row in self.rows]
+        bodies = _read_bodies(handle, places) if places else {}
+        return self.joined(bodies)
+
+    def joined(self, bodies: Mapping[str, Mapping[str, Any]]) -> list[StoredCall]:
+        """Return the calls with these bodies, by call id."""
+        return [_stored(row, bodies.get(row["call_id"], _NO_BODY)) for row in self.rows]
+
+
+def encode_record(row: CallRow) -> bytes:
+    """Encode what `record` holds of a row."""
+    call = row.call
     changes: dict[str, Any] = _LEFT_OUT
     if call.retrieval is not None or call.parser is not None:
         retrieval, parser = call.retrieval, call.parser
@@ -78,24 +127,43 @@ def encode_record(call: Call) -> bytes:
             "retrieval": retrieval and Retrieval(status=retrieval.status, latency_ms=retrieval.latency_ms),
             "parser": parser and Parser(status=parser.status),
         }
-    return _ENCODER.encode(msgspec.structs.replace(call, **changes))
+    return _ENCODER.encode(
+        _Record(
+            msgspec.structs.replace(call, **changes),
+            row.cost_nanousd,
+            row.cost_source,
+            row.price_id,
+            row.unpriced_reason,
+            row.prompt_fingerprint,
+            row.clock_skew,
+            row.started_at_ns,
+        )
+    )
 
 
 def read_places(handle: Handle, places: Sequence[Place]) -> list[StoredCall]:
     """Read these calls with their content; reads only their granules."""
-    bodies = _BODY_READERS.submit(_read_bodies, handle, places)
-    rows = _read_calls(handle, places_sql((place.ingest_day, place.call_id) for place in places))
-    return _joined(rows, bodies.result())
+    bodies = _READERS.submit(_read_bodies, handle, places)
+    found = Found(_read_calls(handle, places_sql((place.ingest_day, place.call_id) for place in places), _CALL_NAMES))
+    return found.joined(bodies.result())
 
 
-def read_by_id(handle: Handle, call_ids: Sequence[str], days: Sequence[str], *, with_bodies: bool) -> list[StoredCall]:
-    """Read calls by id, on these days or, where `days` is empty, on any."""
+def read_found(handle: Handle, places: Sequence[Place]) -> Found:
+    """Read these calls without their content."""
+    return Found(_read_calls(handle, places_sql((place.ingest_day, place.call_id) for place in places), _CALL_NAMES))
+
+
+def read_by_id(handle: Handle, call_ids: Sequence[str], days: Sequence[str], *, positions: bool = False) -> Found:
+    """Read calls by id without their content, on these days or, where `days` is empty, on any."""
     where = f"toUInt128(call_id) IN ({', '.join(map(_key, call_ids))})"
     if days:
         where += f" AND ingest_day IN ({', '.join(map(_quoted, days))})"
-    rows = _read_calls(handle, where)
-    places = [Place(row["call_id"], row["ingest_day"], row["bodies_key"]) for row in rows]
-    return _joined(rows, _read_bodies(handle, places) if with_bodies and places else {})
+    return Found(_read_calls(handle, where, (*_CALL_NAMES, *_POSITION_NAMES) if positions else _CALL_NAMES))
+
+
+def meanwhile(work: Callable[[], _T]) -> Future[_T]:
+    """Let another thread do one more read of the same look-up."""
+    return _READERS.submit(work)
 
 
 def places_sql(days_and_ids: Iterable[tuple[str, str]]) -> str:
@@ -108,12 +176,26 @@ def places_sql(days_and_ids: Iterable[tuple[str, str]]) -> str:
     return f"ingest_day IN ({', '.join(map(_quoted, days))}) AND toUInt128(call_id) IN ({', '.join(keys)})"
 
 
-def _read_calls(handle: Handle, where: str) -> list[dict[str, Any]]:
-    columns = ", ".join(
-        f"toUnixTimestamp64Nano({name.removesuffix('_ns')}) AS {name}" if name.endswith("_at_ns") else name
-        for name in _CALL_NAMES
+def _read_calls(handle: Handle, where: str, names: Sequence[str]) -> list[dict[str, Any]]:
+    rows = _read(handle, _columns(names), "llmtrail.calls_data", where, names)
+    corrected = [row for row in rows if row["cost_corrected_at"] is not None]
+    if corrected:
+        # The record tells the first price; corrections are rare enough to be read apart.
+        where = places_sql((row["ingest_day"], row["call_id"]) for row in corrected)
+        costs = _read(
+            handle, _columns(("call_id", *_COST_NAMES)), "llmtrail.calls_data", where, ("call_id", *_COST_NAMES)
+        )
+        by_id = {cost["call_id"]: cost for cost in costs}
+        for row in corrected:
+            row["costs"] = by_id[row["call_id"]]
+    return rows
+
+
+def _columns(names: Sequence[str]) -> str:
+    return ", ".join(
+        f"toUnixTimestamp64Nano({name.removesuffix('_ns')}) AS {name}" if name.endswith("_ns") else name
+        for name in names
     )
-    return _read(handle, columns, "llmtrail.calls_data", where, _CALL_NAMES)
 
 
 def _read_bodies(handle: Handle, places: Sequence[Place]) -> dict[str, dict[str, Any]]:
@@ -138,17 +220,27 @@ def _quoted(day: str) -> str:
     return f"'{day}'"
 
 
-def _joined(rows: Sequence[Mapping[str, Any]], bodies: Mapping[str, Mapping[str, Any]]) -> list[StoredCall]:
-    return [_stored(row, bodies.get(row["call_id"], _NO_BODY)) for row in rows]
+def _place(row: Mapping[str, Any]) -> Place:
+    return Place(row["call_id"], row["ingest_day"], row["bodies_key"])
 
 
 def _stored(row: Mapping[str, Any], body: Mapping[str, Any]) -> StoredCall:
-    ours = {name: row[name] for name in StoredCall.__slots__ if name != "call"}
-    return StoredCall(call=_call(row, body), **ours)
+    kept = _RECORD.decode(row["record"])
+    costs = row.get("costs") or {name: getattr(kept, name) for name in _COST_NAMES}
+    return StoredCall(
+        call=_call(kept.call, row, body),
+        place=_place(row),
+        tenant=row["tenant"],
+        started_at_ns=kept.started_at_ns,
+        first_ingested_at_ns=row["first_ingested_at_ns"],
+        ingested_at_ns=row["ingested_at_ns"],
+        **{name: costs[name] for name in _COST_NAMES},
+        prompt_fingerprint=kept.prompt_fingerprint,
+        clock_skew=kept.clock_skew,
+    )
 
 
-def _call(row: Mapping[str, Any], body: Mapping[str, Any]) -> Call:
-    record = _RECORD.decode(row["record"])
+def _call(record: Call, row: Mapping[str, Any], body: Mapping[str, Any]) -> Call:
     changes: dict[str, Any] = {name: row[name] for name in ("call_id", *_OWN_COLUMNS) if row[name] is not None}
     changes |= {name: _raw(body[name]) for name in BODY_COLUMNS if body[name] is not None}
     if row["attributes"] is not None:
