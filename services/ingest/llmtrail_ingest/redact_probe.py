@@ -12,6 +12,9 @@ _NAMES: Final = (
     r"pass(word|wd|phrase)|pwd|secret([_-]?(access[_-]?)?key)?|api[_-]?key|(access|account|private|encryption)[_-]?key"
     r"|(access|auth|refresh|bearer|session|bot)[_-]?token|authorization"
 )
+# What may stand before a number that begins there: an escape of JSON ends in a letter or digit, and is none.
+_START: Final = r"(^|\\[nrtbf]|\\u[0-9A-Fa-f]{4}|[^0-9A-Za-z.-])"
+_BLANK: Final = r"(\\t|[ \t])"
 _PARTS: Final = (
     r"@",
     r"\\u00",
@@ -19,23 +22,22 @@ _PARTS: Final = (
     r"eyJ[A-Za-z0-9_-]{10}",
     r"sk-[A-Za-z0-9_-]{20}",
     r"A(KI|SI|RO|ID)A[A-Z0-9]{16}",
-    r"(gh[pousr]|github_pat|hf|gsk|npm|[srp]k_live|[srp]k_test|whsec)_[A-Za-z0-9]{10}",
-    r"glpat-|pypi-|SG\.[A-Za-z0-9_-]{16}",
+    r"(gh[pousr]|hf|gsk|npm|[srp]k_live|[srp]k_test)_[A-Za-z0-9]{10}",
+    r"github_pat_|whsec_|glpat-|pypi-|SG\.[A-Za-z0-9_-]{16}",
     r"AIza[A-Za-z0-9_-]{30}",
     r"x(ox[abeprs]|app)-[A-Za-z0-9-]{10}",
-    r"(?i:bearer)[ \t]+[A-Za-z0-9._~+/=-]{12}",
-    r"(?i:basic)[ \t]+[A-Za-z0-9+/=]{8}",
+    rf"(?i:bearer){_BLANK}+[A-Za-z0-9._~+/=\\-]{{12}}",
+    rf"(?i:basic){_BLANK}+[A-Za-z0-9+/=\\]{{8}}",
     # A name and what is assigned to it: \"password\": \"x\" within a string, `password=x`, and keys of JSON itself.
-    rf"(?i:{_NAMES})[\\\"']*[ \t\r\n]*[=:]",
-    r"[A-Z]{2}[0-9]{2} ?[A-Z0-9]{4} ?[A-Z0-9]{4}",
-    r"(^|[^0-9A-Za-z.-])[2-6][0-9]{3}([ -][0-9]{4}){3}",
-    r"(^|[^0-9A-Za-z.-])3[0-9]{3}[ -][0-9]{6}[ -][0-9]{4}",
-    r"(^|[^0-9A-Za-z.-])[2-6][0-9]{12,18}([^0-9A-Za-z]|$)",
+    rf"(?i:{_NAMES})[\\\"'tnr \t\r\n]*[=:]",
+    r"[A-Z]{2}[0-9]{2}( ?[A-Z0-9]){11}",
+    rf"{_START}[2-6][0-9]{{3}}([ -][0-9]{{4}}){{3}}",
+    rf"{_START}3[0-9]{{3}}[ -][0-9]{{6}}[ -][0-9]{{4}}",
+    rf"{_START}[2-6][0-9]{{12,18}}([^0-9A-Za-z]|$)",
     r"[0-9]{3}-[0-9]{2}-[0-9]{4}",
     r"[2-9][0-9]{2}[.-][2-9][0-9]{2}[ .-][0-9]{4}",
     r"\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-][0-9]{4}",
-    r"\+[1-9][0-9]*[ .()/-]{0,2}[0-9]",
-    r"\\/\\/|://[^ /?#\"']*:",
+    r"\+[1-9][0-9]*(\\?[ .()/-]){0,2}[0-9]",
 )
 
 
