@@ -42,7 +42,11 @@ def event(texts: Texts, rng: random.Random, text_bytes: int = 2_200) -> dict[str
         ],
         "output": {"role": "assistant", "content": texts.text(text_bytes - asked)},
         "versions": {"prompt": "v12", "prompt_name": "answer", "release": "2026.11.1"},
-        "usage": {"input_tokens": rng.randint(200, 900), "output_tokens": rng.randint(50, 400), "cache_read_tokens": 128},
+        "usage": {
+            "input_tokens": rng.randint(200, 900),
+            "output_tokens": rng.randint(50, 400),
+            "cache_read_tokens": 128,
+        },
         "latency_ms": round(rng.lognormvariate(6.5, 0.6), 1),
         "attempts": [{"number": 1, "latency_ms": 812.5, "http_status": 200, "outcome": "ok"}],
         "retry_count": 0,

@@ -2,7 +2,26 @@
 
 import random
 
-_SYLLABLES = ["an", "ber", "co", "de", "el", "fi", "go", "hu", "in", "jo", "ka", "li", "mo", "ne", "or", "pa", "qui", "ra"]
+_SYLLABLES = [
+    "an",
+    "ber",
+    "co",
+    "de",
+    "el",
+    "fi",
+    "go",
+    "hu",
+    "in",
+    "jo",
+    "ka",
+    "li",
+    "mo",
+    "ne",
+    "or",
+    "pa",
+    "qui",
+    "ra",
+]
 _SYLLABLES += ["si", "to", "un", "ve", "wi", "xe", "yo", "za", "tion", "ing", "er", "ous", "ment", "al", "ic", "ly"]
 
 

@@ -1,5 +1,6 @@
 """kill -9 at random points: no acknowledged call is missing, none is there twice."""
 
+import http.client
 import json
 import os
 import random
@@ -8,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,7 +91,7 @@ def send(url: str, rng: random.Random, told: Obligations, dead: threading.Event)
                 with urllib.request.urlopen(request, timeout=10) as answer:
                     assert json.load(answer)["accepted"] == len(ids)
                     told.acknowledged.update(ids)
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             return
 
 

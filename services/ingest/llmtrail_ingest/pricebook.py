@@ -5,6 +5,7 @@ a look into a dictionary.
 """
 
 import hashlib
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -53,7 +54,7 @@ _PROVIDERS: Final = {
 }
 # Request parameters that choose another price.
 _CONTEXT_KEYS: Final = ("service_tier", "processing", "speed")
-_CONTEXT_MARKS: Final = tuple(f'"{key}"'.encode() for key in _CONTEXT_KEYS)
+_CONTEXT_MARK: Final = re.compile(b'"(?:' + "|".join(_CONTEXT_KEYS).encode() + b')"')
 _RATES_OF_PRICES: Final = {
     "input_mtok": "input",
     "output_mtok": "output",
@@ -161,7 +162,7 @@ class GenaiPriceBook:
 def _context(call: Call) -> _Context:
     """Return what the call's parameters say about its price: service tier, batch processing, speed."""
     parameters = bytes(call.parameters)
-    if not any(mark in parameters for mark in _CONTEXT_MARKS):
+    if _CONTEXT_MARK.search(parameters) is None:
         return ()
     try:
         values = _PARAMETERS.decode(parameters)

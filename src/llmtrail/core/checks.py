@@ -12,8 +12,9 @@ import orjson
 
 from llmtrail.core.outcome import BadEventError, RejectReason
 
-# Larger than any context window's text; what is larger is a mistake, and would hold up its neighbours.
-EVENT_BYTES_MAX = 8 * 1024 * 1024
+# Larger than any context window's text; what is larger is a mistake, and would hold up its neighbours. Logs take
+# records of 8,000,000 bytes: room is left for what the gateway adds.
+EVENT_BYTES_MAX = 7_900_000
 # Deeper than any message format; recursive readers downstream have limits of their own.
 DEPTH_MAX = 64
 # What JavaScript and Python write for numbers that JSON does not have; a sign or a bracket may stand before it.

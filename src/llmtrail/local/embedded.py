@@ -25,7 +25,7 @@ from llmtrail.log.local import LocalLog, LocalLogSettings
 from llmtrail.log.log_file import LogBusyError
 from llmtrail.log.port import CALLS, Append, Log
 from llmtrail.log.retention import Keep
-from llmtrail.metrics import INGEST_BACKLOG_EVENTS, Metrics
+from llmtrail.metrics import INGEST_BACKLOG_EVENTS, INGEST_SPANS, Metrics
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
 from llmtrail.store.lookup import find_request
@@ -33,14 +33,20 @@ from llmtrail.store.migrate import migrate
 from llmtrail_ingest.dead_letter import DeadLetterWriter
 from llmtrail_ingest.gateway.app import Gateway, GatewayConfig, GatewayParts
 from llmtrail_ingest.gateway.body import BodyLimits
+from llmtrail_ingest.gateway.otlp import otlp_routes
 from llmtrail_ingest.gateway.tokens import Scope, Tokens, check_binding, grant_for
+from llmtrail_ingest.otlp.loop import SettleLoop
+from llmtrail_ingest.otlp.natives import NativeCalls
+from llmtrail_ingest.otlp.settle import SettleLimits
 from llmtrail_ingest.pricebook import load_pricebook
+from llmtrail_ingest.tally import Fate
 from llmtrail_ingest.writer.pipeline import GROUP, Writer, WriterConfig, WriterParts
 from llmtrail_web.requests import request_routes
 from llmtrail_web.sql_endpoint import SqlConfig, sql_app
 
 # Inserts under way are waited for; what is on the log anyway is stored at the next start.
 STOP_S_MAX = 8.0
+_NS_PER_MS = 1_000_000
 _NS_PER_HOUR = 3_600 * 1_000_000_000
 
 
@@ -138,7 +144,7 @@ class Embedded:
         sink = StoreSink(rooms.handle)
         self._start_writer(rooms, sink)
         self._start_keeper(rooms)
-        self._serve(rooms, tokens, folder)
+        self._serve(rooms, tokens, folder, self._start_settler(rooms))
 
     def _open(self, folder: Path) -> _Rooms:
         config = self._config
@@ -160,7 +166,8 @@ class Embedded:
         config = self._config
         book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
         parts = WriterParts(log=rooms.log, sink=sink, book=lambda _: book, tally=self.metrics, clock=self._clock)
-        writer = Writer(parts, WriterConfig(batch_rows=config.ingest.batch_rows, batch_ms=config.ingest.batch_ms))
+        batches = WriterConfig(batch_rows=config.ingest.batch_rows, batch_ms=config.ingest.batch_ms, checked=True)
+        writer = Writer(parts, batches)
         letters = DeadLetterWriter(rooms.log, sink)
         self._run("llmtrail-writer", writer.run, writer.stop)
         self._run("llmtrail-dead-letters", letters.run, letters.stop)
@@ -170,7 +177,18 @@ class Embedded:
         keeper = Keeper(rooms.log, self._clock, keep)
         self._run("llmtrail-keeper", keeper.run, keeper.stop)
 
-    def _serve(self, rooms: _Rooms, tokens: Tokens, folder: Path) -> None:
+    def _start_settler(self, rooms: _Rooms) -> NativeCalls:
+        natives = NativeCalls()
+        limits = SettleLimits(quiet_ns=self._config.ingest.settle_ms * _NS_PER_MS)
+        settler = SettleLoop(rooms.log, self._clock.now_ns, natives, limits)
+        settler.start()
+        self._stops.append(settler.stop)
+        return natives
+
+    def _count_spans(self, fate: Fate, spans: int) -> None:
+        self.metrics.count(INGEST_SPANS, spans, fate=str(fate))
+
+    def _serve(self, rooms: _Rooms, tokens: Tokens, folder: Path, natives: NativeCalls) -> None:
         config = self._config
         parts = GatewayParts(
             appender=LogAppender(rooms.log),
@@ -178,6 +196,7 @@ class Embedded:
             clock=self._clock,
             random=clock_module.random_bytes,
             backlog_full=lambda: self.backlog_events() >= config.ingest.backlog_events_max,
+            natives=natives,
         )
         gateway = Gateway(
             parts,
@@ -190,6 +209,7 @@ class Embedded:
         http = Starlette(
             routes=[
                 *gateway.routes(),
+                *otlp_routes(gateway, self._count_spans),
                 *request_routes(lambda wanted, tenant: find_request(rooms.reader, wanted, tenant), readable_by(tokens)),
                 *process_routes(self._readiness, self._exposition),
             ]

@@ -8,7 +8,8 @@ import msgspec
 from llmtrail.core import codec
 from llmtrail.core.ids import log_key
 from llmtrail.core.outcome import BadEventError, RejectReason
-from llmtrail.core.redact import ContentPolicy, apply_policy, suspicious
+from llmtrail.core.redact import ContentPolicy, apply_policy
+from llmtrail_ingest.redact_probe import suspicious
 
 # More than this in one body is a mistake in the sender's batching, and each costs an answer line when bad.
 EVENTS_MAX = 50_000
@@ -46,10 +47,18 @@ class Admission:
         return len(self.values) + len(self.rejected)
 
 
-def admit(body: bytes, policy: ContentPolicy, make_id: Callable[[], str]) -> Admission:
+@dataclass(frozen=True, slots=True)
+class Door:
+    """What an event gets on its way in: an id where it has none, and its place beside what OTLP told of the call."""
+
+    make_id: Callable[[], str]
+    join: Callable[[bytes, bytes], tuple[bytes, bytes]]
+
+
+def admit(body: bytes, policy: ContentPolicy, door: Door) -> Admission:
     """Sort the events of `body` (one object, an array, or NDJSON) into good and bad; redact the good.
 
-    An event without a call id gets one from `make_id`. Raises BadEventError when the body as a whole is unreadable.
+    Raises BadEventError when the body as a whole is unreadable.
     """
     events = codec.split_events(body)
     if len(events) > EVENTS_MAX:
@@ -59,7 +68,7 @@ def admit(body: bytes, policy: ContentPolicy, make_id: Callable[[], str]) -> Adm
     redact = policy is not ContentPolicy.FULL and (policy is not ContentPolicy.REDACTED or suspicious(body))
     for index, event in enumerate(events):
         try:
-            value, key = _admit_one(event, policy if redact else None, make_id)
+            value, key = _admit_one(event, policy if redact else None, door)
         except BadEventError as bad:
             admission.rejected.append(Rejected(index, _claimed_id(event), bad.reason, bad.detail, event))
         else:
@@ -68,15 +77,15 @@ def admit(body: bytes, policy: ContentPolicy, make_id: Callable[[], str]) -> Adm
     return admission
 
 
-def _admit_one(event: bytes, policy: ContentPolicy | None, make_id: Callable[[], str]) -> tuple[bytes, bytes]:
+def _admit_one(event: bytes, policy: ContentPolicy | None, door: Door) -> tuple[bytes, bytes]:
     call = codec.decode_call(event)
     call_id = call.call_id
     if call_id is None:
-        call_id = make_id()
+        call_id = door.make_id()
         event = codec.with_call_id(event, call_id)
     if policy is not None:
-        event = apply_policy(event, policy)
-    return event, log_key(call.trace_id, call.request_id, call_id).encode()
+        event = apply_policy(event, policy, suspicious)
+    return door.join(event, log_key(call.trace_id, call.request_id, call_id).encode())
 
 
 def _claimed_id(event: bytes) -> str | None:

@@ -16,9 +16,10 @@ from llmtrail.core.outcome import BadEventError, RefuseReason, RejectReason
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.log.port import CALLS, Append, LogClosedError, LogFullError
 from llmtrail_ingest.dead_letter import Letter, letter_of, letters_append
-from llmtrail_ingest.gateway.admit import Admission, admit
+from llmtrail_ingest.gateway.admit import Admission, Door, admit
 from llmtrail_ingest.gateway.body import BodyLimits, RefusedError, read_body
 from llmtrail_ingest.gateway.tokens import Grant, Scope, Tokens, grant_for
+from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.tally import Fate, Tally
 
 # Rejected events are told one by one up to this many; the rest are counted in the answer and kept as dead letters.
@@ -54,6 +55,7 @@ class GatewayParts:
     clock: Clock
     random: Callable[[int], bytes]
     backlog_full: Callable[[], bool]
+    natives: NativeCalls = field(default_factory=NativeCalls)
 
 
 class Gateway:
@@ -62,6 +64,7 @@ class Gateway:
     def __init__(self, parts: GatewayParts, config: GatewayConfig) -> None:
         self.parts = parts
         self.config = config
+        self._door = Door(self._make_id, self._join)
         self._bodies = 0
 
     def routes(self) -> list[Route]:
@@ -70,9 +73,14 @@ class Gateway:
 
     async def post_calls(self, request: Request) -> Response:
         """Take native events; answer 200 once the good ones are durable."""
-        return await self.guarded(request, self._take_calls)
+        return await self.guarded(request, self._take_calls, refusal)
 
-    async def guarded(self, request: Request, take: Callable[[Request, Grant], Awaitable[Response]]) -> Response:
+    async def guarded(
+        self,
+        request: Request,
+        take: Callable[[Request, Grant], Awaitable[Response]],
+        refuse: Callable[[RefusedError], Response],
+    ) -> Response:
         """Run `take` for a bearer who may send, within the bounds of the gateway; count what is refused."""
         try:
             grant = self._authorize(request)
@@ -84,7 +92,7 @@ class Gateway:
                 self._bodies -= 1
         except RefusedError as refused:
             self.parts.tally.add(Fate.REFUSED, refused.reason, 1)
-            return refusal(refused)
+            return refuse(refused)
         except ClientDisconnect:
             return Response(status_code=499)
 
@@ -129,7 +137,7 @@ class Gateway:
         body = await self.body_of(request)
         try:
             # A thread of its own keeps health checks and other senders answered while a large body is read.
-            admission = await asyncio.to_thread(admit, body, self.config.policy, self._make_id)
+            admission = await asyncio.to_thread(admit, body, self.config.policy, self._door)
         except BadEventError as bad:
             return await self._reject_body(body, bad)
         source = "sdk" if request.headers.get("user-agent", "").startswith("llmtrail") else "http"
@@ -150,6 +158,9 @@ class Gateway:
         tally.add(Fate.ACKNOWLEDGED, "", len(admission.values))
         for rejected in admission.rejected:
             tally.add(Fate.REJECTED, rejected.reason, 1)
+
+    def _join(self, value: bytes, key: bytes) -> tuple[bytes, bytes]:
+        return self.parts.natives.native(value, key, self.parts.clock.now_ns())
 
     def _make_id(self) -> str:
         return uuid7(self.parts.clock.now_ns(), self.parts.random(10))

@@ -63,6 +63,7 @@ class WriterConfig:
     batch_bytes: int = BATCH_BYTES_MAX
     batch_ms: int = BATCH_MS_MAX
     in_flight: int = IN_FLIGHT_MAX
+    checked: bool = False  # whether only our own gateway writes to the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +181,7 @@ class Writer:
             look_up=self._look_up,
             book=self._parts.book(decided.book_id if decided else ""),
             decided=decided,
+            checked=self._config.checked,
         )
         return step(records, context)
 

@@ -69,6 +69,8 @@ class StepContext:
     look_up: Callable[[Sequence[int]], Mapping[int, KnownCall]]
     book: PriceBook
     decided: Decisions | None = None
+    # Whether only our own gateway, which checks every event, writes to this log.
+    checked: bool = False
 
 
 def step(records: Records, context: StepContext) -> Batch:
@@ -77,7 +79,7 @@ def step(records: Records, context: StepContext) -> Batch:
     The same range, decisions, prices and known calls give the same batch. `context.seen` is told of every new call.
     """
     batch = Batch(records.topic_id, records.partition, records.first_offset, records.next_offset)
-    events = _decode(records, batch)
+    events = _decode(records, batch, checked=context.checked)
     stored = context.look_up(_to_look_up(events, records, context))
     for event in events:
         known = batch.known.get(event.key) or context.under_way.get(event.key) or stored.get(event.key)
@@ -125,11 +127,12 @@ def _place(records: Records, index: int) -> Place:
     return Place(records.topic_id, records.partition, records.first_offset + index, records.appended_at_ns[index])
 
 
-def _decode(records: Records, batch: Batch) -> list[_Event]:
+def _decode(records: Records, batch: Batch, *, checked: bool) -> list[_Event]:
     events: list[_Event] = []
+    decode = codec.decode_checked if checked else codec.decode_call
     for index, value in enumerate(records.values):
         try:
-            call = codec.decode_call(value)
+            call = decode(value)
             if call.call_id is None:
                 call = msgspec.structs.replace(call, call_id=_id_of_place(_place(records, index)))
             key = call_key_of(call.call_id or "")
