@@ -1,0 +1,187 @@
+"""From POST /v1/calls to queryable, beside a raw insert of the same rows into the same tables, in one run."""
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from record import record
+
+from llmtrail.local import port_file
+
+HERE = Path(__file__).parent
+START_S_MAX = 30
+
+
+class House:
+    """A running `llmtrail up` in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        command = [sys.executable, "-m", "llmtrail", "up", "--data", str(folder), "--port", "0", "--sql-port", "0"]
+        started = time.monotonic()
+        self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(folder / "stderr.txt").open("w"))
+        while (where := port_file.read(folder)) is None or where.pid != self.process.pid:
+            if self.process.poll() is not None or time.monotonic() - started > START_S_MAX:
+                raise RuntimeError((folder / "stderr.txt").read_text())
+            time.sleep(0.02)
+        self.start_s = time.monotonic() - started
+        self.port = urlsplit(where.http).port or 0
+        self.sql_port = urlsplit(where.sql).port or 0
+
+    def sql(self, statement: str) -> str:
+        """Ask the SQL endpoint."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.sql_port, timeout=60)
+        connection.request("POST", "/", statement.encode())
+        return connection.getresponse().read().decode().strip()
+
+    def memory(self) -> int:
+        """Return the resident bytes of the process."""
+        fields = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return int(next(line for line in fields if line.startswith("VmRSS")).split()[1]) * 1024
+
+    def cpu_s(self) -> float:
+        """Return the processor seconds used so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def stop(self) -> None:
+        """Stop it as a user would."""
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=60)
+
+
+def load(house: House, seconds: float, rate: float, seed: int) -> dict[str, float]:
+    """Send for `seconds`; return what the sender saw."""
+    command = [sys.executable, str(HERE / "load.py"), "--port", str(house.port), "--seconds", str(seconds)]
+    command += ["--rate", str(rate), "--seed", str(seed)]
+    if rate:
+        command += ["--batch", "50"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | _PATH)
+    told: dict[str, float] = json.loads(done.stdout)
+    return told
+
+
+_PATH = {"PYTHONPATH": str(HERE.parent)}
+
+
+def throughput(folder: Path, seconds: float) -> dict[str, object]:
+    """Send as fast as acknowledged; count until everything is queryable."""
+    house = House(folder)
+    idle = house.memory()
+    peak = [idle]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.2):
+            peak[0] = max(peak[0], house.memory())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        cpu_before = house.cpu_s()
+        told = load(house, seconds, 0, 1)
+        while int(house.sql("SELECT count() FROM llmtrail.calls_data")) < told["acknowledged"]:
+            time.sleep(0.05)
+        queryable_s = time.time() - told["started"]
+        cpu_s = house.cpu_s() - cpu_before
+        distinct = int(house.sql("SELECT uniqExact(call_id) FROM llmtrail.calls_data"))
+        priced = int(house.sql("SELECT countIf(cost_nanousd IS NOT NULL) FROM llmtrail.calls_data"))
+    finally:
+        done.set()
+        watcher.join()
+        house.stop()
+    return {
+        "start_s": round(house.start_s, 2),
+        "idle_mb": idle // 2**20,
+        "peak_mb": peak[0] // 2**20,
+        "acknowledged": told["acknowledged"],
+        "refused": told["refused"],
+        "stored_distinct": distinct,
+        "priced": priced,
+        "calls_per_s": round(told["acknowledged"] / queryable_s),
+        "ack_p99_ms": round(told["ack_p99_ms"], 1),
+        "tail_s": round(queryable_s - (told["ended"] - told["started"]), 2),
+        "cpu_us_per_call": round(cpu_s / told["acknowledged"] * 1e6, 1),
+        "sender_cpu_us_per_call": round(told["cpu_s"] / told["acknowledged"] * 1e6, 1),
+    }
+
+
+def freshness(folder: Path, seconds: float, rate: float) -> dict[str, object]:
+    """Ask how long after its acknowledgement a call is queryable, at a paced load."""
+    house = House(folder)
+    sent = threading.Thread(target=load, args=(house, seconds, rate, 3))
+    ages_ms: list[float] = []
+    try:
+        sent.start()
+        connection = http.client.HTTPConnection("127.0.0.1", house.port, timeout=30)
+        query = http.client.HTTPConnection("127.0.0.1", house.sql_port, timeout=30)
+        sent.join(timeout=2)
+        number = 0
+        while sent.is_alive():
+            number += 1
+            request = f"probe-{number}"
+            event = {"started_at": time.time_ns(), "request_model": "gpt-4o", "request_id": request}
+            connection.request("POST", "/v1/calls", json.dumps(event))
+            connection.getresponse().read()
+            acknowledged = time.monotonic()
+            statement = f"SELECT count() FROM llmtrail.ids WHERE id_hash = cityHash64('{request}')"
+            while True:
+                query.request("POST", "/", statement)
+                if query.getresponse().read().strip() == b"1":
+                    break
+                time.sleep(0.005)
+            ages_ms.append((time.monotonic() - acknowledged) * 1000)
+            time.sleep(0.02)
+    finally:
+        sent.join()
+        house.stop()
+    ages_ms.sort()
+    return {
+        "fresh_probes": len(ages_ms),
+        "fresh_p50_ms": round(statistics.median(ages_ms)),
+        "fresh_p99_ms": round(ages_ms[int(len(ages_ms) * 0.99)]),
+    }
+
+
+def main() -> None:
+    """Measure and record."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--only", choices=["throughput", "freshness", "raw"])
+    parser.add_argument("--rate", type=float, default=2_000)
+    args = parser.parse_args()
+    values: dict[str, object] = {}
+    for name in ("raw", "throughput", "freshness"):
+        if args.only not in {None, name}:
+            continue
+        folder = Path(tempfile.mkdtemp(prefix="llmtrail-bench-"))
+        try:
+            match name:
+                case "raw":
+                    command = [sys.executable, str(HERE / "raw.py"), "--folder", str(folder)]
+                    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | _PATH)
+                    values |= json.loads(done.stdout)
+                case "throughput":
+                    values |= throughput(folder, args.seconds)
+                case "freshness":
+                    values |= freshness(folder, min(args.seconds, 30), args.rate)
+        finally:
+            shutil.rmtree(folder)
+    raw, ours = values.get("raw_rows_per_s"), values.get("calls_per_s")
+    if isinstance(raw, int) and isinstance(ours, int):
+        values["ratio_to_raw"] = round(ours / raw, 2)
+    record("ingest", values)
+
+
+if __name__ == "__main__":
+    main()
