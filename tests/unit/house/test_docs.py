@@ -98,3 +98,9 @@ def test_links_in_the_docs_lead_somewhere(path: Path) -> None:
     for target in _LINK.findall(path.read_text()):
         if not target.startswith(("http:", "https:", "mailto:")):
             assert (path.parent / target).exists(), f"{path.name}: {target} is missing"
+
+
+@pytest.mark.parametrize("path", DOCS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_that_the_docs_name_exist(path: Path) -> None:
+    named = set(re.findall(r"`((?:src|services|tests|bench|schemas|docs)/[\w/.]*)`", path.read_text()))
+    assert {name for name in named if not (ROOT / name).exists()} == set()
