@@ -13,6 +13,8 @@ from llmtrail.core.failure import FailureMode
 # Rates are integers: billionths of a dollar for a million tokens, that is 10**-15 dollars for one.
 RATE_DECIMALS: Final = 9
 _FEMTOUSD_PER_NANOUSD: Final = 1_000_000
+_HALF_FEMTOUSD: Final = _FEMTOUSD_PER_NANOUSD // 2
+_COMPUTED: Final = "computed"
 
 
 class CostSource(StrEnum):
@@ -105,7 +107,7 @@ def price(call: Call, started_at_ns: int, book: PriceBook) -> Priced:
     cost = cost_nanousd(usage, rates, needs_output=call.operation != "embeddings")
     if isinstance(cost, UnpricedReason):
         return _unpriced(call, usage, cost, book)
-    return Priced(cost, CostSource.COMPUTED.value, rates.price_id, None)
+    return Priced(cost, _COMPUTED, rates.price_id, None)
 
 
 def cost_nanousd(usage: Usage, rates: Rates, *, needs_output: bool = True) -> int | UnpricedReason:
@@ -132,7 +134,20 @@ def cost_nanousd(usage: Usage, rates: Rates, *, needs_output: bool = True) -> in
     return cost if cost <= MONEY_NANOUSD_MAX else UnpricedReason.OUT_OF_RANGE
 
 
-def _input_cost(usage: Usage, plain: int, rates: Rates) -> int | UnpricedReason:
+def _input_cost(usage: Usage, total: int, rates: Rates) -> int | UnpricedReason:
+    """Return the cost of all input in 10**-15 dollars."""
+    rate, read_rate = rates.input, rates.cache_read
+    rare = (
+        usage.cache_write_tokens or usage.cache_write_1h_tokens or usage.input_audio_tokens or usage.input_image_tokens
+    )
+    reads = usage.cache_read_tokens or 0
+    if rare or rate is None or reads > total:
+        return _parted_input_cost(usage, total, rates)
+    # Most calls have text and cache reads only; they are the ones that have to be quick.
+    return total * rate if read_rate is None else (total - reads) * rate + reads * read_rate
+
+
+def _parted_input_cost(usage: Usage, plain: int, rates: Rates) -> int | UnpricedReason:
     """Return the cost of all input in 10**-15 dollars: each part at its own rate, the rest as plain input."""
     cost = 0
     # The 1-hour writes are part of all writes, and both, as reads, are part of the input.
@@ -161,7 +176,15 @@ def _input_cost(usage: Usage, plain: int, rates: Rates) -> int | UnpricedReason:
     return cost + plain * (rates.input or 0)
 
 
-def _output_cost(usage: Usage, plain: int, rates: Rates) -> int | UnpricedReason:
+def _output_cost(usage: Usage, total: int, rates: Rates) -> int | UnpricedReason:
+    """Return the cost of all output in 10**-15 dollars."""
+    rate = rates.output
+    if rate is not None and not (usage.reasoning_tokens or usage.output_audio_tokens or usage.output_image_tokens):
+        return total * rate
+    return _parted_output_cost(usage, total, rates)
+
+
+def _parted_output_cost(usage: Usage, plain: int, rates: Rates) -> int | UnpricedReason:
     """Return the cost of all output in 10**-15 dollars: each part at its own rate, the rest as plain output."""
     cost = 0
     audio, image, reasoning = (
@@ -184,8 +207,9 @@ def _output_cost(usage: Usage, plain: int, rates: Rates) -> int | UnpricedReason
 
 def _round_half_even(femtousd: int) -> int:
     nanousd, rest = divmod(femtousd, _FEMTOUSD_PER_NANOUSD)
-    half = _FEMTOUSD_PER_NANOUSD // 2
-    return nanousd + (rest > half or (rest == half and nanousd % 2 == 1))
+    if rest < _HALF_FEMTOUSD or (rest == _HALF_FEMTOUSD and nanousd % 2 == 0):
+        return nanousd
+    return nanousd + 1
 
 
 def _unpriced(call: Call, usage: Usage, reason: UnpricedReason, book: PriceBook) -> Priced:
