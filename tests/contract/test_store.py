@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from msgspec import Raw
 
+from llmtrail.core.call import Attempt
 from llmtrail.store.arrow import DAY_NS
 from llmtrail.store.errors import MigrationError, StoreError, StoreUnavailableError
 from llmtrail.store.handle import Handle, Limits, PooledHandle, open_chdb, open_http
@@ -160,6 +161,16 @@ def test_attempts_are_rows_of_their_own_and_reachable_by_request_id(store: Handl
         {"id": f"r-{number}"},
     )
     assert [tuple(row) for row in rows] == [(1, "error", 429, "RateLimitError", None), (2, "ok", 200, None, 1)]
+
+
+def test_an_attempt_of_which_little_is_known_is_a_row_all_the_same(store: Handle, number: int) -> None:
+    call = a_call(number, attempts=(Attempt(number=1), Attempt(number=2)))
+    insert_calls(store, [a_row(call)], f"bare-attempts-{number}")
+    rows = store.query(
+        "SELECT number, http_status, backoff_ms FROM llmtrail.attempts WHERE call_id = {id:UUID}", {"id": call.call_id}
+    )
+    assert sorted(tuple(row) for row in rows) == [(1, None, None), (2, None, None)]
+    assert known_calls(store, [a_row(call).call_key])[a_row(call).call_key].call == call
 
 
 def test_times_beyond_what_the_column_holds_are_clamped_and_kept_in_the_event(store: Handle, number: int) -> None:
