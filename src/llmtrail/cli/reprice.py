@@ -115,8 +115,8 @@ def _pages(handle: "Handle", day: date) -> "Iterator[list[StoredCost]]":
         if not rows:
             return
         after = str(rows[-1][1])
-        stored = read_by_id(handle, [str(row[0]) for row in rows], [day.isoformat()], with_bodies=False)
-        yield [_cost(one, day) for one in stored]
+        stored = read_by_id(handle, [str(row[0]) for row in rows], [day.isoformat()])
+        yield [_cost(one, day) for one in stored.calls]
 
 
 def _cost(one: "StoredCall", day: date) -> "StoredCost":
