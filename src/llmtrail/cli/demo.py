@@ -18,13 +18,13 @@ import typer
 
 from llmtrail.cli.client import House, stream_sql
 from llmtrail.cli.demo_scenario import Phase, PlannedCall, phase_at, plan
-from llmtrail.cli.demo_view import DemoView
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
 from llmtrail.config import Config
 
 if TYPE_CHECKING:
     from llmtrail.cli.demo_shop import Shop
+    from llmtrail.cli.demo_view import DemoView
     from llmtrail.local.embedded import Embedded
 
 EXAMPLE = example("llmtrail demo", "llmtrail demo --seconds 20 --rate 10 --seed 3 --exit", "make demo ARGS=--exit")
@@ -58,6 +58,7 @@ def command(
 ) -> None:
     """Start everything, make realistic calls with an incident in the middle, and tell where to look."""
     loaded = settings(config, data)
+    from llmtrail.cli.demo_view import DemoView
     from llmtrail.local.embedded import StartError
 
     stop = threading.Event()
@@ -108,7 +109,7 @@ def _house(config: Config) -> Iterator["Embedded"]:
 
 
 def _open_shop(
-    house: "Embedded", calls: list[PlannedCall], run_id: str, seconds: float, watch: tuple[DemoView, threading.Event]
+    house: "Embedded", calls: list[PlannedCall], run_id: str, seconds: float, watch: "tuple[DemoView, threading.Event]"
 ) -> int:
     """Serve the planned calls at their times; return how many requests were served once all of them are sent."""
     import llmtrail
@@ -125,7 +126,7 @@ def _open_shop(
             shop.close()
 
 
-def _serve(shop: "Shop", calls: list[PlannedCall], seconds: float, watch: tuple[DemoView, threading.Event]) -> int:
+def _serve(shop: "Shop", calls: list[PlannedCall], seconds: float, watch: "tuple[DemoView, threading.Event]") -> int:
     view, stop = watch
     begin = time.monotonic()
     served = 0
