@@ -121,10 +121,11 @@ def _begin(facts: ClientFacts, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         endpoint = endpoint_of(options.url)
         if endpoint is None or options.method != "post":
             return None
-        call = LiveCall(facts, endpoint, current_request())
-        call.body = options.json_data
-        call.stream = bool(kwargs.get("stream"))
-        call.parses = callable(options.post_parser)
+        call = LiveCall(facts, endpoint, options.json_data, current_request())
+        if kwargs.get("stream"):
+            call.stream = True
+        if callable(options.post_parser):
+            call.parses = True
     except Exception as error:  # noqa: BLE001 - an SDK of an unknown make must go on working, unrecorded
         swallow("begin a call", error)
         return None

@@ -91,50 +91,28 @@ class Sent(NamedTuple):
 class LiveCall:
     """A call from its start to its hand-off, which happens exactly once."""
 
-    __slots__ = (
-        "__weakref__",
-        "_once",
-        "attempts",
-        "body",
-        "ended_ns",
-        "ending",
-        "endpoint",
-        "events",
-        "facts",
-        "is_left",
-        "parses",
-        "pieces",
-        "pulling",
-        "raised",
-        "request",
-        "result",
-        "sent",
-        "started_at_ns",
-        "started_ns",
-        "stream",
-        "url",
-    )
+    # Defaults stand on the class: at 300 calls a second the caller's caches are cold, and each attribute set costs.
+    sent: bytes | None = None  # the body as it went over the wire: nobody can change it any more
+    url: Any = None
+    stream: bool = False
+    parses: bool = False
+    pulling: bool = False
+    is_left: bool = False  # a loop over the stream was left; it may be taken up again
+    events: list[tuple[int, str | None, str]] | None = None  # a stream as the SDK's decoder saw it
+    pieces: list[tuple[int, bytes]] | None = None  # a stream as raw bytes
+    result: Any = None
+    raised: Raised | None = None
+    ending: Ending = Ending.RETURNED
+    ended_ns: int = 0
 
-    def __init__(self, facts: ClientFacts, endpoint: Endpoint, request: Request | None) -> None:
+    def __init__(self, facts: ClientFacts, endpoint: Endpoint, body: Any, request: Request | None) -> None:
         self.started_at_ns = wall_ns()
         self.started_ns = monotonic_ns()
         self.facts = facts
         self.endpoint = endpoint
+        self.body = body  # before it was sent; kept only where it never was
         self.request = request
         self.attempts: list[Sent] = []
-        self.sent: bytes | None = None  # the body as it went over the wire: nobody can change it any more
-        self.body: Any = None  # the body before it was sent, where it never was
-        self.url: Any = None
-        self.stream = False
-        self.parses = False
-        self.pulling = False
-        self.is_left = False  # a loop over the stream was left; it may be taken up again
-        self.events: list[tuple[int, str | None, str]] | None = None  # a stream as the SDK's decoder saw it
-        self.pieces: list[tuple[int, bytes]] | None = None  # a stream as raw bytes
-        self.result: Any = None
-        self.raised: Raised | None = None
-        self.ending = Ending.RETURNED
-        self.ended_ns = 0
         self._once = [True]
 
     def disown(self) -> None:
