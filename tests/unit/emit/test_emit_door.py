@@ -227,7 +227,7 @@ def test_the_environment_says_where_to_and_what() -> None:
     [
         ({"LLMTRAIL_SPOOL": "off"}, None),
         ({"XDG_STATE_HOME": "/state"}, Path("/state/llmtrail/spool")),
-        ({"HOME": "/home/u"}, Path("/home/u/.local/state/llmtrail/spool")),
+        ({"HOME": "/people/u"}, Path("/people/u/.local/state/llmtrail/spool")),
     ],
 )
 def test_the_spool_has_a_place_of_its_own(environment: dict[str, str], spool: Path | None) -> None:
