@@ -111,7 +111,10 @@ def test_the_result_is_json_of_the_same_structure_and_stays_as_it_is(value: obje
 @given(_VALUES, st.booleans())
 def test_both_probes_are_true_wherever_something_would_be_redacted(value: object, ascii_only: bool) -> None:
     raw = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
-    if redact_json(raw, ContentPolicy.REDACTED, lambda _: True) != raw:
+    redacted = redact_json(raw, ContentPolicy.REDACTED, lambda _: True)
+    assert redact_json(raw, ContentPolicy.REDACTED) == redacted
+    assert redact_json(raw, ContentPolicy.REDACTED, redact_probe.suspicious) == redacted
+    if redacted != raw:
         assert redact.suspicious(raw)
         assert redact_probe.suspicious(raw)
         assert redact_probe.suspicious(b'{"call_id":"01a1fc84-a139-7381-93d3-87080759d023","output":' + raw + b"}\n")

@@ -5,17 +5,18 @@ the time is linear in the text whatever the text is.
 """
 
 import re
-from collections.abc import Callable
 from typing import Final
 
-# Names whose value is a secret, as written in code, configuration and JSON. A bare `token` is left out: models answer
-# with lists of tokens.
+# Names whose value is a secret, as written in code, configuration and JSON, in small letters. A bare `token` is left
+# out: models answer with lists of tokens.
 _NAMES: Final = (
-    r"(?:pass(?:word|wd|phrase)|pwd|(?:client|app|signing|webhook)?[_-]?secret(?:[_-]?(?:access[_-]?)?key)?"
-    r"|(?:x[_-])?api[_-]?key|apikey|(?:access|account|private|encryption)[_-]?key(?!word)"
+    r"(?:pass(?:word|wd|phrase)|pwd|secret(?:[_-]?(?:access[_-]?)?key)?|api[_-]?key"
+    r"|(?:access|account|private|encryption)[_-]?key(?!word)"
     r"|(?:access|auth|refresh|bearer|session|bot)[_-]?token|authorization)"
 )
-_SECRET_NAME = re.compile(rf"(?i)(?:[A-Za-z0-9]{{1,32}}[_.-]){{0,3}}{_NAMES}")
+_SECRET_NAME = re.compile(
+    rf"(?i)(?:[A-Za-z0-9]{{1,32}}[_.-]){{0,3}}(?:client|app|signing|webhook|db|user|x)?[_-]?{_NAMES}"
+)
 
 _PRIVATE_KEY = re.compile(
     r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----"
@@ -38,28 +39,33 @@ _BEARER = re.compile(r"(?i)(?<![A-Za-z0-9])(bearer[ \t]{1,4})([A-Za-z0-9._~+/=-]
 _BASIC = re.compile(r"(?i)(?<![A-Za-z0-9])(authorization\W{1,6}basic[ \t]{1,4})([A-Za-z0-9+/=]{8,}+)")
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^\s/?#@:\"'<>\\]{0,256}+:[^\s/?#@\"'<>\\]{1,256}+(?=@)")
 _ASSIGNMENT = re.compile(
-    rf"(?i)({_NAMES})(\\{{0,3}}[\"']?[ \t]{{0,4}}(?:=>|:=|=|:)[ \t]{{0,4}})(\\{{0,3}}[\"'])?"
-    r"([^\s\"'\\,;&]{4,512}+)"
+    rf"({_NAMES})(\\{{0,3}}[\"']?[ \t]{{0,4}}(?:=>|:=|=|:)[ \t]{{0,4}})(\\{{0,3}}[\"'])?([^\s\"'\\,;&]{{4,512}}+)"
 )
-_EMAIL = re.compile(
-    r"(?<![\w.%+'-])(?!git@)[\w.%+'-]{1,256}+@(?:[\w-]{1,63}+\.){1,8}(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{2,59})(?![\w])"
-)
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]){11,30}+")
+_MAIL_HOST = re.compile(r"@(?:[\w-]{1,63}+\.){1,8}(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{2,59})(?![\w])")
+_MAIL_NAME_MAX: Final = 256  # longer than any mail server takes
+# The look-behinds stand behind the first character, so that the engine can skip to characters that may be the first.
+_IBAN = re.compile(r"[A-Z](?<![A-Za-z0-9].)[A-Z][0-9]{2}(?: ?[A-Z0-9]){11,30}+", re.DOTALL)
 _CARD = re.compile(
-    r"(?<![\w.-])(?:[0-9]{13,19}|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}|[0-9]{4}([ -])[0-9]{6}\2[0-9]{4,5})"
-    r"(?![\w]|[.-][\w])"
+    r"[2-6](?<![\w.-].)(?:[0-9]{12,18}|[0-9]{3}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}|[0-9]{3}([ -])[0-9]{6}\2[0-9]{4,5})"
+    r"(?![\w]|[.-][\w])",
+    re.DOTALL,
 )
-_SSN = re.compile(r"(?<![\w-])(?!000|666|9)[0-9]{3}-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![\w]|-\w)")
+_SSN = re.compile(r"[0-8](?<![\w-].)[0-9]{2}(?<!000)(?<!666)-(?!00)[0-9]{2}-(?!0000)[0-9]{4}(?![\w]|-\w)", re.DOTALL)
+_PHONE_END = re.compile(r"[0-9]{3}[ .-][0-9]{4}")
 _US_PHONE = re.compile(
     r"(?<![\w./+-])(?:1[ .-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[.-])[2-9][0-9]{2}[ .-][0-9]{4}(?![\w]|[.-][\w])"
 )
-_WORLD_PHONE = re.compile(r"(?<![\w+])\+[1-9][0-9]{0,3}(?:[ .()/-]{0,2}[0-9]{1,5}){2,6}+(?![\w])")
+_WORLD_PHONE = re.compile(r"\+(?<![\w+].)[1-9][0-9]{0,3}(?:[ .()/-]{0,2}[0-9]{1,5}){2,6}+(?![\w])", re.DOTALL)
 
 # Digits of an international number by ITU E.164; shorter ones are counts and offsets more often than telephones.
 _PHONE_DIGITS_MIN, _PHONE_DIGITS_MAX = 9, 15
 # What was hidden may have stood so close to the next secret that its beginning was not seen: look again, if anything
 # changed, but do not let a text of nothing but secrets take for ever.
 _PASSES_MAX: Final = 8
+_NAME_PARTS: Final = ("pass", "pwd", "secret", "key", "token", "authorization")
+_SMALL_ASCII: Final = {code: code + 32 for code in range(65, 91)}
+_MAIL_SIGNS: Final = "_.%+'-"
+_SECRET_LENGTH_MIN: Final = 4  # what is shorter is a placeholder or no secret for long
 _PLACEHOLDER_CHARACTERS = frozenset("()[]{}<>$*`")
 _PLACEHOLDER_WORDS = frozenset(
     ("none", "null", "true", "false", "string", "required", "optional", "undefined", "changeme", "your", "self", "str")
@@ -93,8 +99,7 @@ def redact_text(text: str) -> str:
     """Return `text` with every secret and every personal datum replaced by `[redacted:kind]`."""
     for _ in range(_PASSES_MAX):
         former = text
-        for pattern, replace in _RULES:
-            text = pattern.sub(replace, text)
+        text = _redact_numbers(_redact_mail(_redact_assignments(_redact_keys(text))))
         if text == former:
             break
     return text
@@ -129,6 +134,64 @@ def _luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
+def _redact_keys(text: str) -> str:
+    """Replace keys and tokens of a known form. What holds others comes first: a block, credentials with their @."""
+    small = text.lower()
+    if "-----begin" in small:
+        text = _PRIVATE_KEY.sub("[redacted:private_key]", text)
+    if "eyj" in small:
+        text = _JWT.sub("[redacted:jwt]", text)
+    text = _API_KEY.sub(_replace_api_key, text)
+    if "bearer" in small:
+        text = _BEARER.sub(_replace_bearer, text)
+    if "basic" in small:
+        text = _BASIC.sub(lambda match: f"{match[1]}[redacted:token]", text)
+    return _URL_CREDENTIALS.sub("[redacted:credentials]", text) if "://" in text and "@" in text else text
+
+
+def _redact_assignments(text: str) -> str:
+    small = text.lower()
+    if not any(part in small for part in _NAME_PARTS) or ("=" not in small and ":" not in small):
+        return text
+    # One letter in some scripts becomes two when made small: then only capitals of ASCII are, to keep every place.
+    if len(small) != len(text):
+        small = text.translate(_SMALL_ASCII)
+    pieces: list[str] = []
+    done = 0
+    for match in _ASSIGNMENT.finditer(small):
+        start, end = match.span(4)
+        value = text[start:end].rstrip(")]}>")
+        if _is_secret_value(match[1], match[2], match[3] or "", value):
+            pieces += [text[done:start], "[redacted:secret]"]
+            done = start + len(value)
+    return "".join([*pieces, text[done:]]) if pieces else text
+
+
+def _redact_mail(text: str) -> str:
+    if "@" not in text:
+        return text
+    pieces: list[str] = []
+    done = 0
+    for match in _MAIL_HOST.finditer(text):
+        at = start = match.start()
+        while start > max(done, at - _MAIL_NAME_MAX) and (text[start - 1].isalnum() or text[start - 1] in _MAIL_SIGNS):
+            start -= 1
+        if start < at and text[start:at] != "git":
+            pieces += [text[done:start], "[redacted:email]"]
+            done = match.end()
+    return "".join([*pieces, text[done:]]) if pieces else text
+
+
+def _redact_numbers(text: str) -> str:
+    text = _IBAN.sub(_replace_iban, text)
+    text = _CARD.sub(_replace_card, text)
+    if "-" in text:
+        text = _SSN.sub("[redacted:ssn]", text)
+    if _PHONE_END.search(text):
+        text = _US_PHONE.sub("[redacted:phone]", text)
+    return _WORLD_PHONE.sub(_replace_world_phone, text) if "+" in text else text
+
+
 def _replace_api_key(match: re.Match[str]) -> str:
     found = match[0]
     # `sk-` also starts slugs of ordinary words; keys have digits, and long runs without a hyphen.
@@ -148,21 +211,15 @@ def _replace_bearer(match: re.Match[str]) -> str:
     return f"{match[1]}[redacted:token]"
 
 
-def _replace_assignment(match: re.Match[str]) -> str:
-    name, between, quote = match[1], match[2], match[3] or ""
-    value = match[4].rstrip(")]}>")
-    if value.startswith("[redacted") or not _is_secret_value(name, between, quote, value):
-        return match[0]
-    return f"{name}{between}{quote}[redacted:secret]{match[4][len(value) :]}"
-
-
 def _is_secret_value(name: str, between: str, quote: str, value: str) -> bool:
+    if len(value) < _SECRET_LENGTH_MIN or value.startswith("[redacted"):
+        return False
     bare = value.lower().rstrip(".)!?")
     if bare in _PLACEHOLDER_WORDS or bare.startswith(("os.", "env.", "process.env", "your_", "your-", "settings.")):
         return False
     if quote:
         return not value.startswith(("{", "<", "$", "*"))
-    if name.lower().replace("-", "_") in bare.replace("-", "_") or _PLACEHOLDER_CHARACTERS & set(value):
+    if name.replace("-", "_") in bare.replace("-", "_") or _PLACEHOLDER_CHARACTERS & set(value):
         return False
     # Unquoted after a colon or after blanks it may be a sentence: "password: must be long"; a secret has digits.
     return between == "=" or any(character.isdigit() for character in value)
@@ -197,26 +254,3 @@ def _replace_card(match: re.Match[str]) -> str:
 def _replace_world_phone(match: re.Match[str]) -> str:
     digits = sum(character.isdigit() for character in match[0])
     return "[redacted:phone]" if _PHONE_DIGITS_MIN <= digits <= _PHONE_DIGITS_MAX else match[0]
-
-
-def _constant(kind: str) -> Callable[[re.Match[str]], str]:
-    replacement = f"[redacted:{kind}]"
-    return lambda _: replacement
-
-
-# In this order: what holds others comes first (a key block, a URL's credentials with their @).
-_RULES: Final[tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...]] = (
-    (_PRIVATE_KEY, _constant("private_key")),
-    (_JWT, _constant("jwt")),
-    (_API_KEY, _replace_api_key),
-    (_BEARER, _replace_bearer),
-    (_BASIC, lambda match: f"{match[1]}[redacted:token]"),
-    (_URL_CREDENTIALS, _constant("credentials")),
-    (_ASSIGNMENT, _replace_assignment),
-    (_EMAIL, _constant("email")),
-    (_IBAN, _replace_iban),
-    (_CARD, _replace_card),
-    (_SSN, _constant("ssn")),
-    (_US_PHONE, _constant("phone")),
-    (_WORLD_PHONE, _replace_world_phone),
-)
