@@ -75,8 +75,10 @@ def _read_400(body: bytes, sent: int) -> Answer:
     """Every call is bad, if each is listed; else one of them may have spoilt the batch."""
     document = _document(body)
     rejected, detail = _rejections(document)
-    if sum(rejected.values()) == sent:
-        return Taken(0, rejected, detail)
+    listed = sum(rejected.values())
+    # A gateway lists the first so many and counts them all.
+    if listed <= sent and document.get("rejected_count", listed) == sent:
+        return Taken(0, rejected | ({_UNLISTED: sent - listed} if listed < sent else {}), detail)
     reason = document.get("reason")
     return Split(too_large=False, reason=reason if isinstance(reason, str) else "bad_request")
 

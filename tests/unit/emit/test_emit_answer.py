@@ -28,6 +28,10 @@ CASES: dict[str, tuple[Answer, Answer]] = {
     "no JSON": (read(200, b"<html>"), Later("garbled_answer")),
     "a list": (read(200, [1]), Later("garbled_answer")),
     "all bad, each told": (read(400, {"rejected": [_BAD] * 3}), Taken(0, {"bad_time": 3}, "year 9999")),
+    "all bad, the first told": (
+        read(400, {"rejected": [_BAD], "rejected_count": 3}),
+        Taken(0, {"bad_time": 1, "unlisted": 2}, "year 9999"),
+    ),
     "bad as a whole": (read(400, {"reason": "not_json"}), Split(too_large=False, reason="not_json")),
     "bad without a word": (read(400, b""), Split(too_large=False, reason="bad_request")),
     "too large": (read(413, b""), Split(too_large=True, reason="too_large")),
