@@ -26,8 +26,9 @@ _IDS = """
   toUInt64({first:UInt64} + number) AS n,
   toUInt64({day:UInt32}) * 86400000 + toUInt64(number * 86400000 / {calls:UInt64}) AS ms,
   lower(hex(MD5(concat('call', toString(n))))) AS noise,
-  toUUID(concat(substring(lower(leftPad(hex(ms), 16, '0')), 5, 8), '-', substring(lower(leftPad(hex(ms), 16, '0')), 13, 4),
-    '-7', substring(noise, 1, 3), '-8', substring(noise, 4, 3), '-', substring(noise, 7, 12))) AS made_call_id,
+  lower(leftPad(hex(ms), 16, '0')) AS hour,
+  toUUID(concat(substring(hour, 5, 8), '-', substring(hour, 13, 4), '-7',
+    substring(noise, 1, 3), '-8', substring(noise, 4, 3), '-', substring(noise, 7, 12))) AS made_call_id,
   concat('r-', lower(hex(MD5(concat('request', toString(n)))))) AS made_request_id,
   lower(hex(MD5(concat('trace', toString(n))))) AS made_trace_id,
   concat('req_', lower(hex(MD5(concat('provider', toString(n)))))) AS made_provider_id,
@@ -39,13 +40,17 @@ INSERT INTO llmtrail.calls_data (ingest_day, call_id, request_id, trace_id, prov
   status, first_ingested_at, ingested_at, bodies_key, content_hash, src_offset, attempt_count, record)
 SELECT toDate({day:UInt32}), made_call_id, made_request_id, made_trace_id, made_provider_id, made_session_id,
   concat('u-', toString(n % 100000)), concat('feature-', toString(n % 20)), 'openai', 'gpt-4o-mini', n % 2000, n % 500,
-  n % 1000000, 'computed', fromUnixTimestamp64Milli(ms, 'UTC'), (n % 30000) / 10, 'ok', fromUnixTimestamp64Milli(ms, 'UTC'),
-  fromUnixTimestamp64Milli(ms, 'UTC'), cityHash64(made_trace_id), cityHash64(n), n, 1,
-  concat('[{"started_at":', toString(ms), '000000,"user_id":"u-', toString(n % 100000), '","feature":"feature-',
-    toString(n % 20), '","operation":"chat","provider":"openai","request_model":"gpt-4o-mini","parameters":{"temperature":0.2},',
+  n % 1000000, 'computed', fromUnixTimestamp64Milli(ms, 'UTC'), (n % 30000) / 10, 'ok',
+  fromUnixTimestamp64Milli(ms, 'UTC'), fromUnixTimestamp64Milli(ms, 'UTC'), cityHash64(made_trace_id),
+  cityHash64(n), n, 1,
+  concat('[{"started_at":', toString(ms), '000000,"session_id":"', made_session_id, '","user_id":"u-',
+    toString(n % 100000), '","feature":"feature-',
+    toString(n % 20), '","operation":"chat","provider":"openai","request_model":"gpt-4o-mini",',
+    '"parameters":{"temperature":0.2},',
     '"usage":{"input_tokens":', toString(n % 2000), ',"output_tokens":', toString(n % 500), '},"latency_ms":',
     toString((n % 30000) / 10), ',"attempts":[{"number":1,"latency_ms":812.5,"outcome":"ok","http_status":200}],',
-    '"retry_count":0,"status":"ok","finish_reasons":["stop"],"versions":{"prompt":"v12","release":"2026.11"}},', toString(n % 1000000), ',"computed","book:entry",null,null,false,', toString(ms), '000000]')
+    '"retry_count":0,"status":"ok","finish_reasons":["stop"],"versions":{"prompt":"v12","release":"2026.11"}},',
+    toString(n % 1000000), ',"computed","book:entry",null,null,false,', toString(ms), '000000]')
 FROM (SELECT """
 _BODIES = """
 INSERT INTO llmtrail.bodies_data (ingest_day, bodies_key, call_id, request_id, messages, output)

@@ -154,8 +154,8 @@ SETTINGS
   min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1,
   max_suspicious_broken_parts = 1000000, max_suspicious_broken_parts_bytes = 1000000000000,
   non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1,
-  index_granularity = 128,
-  min_compress_block_size = 16384, max_compress_block_size = 131072, default_compression_codec = 'ZSTD(3)'
+  index_granularity = 256,
+  min_compress_block_size = 16384, max_compress_block_size = 1048576, default_compression_codec = 'ZSTD(3)'
 COMMENT 'Content of the calls as written; read `bodies`.';
 
 CREATE TABLE IF NOT EXISTS llmtrail.ids_data
