@@ -65,7 +65,6 @@ INGEST_UNPRICED_CALLS = Metric(
 INGEST_SPANS = Metric(
     "llmtrail_ingest_spans", Kind.COUNTER, "OTLP spans and log records by what became of them.", ("fate",)
 )
-INGEST_OPEN_TRACES = Metric("llmtrail_ingest_open_traces", Kind.GAUGE, "OTLP traces that may still get more spans.")
 LOG_SIZE_BYTES = Metric("llmtrail_log_size_bytes", Kind.GAUGE, "Bytes on disk of the local log.")
 WEB_LOOKUP_SECONDS = Metric("llmtrail_web_lookup_seconds", Kind.HISTOGRAM, "Time to find the record of one id.")
 WEB_QUERIES = Metric(
@@ -82,7 +81,6 @@ METRICS = (
     INGEST_BACKLOG_EVENTS,
     INGEST_UNPRICED_CALLS,
     INGEST_SPANS,
-    INGEST_OPEN_TRACES,
     LOG_SIZE_BYTES,
     WEB_LOOKUP_SECONDS,
     WEB_QUERIES,

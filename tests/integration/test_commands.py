@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -284,3 +285,24 @@ def test_every_demo_has_its_incident_and_its_showpiece() -> None:
         first = next(call for call in calls if call.phase is Phase.INCIDENT)
         assert (first.feature.fallback, first.script) == ("gpt-4o-mini", "500,500,500,500")
         assert calls == plan(seed, 10.0, 6.0)
+
+
+def test_metrics_tell_what_came_in_and_what_was_stored(house: House) -> None:
+    get_request(house, "r-1")
+    list(stream_sql(house, "SELECT 1", "TSV"))
+    with urllib.request.urlopen(f"{house.http}/metrics") as answer:
+        lines = answer.read().decode().splitlines()
+    shown = {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+    assert shown['llmtrail_ingest_events_total{fate="rejected",reason="wrong_type"}'] >= 1
+    assert shown['llmtrail_ingest_events_total{fate="stored",reason=""}'] >= 2
+    assert shown['llmtrail_ingest_unpriced_calls_total{reason="unknown_model"}'] >= 1
+    assert shown['llmtrail_ingest_request_seconds_count{code="200",route="/v1/calls"}'] >= 1
+    for name in (
+        "llmtrail_ingest_batch_rows_count",
+        "llmtrail_ingest_write_seconds_count",
+        "llmtrail_ingest_freshness_seconds_count",
+        "llmtrail_web_lookup_seconds_count",
+        'llmtrail_web_queries_total{outcome="done"}',
+        "llmtrail_log_size_bytes",
+    ):
+        assert shown[name] >= 1, name

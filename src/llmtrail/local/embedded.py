@@ -19,33 +19,38 @@ from llmtrail.local import port_file
 from llmtrail.local.grants import tokens_of
 from llmtrail.local.http import process_routes
 from llmtrail.local.keeper import Keeper
+from llmtrail.local.measured import MeasuredApp, MeasuredSink, folder_bytes
 from llmtrail.local.servers import Listener, PortTakenError, Servers
 from llmtrail.local.sink import StoreSink
 from llmtrail.log.local import LocalLog, LocalLogSettings
 from llmtrail.log.log_file import LogBusyError
-from llmtrail.log.port import CALLS, Append, Log
+from llmtrail.log.port import CALLS, DEAD_LETTERS, SPANS, Append, Log
 from llmtrail.log.retention import Keep
-from llmtrail.metrics import INGEST_BACKLOG_EVENTS, INGEST_SPANS, Metrics
+from llmtrail.metrics import INGEST_BACKLOG_EVENTS, INGEST_SPANS, LOG_SIZE_BYTES, Metrics
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
 from llmtrail.store.lookup import find_request
 from llmtrail.store.migrate import migrate
+from llmtrail_ingest.dead_letter import GROUP as DEAD_LETTER_GROUP
 from llmtrail_ingest.dead_letter import DeadLetterWriter
 from llmtrail_ingest.gateway.app import Gateway, GatewayConfig, GatewayParts
 from llmtrail_ingest.gateway.body import BodyLimits
 from llmtrail_ingest.gateway.otlp import otlp_routes
 from llmtrail_ingest.gateway.tokens import Scope, Tokens, check_binding, grant_for
+from llmtrail_ingest.otlp.loop import GROUP as SETTLER_GROUP
 from llmtrail_ingest.otlp.loop import SettleLoop
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.otlp.settle import SettleLimits
 from llmtrail_ingest.pricebook import load_pricebook
 from llmtrail_ingest.tally import Fate
-from llmtrail_ingest.writer.pipeline import GROUP, Writer, WriterConfig, WriterParts
+from llmtrail_ingest.writer.pipeline import GROUP as WRITER_GROUP
+from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
 from llmtrail_web.requests import request_routes
 from llmtrail_web.sql_endpoint import SqlConfig, sql_app
 
 # Inserts under way are waited for; what is on the log anyway is stored at the next start.
 STOP_S_MAX = 8.0
+_READERS = ((CALLS, WRITER_GROUP), (SPANS, SETTLER_GROUP), (DEAD_LETTERS, DEAD_LETTER_GROUP))
 _NS_PER_MS = 1_000_000
 _NS_PER_HOUR = 3_600 * 1_000_000_000
 
@@ -119,9 +124,9 @@ class Embedded:
         return self._open_rooms().log
 
     def backlog_events(self) -> int:
-        """Return how many acknowledged events are not yet stored."""
+        """Return how many acknowledged records are not yet where they belong: calls, spans and dead letters."""
         log = self._open_rooms().log
-        return log.end(CALLS, 0) - log.committed(GROUP, CALLS, 0)
+        return sum(log.end(topic, 0) - log.committed(group, topic, 0) for topic, group in _READERS)
 
     def _url(self, index: int) -> str:
         if self._servers is None:
@@ -141,7 +146,7 @@ class Embedded:
         folder = config.server.data
         folder.mkdir(parents=True, exist_ok=True)
         rooms = self._open(folder)
-        sink = StoreSink(rooms.handle)
+        sink = MeasuredSink(StoreSink(rooms.handle), self.metrics, self._clock)
         self._start_writer(rooms, sink)
         self._start_keeper(rooms)
         self._serve(rooms, tokens, folder, self._start_settler(rooms))
@@ -162,7 +167,7 @@ class Embedded:
         store = self._config.store
         return Limits(execution_s=float(store.query_seconds_max), memory_bytes=store.query_bytes_max)
 
-    def _start_writer(self, rooms: _Rooms, sink: StoreSink) -> None:
+    def _start_writer(self, rooms: _Rooms, sink: MeasuredSink) -> None:
         config = self._config
         book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
         parts = WriterParts(log=rooms.log, sink=sink, book=lambda _: book, tally=self.metrics, clock=self._clock)
@@ -214,11 +219,14 @@ class Embedded:
                 *process_routes(self._readiness, self._exposition),
             ]
         )
+        sql = sql_app(rooms.handle, SqlConfig(limits=self._limits()))
         self._servers = Servers(
             [
-                Listener(http, config.server.host, config.server.port),
+                Listener(MeasuredApp(http, self.metrics, self._clock), config.server.host, config.server.port),
                 Listener(
-                    sql_app(rooms.handle, SqlConfig(limits=self._limits())), config.server.host, config.server.sql_port
+                    MeasuredApp(sql, self.metrics, self._clock, counts_sql=True),
+                    config.server.host,
+                    config.server.sql_port,
                 ),
             ]
         )
@@ -239,6 +247,7 @@ class Embedded:
 
     def _exposition(self) -> bytes:
         self.metrics.set(INGEST_BACKLOG_EVENTS, self.backlog_events())
+        self.metrics.set(LOG_SIZE_BYTES, folder_bytes(self._config.server.data / "log"))
         return self.metrics.render()
 
     def _close(self) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -67,3 +68,15 @@ def test_a_metric_takes_only_what_its_kind_can(kind: Kind) -> None:
         else:
             with pytest.raises(TypeError, match=f"{metric.name} is no {other}"):
                 act(metric, 1)
+
+
+def test_every_metric_is_counted_somewhere() -> None:
+    root = Path(__file__).parents[3]
+    code = "\n".join(
+        path.read_text()
+        for folder in ("src", "services")
+        for path in (root / folder).rglob("*.py")
+        if path.name != "metrics.py"
+    )
+    written = {name for name, value in vars(metrics).items() if isinstance(value, Metric) and name != "INGEST_EVENTS"}
+    assert {name for name in written if not re.search(rf"\b{name}\b", code)} == set()

@@ -1,0 +1,112 @@
+"""Measure what passes between the rooms: inserts, requests, statements. Changes nothing of it."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from llmtrail import metrics as names
+from llmtrail.clock import Clock
+from llmtrail.local.sink import StoreSink
+from llmtrail.metrics import Metrics
+from llmtrail.store.errors import StoreError
+from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
+
+_NS_PER_S = 1e9
+# Labels are a closed set: a path that somebody made up is no label.
+_ROUTES = frozenset({"/v1/calls", "/v1/traces", "/v1/logs", "/v1/metrics"})
+_LOOK_UP = "/v1/requests/"
+
+
+class MeasuredSink:
+    """A sink whose inserts are timed and counted. A range that is repeated after a crash is counted again."""
+
+    def __init__(self, sink: StoreSink, metrics: Metrics, clock: Clock) -> None:
+        self._sink = sink
+        self._metrics = metrics
+        self._clock = clock
+
+    def insert_calls(self, rows: Sequence[CallRow], token: str) -> None:
+        """Insert all rows of one range; the same token again adds nothing."""
+        began_ns = self._clock.monotonic_ns()
+        try:
+            self._sink.insert_calls(rows, token)
+        except StoreError:
+            self._metrics.count(names.INGEST_WRITE_FAILURES)
+            raise
+        if not rows:
+            return
+        self._metrics.observe(names.INGEST_WRITE_SECONDS, (self._clock.monotonic_ns() - began_ns) / _NS_PER_S)
+        self._metrics.observe(names.INGEST_BATCH_ROWS, len(rows))
+        oldest_ns = min(row.ingested_at_ns for row in rows)
+        self._metrics.observe(names.INGEST_FRESHNESS_SECONDS, max(self._clock.now_ns() - oldest_ns, 0) / _NS_PER_S)
+        unpriced = Counter(row.unpriced_reason or "unknown" for row in rows if row.cost_nanousd is None)
+        for reason, calls in unpriced.items():
+            self._metrics.count(names.INGEST_UNPRICED_CALLS, calls, reason=reason)
+
+    def insert_dead_letters(self, letters: Sequence[DeadLetterRow], token: str) -> None:
+        """Insert dead letters; a letter of the same place again replaces itself."""
+        self._sink.insert_dead_letters(letters, token)
+
+    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
+        """Return what is stored of these calls, latest revision each."""
+        return self._sink.known_calls(call_keys)
+
+    def newest_made_ms(self, after_ms: int, before_ms: int) -> int | None:
+        """Return the latest time of a stored UUIDv7 made in [after_ms, before_ms), if there is one."""
+        return self._sink.newest_made_ms(after_ms, before_ms)
+
+    def missing_rows(self, rows: Sequence[CallRow]) -> int:
+        """Count the rows that are in the store neither as they are nor in a later revision."""
+        return self._sink.missing_rows(rows)
+
+
+class MeasuredApp:
+    """An app whose requests are timed (gateway, look-up) or, where `counts_sql`, counted by outcome."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, clock: Clock, *, counts_sql: bool = False) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._clock = clock
+        self._counts_sql = counts_sql
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer as the app does, and note how long it took."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 500
+        began_ns = self._clock.monotonic_ns()
+
+        async def noting(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        finally:
+            self._note(scope["path"], status, (self._clock.monotonic_ns() - began_ns) / _NS_PER_S)
+
+    def _note(self, path: str, status: int, seconds: float) -> None:
+        if self._counts_sql:
+            if path == "/":
+                outcome = "done" if status < 400 else "refused" if status in {401, 403} else "failed"
+                self._metrics.count(names.WEB_QUERIES, outcome=outcome)
+        elif path in _ROUTES:
+            self._metrics.observe(names.INGEST_REQUEST_SECONDS, seconds, route=path, code=str(status))
+        elif path.startswith(_LOOK_UP):
+            self._metrics.observe(names.WEB_LOOKUP_SECONDS, seconds)
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of the files in a folder; a file that goes away meanwhile counts nothing."""
+    total = 0
+    for file in folder.iterdir() if folder.is_dir() else ():
+        try:
+            total += file.stat().st_size
+        except FileNotFoundError:
+            continue
+    return total
