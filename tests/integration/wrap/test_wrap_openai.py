@@ -4,6 +4,7 @@ import asyncio
 import json
 from typing import Any
 
+import httpx
 import httpx2
 import openai
 import pydantic
@@ -296,6 +297,18 @@ def test_a_bug_of_ours_never_reaches_the_application(
         assert client.chat.completions.create(model="gpt-4o", messages=MESSAGES).choices[0].message.content
     told = [record for record in caplog.records if "hand a call over" in record.getMessage()]
     assert len(told) <= 1
+
+
+def test_a_client_over_the_older_httpx_is_recorded(provider: ProviderSimulator) -> None:
+    with httpx.Client() as http, captured() as trail:
+        older: Any = http
+        made = llmtrail.wrap(openai.OpenAI(api_key="k", base_url=provider.base_url, http_client=older))
+        made.chat.completions.create(model="flaky-500:0.01-200", messages=MESSAGES)
+        with made.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True) as stream:
+            next(stream)
+        retried, left = trail.calls
+    assert [attempt["outcome"] for attempt in retried["attempts"]] == ["model_error", "ok"]
+    assert left["failure_mode"] == "cancelled"
 
 
 def test_a_client_with_an_http_client_of_its_own_is_recorded(provider: ProviderSimulator) -> None:
