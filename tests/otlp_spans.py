@@ -68,14 +68,14 @@ def chat(response_id: str = "", **more: Any) -> dict[str, Any]:
 
 
 def details(
-    number: int | None, attributes: Mapping[str, Any], *, at_ms: float = 100, trace_id: str = TRACE
+    number: int | None, attributes: Mapping[str, Any], *, at_ms: float = 100, trace_id: str = TRACE, scope: str = GENAI
 ) -> LogRecord:
     """Return the log record that repeats a call; without a span it comes without a trace as well."""
     return LogRecord(
         trace_id="" if number is None else trace_id,
         span_id="" if number is None else span_id(number),
         event_name="gen_ai.client.inference.operation.details",
-        scope=GENAI,
+        scope=scope,
         time_ns=EPOCH_NS + int(at_ms * MS_NS),
         body=None,
         attributes=dict(attributes),

@@ -6,6 +6,7 @@ from llmtrail_ingest.otlp.settle import Settler
 from otlp_spans import EPOCH_NS, GENAI, chat, details, parts_from, span, stored
 
 SECOND_NS = 1_000_000_000
+OPENLIT = "openlit.instrumentation.openai"
 OPENINFERENCE = "openinference.instrumentation.langchain"
 
 
@@ -32,8 +33,8 @@ def test_span_and_log_are_one_call_in_either_order_and_however_late() -> None:
 
 
 def test_a_log_without_a_trace_is_joined_by_the_response_id() -> None:
-    call_span = span(2, 1, chat("r-1"), scope="openlit.instrumentation.openai")
-    log = details(None, chat("r-1", **{"gen_ai.system_instructions": "be kind"}))
+    call_span = span(2, 1, chat("r-1"), scope=OPENLIT)
+    log = details(None, chat("r-1", **{"gen_ai.system_instructions": "be kind"}), scope=OPENLIT)
     orders: list[list[SpanRecord | LogRecord]] = [[call_span, log], [log, call_span]]
     for records in orders:
         for gap_s in (0, 3, 30):
@@ -115,7 +116,7 @@ def test_what_was_looked_up_is_attached_to_the_call_that_followed() -> None:
     }
     before, after = span(3, 1, chat(), scope=GENAI, start_ms=0, end_ms=5), span(4, 1, chat(), scope=GENAI, start_ms=30)
     calls = settle([span(2, 1, looked_up, start_ms=10, end_ms=20), before, after])
-    assert calls[0].retrieval is None
+    assert calls[0].retrieval is None  # it was made before anything was looked up
     assert calls[1].retrieval is not None
     assert bytes(calls[1].retrieval.documents) == b'[{"id":"doc-1","score":0.9}]'
     assert calls[1].retrieval.latency_ms == 10
@@ -149,3 +150,11 @@ def test_messages_that_come_one_a_log_record_are_put_together() -> None:
     assert bytes(call.messages) == b'[{"role":"system","content":"be kind"},{"role":"user","content":"hello"}]'
     assert b'"hi"' in bytes(call.output)
     assert call.finish_reasons == ("stop",)
+
+
+def test_a_streams_log_that_names_the_span_around_the_call_is_joined_by_the_response_id() -> None:
+    call_span = span(3, 2, chat("r-1"), scope=OPENLIT)
+    log = details(2, chat("r-1"), scope=OPENLIT)
+    for gap_s in (0, 5):
+        assert len(settle([call_span, span(2, None, {}), log], gap_s)) == 1
+        assert len(settle([log, call_span, span(2, None, {})], gap_s)) == 1

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from llmtrail_ingest.otlp.dialect_content import content_of, finish_reasons_of, tools_of
+from llmtrail.core.failure import FailureMode
+from llmtrail_ingest.otlp.dialect_content import content_of, finish_reasons_of, tool_calls_of, tools_of
 from llmtrail_ingest.otlp.dialect_result import result_of
 from llmtrail_ingest.otlp.dialect_usage import cost_nanousd_of, usage_of
 from llmtrail_ingest.otlp.dialect_values import Attributes, an_object, first, flag, number, parsed, text
@@ -66,10 +67,14 @@ _KEPT_NAMES = frozenset(
     }
 )
 _KEPT_MAX = 64  # attributes a call
+_OUTPUT = "gen_ai.output.messages"
+_OPENLLMETRY = "opentelemetry.instrumentation.openai.v1"
+_OPENLIT = "openlit"
+_CACHE_NAMES = frozenset({"gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_creation.input_tokens"})
 # Dialects that state that a call streams, so that silence means it does not.
 _SCOPES_STATING_STREAM = (
     "opentelemetry.instrumentation.genai",
-    "opentelemetry.instrumentation.openai",
+    "litellm",
     "openinference",
 )
 
@@ -113,7 +118,20 @@ def call_fields(span: SpanRecord, operation: str) -> dict[str, Any]:
     stream = _stream(attributes, span, first_token_ms)
     if stream is not None:
         fields["stream"] = stream
+    if stream:
+        _doubt_stream(fields, span)
     return fields
+
+
+def _doubt_stream(fields: dict[str, Any], span: SpanRecord) -> None:
+    """Note what instrumentations pass over in streams: answers that were cut off, and tokens that were guessed."""
+    is_told = "output" in fields or span.scope.startswith(_OPENLLMETRY)
+    if fields["status"] == "ok" and "finish_reasons" not in fields and is_told:
+        # Every whole answer gives a reason to finish. Whether the connection broke or the reader left is not told.
+        fields.setdefault("failure_mode", FailureMode.TRUNCATED.value)
+    if span.scope.startswith(_OPENLIT) and "usage" in fields and not _CACHE_NAMES & span.attributes.keys():
+        # OpenLIT counts the tokens of a text itself where the provider sent no usage; true usage tells the cache too.
+        fields["attributes"]["usage_suspect"] = True
 
 
 def log_fields(log: LogRecord) -> dict[str, Any]:
@@ -137,6 +155,8 @@ def message_fields(log: LogRecord, role: str) -> dict[str, Any]:
     message = an_object(body.get("message"))
     finish = text(body.get("finish_reason"))
     fields: dict[str, Any] = {"output": [{"role": "assistant", **message, "finish_reason": finish}]}
+    if calls := tool_calls_of(fields["output"]):
+        fields["tool_calls"] = calls
     if reasons := finish_reasons_of({}, fields["output"]):
         fields["finish_reasons"] = reasons
     return fields
@@ -288,6 +308,3 @@ def _stream(attributes: Attributes, span: SpanRecord, first_token_ms: float | No
     if span.scope.startswith(_SCOPES_STATING_STREAM) or (span.scope.startswith("logfire") and _OUTPUT in attributes):
         return False
     return None
-
-
-_OUTPUT = "gen_ai.output.messages"

@@ -16,13 +16,14 @@ _FINISHES = {"tool_call": "tool_calls"}
 def content_of(attributes: Attributes) -> dict[str, Any]:
     """Return the content fields of the event: messages, prompt, output, tool_calls, input; only what is there."""
     fields: dict[str, Any] = {}
+    # An empty list is what some dialects write where content is not recorded.
     messages = _messages(attributes)
-    if messages is not None:
+    if messages:
         fields["prompt" if isinstance(messages, str) else "messages"] = messages
     output = _output(attributes)
-    if output is not None:
+    if output:
         fields["output"] = output
-        if calls := tool_calls_of(output):
+        if calls := tool_calls_of(output) or _function_calls(attributes):
             fields["tool_calls"] = calls
     if variables := _variables(attributes):
         fields["input"] = variables
@@ -162,6 +163,21 @@ def _message(row: dict[str, Any]) -> dict[str, Any]:
     if calls:
         message["tool_calls"] = [_flat_tool_call(call) for call in calls]
     return message
+
+
+def _function_calls(attributes: Attributes) -> list[dict[str, Any]]:
+    """Return the tool calls that LiteLLM writes beside the answer's messages, without ids."""
+    if "gen_ai.completion.0.function_call.name" not in attributes:
+        return []
+    prefix = "function_call."
+    return [
+        {
+            key.removeprefix(prefix): value
+            for key, value in row.items()
+            if key in {f"{prefix}name", f"{prefix}arguments"}
+        }
+        for row in indexed(attributes, "gen_ai.completion")
+    ]
 
 
 def _flat_tool_call(call: dict[str, Any]) -> dict[str, Any]:

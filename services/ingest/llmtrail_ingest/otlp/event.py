@@ -14,7 +14,7 @@ Fields = dict[str, bytes | int]
 # Groups of fields: what one record leaves out another may tell.
 _MERGED = frozenset({"usage", "versions", "error", "parameters", "attributes"})
 # What tells the call's own time and end must come from one record, the most telling one that has it.
-_JOINED_LISTS = ("messages", "output")
+_JOINED_LISTS = ("messages", "output", "tool_calls")
 _CONTEXT_FIELDS = ("request_id", "user_id", "feature", "session_id", "tenant", "environment", "service", "host")
 _RELEASE = "release"
 # Required by the event's schema where no record of the call names a model.

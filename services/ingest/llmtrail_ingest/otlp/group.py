@@ -12,8 +12,14 @@ from llmtrail_ingest.otlp.records import Part, PartKind
 STREAM_GAP_NS_MAX = 600 * 1_000_000_000
 # Clocks of one process; the log span's `duration` starts a moment before or after the request's span ends.
 STREAM_EARLY_NS_MAX = 1_000_000_000
+# A log record that repeats a call is written when the call ends, by the same clock.
+LOG_GAP_NS_MAX = 5 * 1_000_000_000
 # Ancestors looked at before a parent chain counts as endless: real traces are at most some tens deep.
 ANCESTORS_MAX = 200
+
+
+# Records that are a call's own span: they name and date it.
+SPAN_KINDS = (PartKind.CALL, PartKind.OPENED)
 
 
 @dataclass(slots=True, eq=False)
@@ -60,7 +66,7 @@ def groups_of(view: TraceView) -> list[Group]:
             alone.append(streamed)
         else:
             members[_root(owner, opened.part.span_id)].append(streamed)
-    alone += _place_logs(view.logs, members, owner, {node.part.span_id for node in calls})
+    alone += _place_logs(view.logs, members, owner, calls)
     groups = [_group(nodes, view.parents) for nodes in members.values()]
     groups += [Group((node,), node) for node in alone if node.part.kind is not PartKind.MESSAGE]
     return sorted(groups, key=lambda group: _by_time(group.canonical))
@@ -172,18 +178,39 @@ def _streams(calls: Sequence[Node], streamed: Sequence[Node]) -> list[tuple[Node
     return pairs
 
 
+def log_belongs(call: Node, log: Node) -> bool:
+    """Say whether a log record that does not name the span can repeat this call."""
+    if call.part.scope != log.part.scope or call.part.response_id != log.part.response_id:
+        return False
+    if not log.part.response_id and call.part.model != log.part.model:
+        return False
+    return abs(log.part.start_ns - call.part.end_ns) <= LOG_GAP_NS_MAX
+
+
 def _place_logs(
-    logs: Sequence[Node], members: dict[str, list[Node]], owner: Mapping[str, str], spans: set[str]
+    logs: Sequence[Node], members: dict[str, list[Node]], owner: Mapping[str, str], calls: Sequence[Node]
 ) -> list[Node]:
-    """Put each log to the call whose span it names; return those whose span is no call."""
+    """Put each log to the call whose span it names, else to the one it repeats; return those that repeat none."""
+    spans = {node.part.span_id for node in calls}
     alone: list[Node] = []
-    by_span: dict[str, Node] = {}
+    told: set[str] = set()
+    lost: list[Node] = []
     for log in sorted(logs, key=_by_time):
         span_id = log.bound_span_id or log.part.span_id
-        if span_id in spans:
-            members[_root(owner, span_id)].append(log)
-        elif log.part.kind is PartKind.LOG and span_id not in by_span:
-            by_span[span_id] = log
+        if span_id not in spans:
+            lost.append(log)
+            continue
+        members[_root(owner, span_id)].append(log)
+        if log.part.kind is PartKind.LOG:
+            told.add(span_id)
+    for log in lost:
+        # OpenLIT writes a stream's log when the call's span is current no more: it names the span around it.
+        fitting = [node for node in calls if node.part.span_id not in told and log_belongs(node, log)]
+        if fitting:
+            nearest = min(fitting, key=lambda node: (abs(node.part.end_ns - log.part.start_ns), node.part.span_id))
+            told.add(nearest.part.span_id)
+            members[_root(owner, nearest.part.span_id)].append(log)
+        else:
             alone.append(log)
     return alone
 
@@ -195,16 +222,15 @@ def _group(nodes: list[Node], parents: Mapping[str, str]) -> Group:
     depth = {
         node.part.span_id: sum(1 for _ in ancestors_of(node.part.span_id, parents))
         for node in nodes
-        if node.part.kind in _SPANS
+        if node.part.kind in SPAN_KINDS
     }
 
     def rank(node: Node) -> tuple[int, int, int, str]:
         return _RANK[node.part.kind], -depth.get(node.part.span_id, 0), node.part.start_ns, node.part.span_id
 
     ordered = sorted(nodes, key=rank)
-    canonical = next(node for node in ordered if node.part.kind in _SPANS)
+    canonical = next(node for node in ordered if node.part.kind in SPAN_KINDS)
     return Group(tuple(ordered), canonical)
 
 
-_SPANS = (PartKind.CALL, PartKind.OPENED)
 _RANK = {PartKind.STREAMED: 0, PartKind.CALL: 1, PartKind.OPENED: 1, PartKind.LOG: 2, PartKind.MESSAGE: 3}

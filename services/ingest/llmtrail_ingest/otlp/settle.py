@@ -15,7 +15,7 @@ import msgspec
 
 from llmtrail.core.ids import derived_call_id
 from llmtrail_ingest.otlp.event import Fields
-from llmtrail_ingest.otlp.group import Group, Node, stream_belongs
+from llmtrail_ingest.otlp.group import SPAN_KINDS, Group, Node, log_belongs, stream_belongs
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.otlp.records import Part, PartKind
 from llmtrail_ingest.otlp.trace import RECORDS_MAX, Published, Trace, adopt, events_of, forget_texts, take
@@ -177,15 +177,18 @@ class Settler:
     def _due(self, now_ns: int) -> list[Trace]:
         limits = self._limits
         quiet_ns, first_ns = now_ns - limits.quiet_ns, now_ns - limits.wait_ns_max
-        due: list[Trace] = []
         excess = len(self._dirty) - limits.waiting_traces_max
-        for place, trace in enumerate(list(self._dirty.values())):
-            if trace.last_ns > quiet_ns and trace.first_ns > first_ns and place >= excess:
-                continue
-            if not trace.is_dirty or self._waits_for_partner(trace, now_ns):
-                continue
-            due.append(trace)
-        return [trace for trace in due if trace.is_dirty]
+
+        def quiet() -> list[Trace]:
+            return [
+                trace
+                for place, trace in enumerate(self._dirty.values())
+                if trace.last_ns <= quiet_ns or trace.first_ns <= first_ns or place < excess
+            ]
+
+        waiting = {trace.key for trace in quiet() if self._waits_for_partner(trace, now_ns)}
+        # Asked again, because strays that were brought home have woken the traces of their calls.
+        return [trace for trace in quiet() if trace.key not in waiting]
 
     def _evict(self, now_ns: int) -> None:
         limits = self._limits
@@ -349,7 +352,9 @@ class Settler:
                 self.counts.native_joins += 1
             call_id, key = claimed.call_id, claimed.key
         for node in group.nodes:
-            node.call_id = call_id
+            # A log or a stream's end follows its span's call; it keeps an id of its own only where it came alone.
+            if node.part.kind in SPAN_KINDS or node is group.canonical:
+                node.call_id = call_id
         return call_id, key
 
 
@@ -390,11 +395,7 @@ def _is_stray(trace: Trace, node: Node) -> bool:
     return node.part.kind is PartKind.LOG and not node.part.trace_id and bool(node.part.response_id)
 
 
-# A log record that repeats a call is written when the call ends; the exporter's clock is the call's.
-_LOG_GAP_NS_MAX = 5 * _SECOND_NS
-
-
 def _fits(call: Node, stray: Node) -> bool:
     if stray.part.kind is PartKind.STREAMED:
         return call.part.kind is PartKind.OPENED and stream_belongs(call, stray)
-    return -_LOG_GAP_NS_MAX <= stray.part.start_ns - call.part.end_ns <= _LOG_GAP_NS_MAX
+    return log_belongs(call, stray)

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 import msgspec
 
 from llmtrail_ingest.otlp.event import CONTENT_FIELDS, Fields, context_for, event_of, with_attempts, with_retrieval
-from llmtrail_ingest.otlp.group import Group, Node, TraceView, ancestors_of, groups_of
+from llmtrail_ingest.otlp.group import SPAN_KINDS, Group, Node, TraceView, ancestors_of, groups_of
 from llmtrail_ingest.otlp.records import Part, PartKind
 
 # Agents make long traces; beyond this a trace's further records become traces of their own, counted.
 RECORDS_MAX = 20_000
+# Documents kept for later calls of their trace: 50,000 open traces hold 400 MB of them at the very worst.
+RETRIEVAL_BYTES_KEPT = 8_192
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -113,8 +115,10 @@ def forget_texts(trace: Trace) -> None:
     """Drop the texts of a trace whose calls were published; their hashes stay, so that changes are still seen."""
     for nodes in (trace.view.calls, trace.view.streamed, trace.view.logs, trace.retrievals):
         for node in nodes:
-            for name in CONTENT_FIELDS & node.fields.keys():
-                node.fields[name] = hash(node.fields[name])
+            # Looked-up documents are also for calls that are still to come, as long as they are small.
+            if node.part.kind is not PartKind.RETRIEVAL or len(bytes(node.part.call)) > RETRIEVAL_BYTES_KEPT:
+                for name in CONTENT_FIELDS & node.fields.keys():
+                    node.fields[name] = hash(node.fields[name])
             if bytes(node.part.call):
                 node.part = msgspec.structs.replace(node.part, call=msgspec.Raw())
 
@@ -122,7 +126,7 @@ def forget_texts(trace: Trace) -> None:
 def _identity(part: Part) -> tuple[str, str]:
     match part.kind:
         case PartKind.LOG:
-            return "log", part.span_id or part.response_id or str(part.start_ns)
+            return "log", f"{part.span_id}:{part.response_id}:{part.start_ns}"
         case PartKind.MESSAGE:
             return "message", f"{part.span_id}:{part.start_ns}:{hash(bytes(part.call))}"
         case _:
@@ -171,18 +175,21 @@ def _attach_exchanges(trace: Trace, found: Iterable[tuple[Group, Fields]]) -> No
     if not trace.exchanges:
         return
     for group, fields in found:
-        below = [node for member in group.nodes for node in trace.exchanges.get(member.part.span_id, ())]
+        spans = {member.part.span_id for member in group.nodes}
+        below = [node for span_id in spans for node in trace.exchanges.get(span_id, ())]
         if below and "attempts" not in fields:
             with_attempts(fields, below)
 
 
-def _attach_retrievals(trace: Trace, found: list[tuple[Group, Fields]]) -> None:
-    """Give each look-up to the first call that began after it."""
-    owners: dict[int, list[Node]] = {}
-    for retrieval in sorted(trace.retrievals, key=lambda node: (node.part.start_ns, node.part.span_id)):
-        for index, (group, _) in enumerate(found):
-            if group.canonical.part.start_ns >= retrieval.part.end_ns:
-                owners.setdefault(index, []).append(retrieval)
-                break
-    for index, retrievals in owners.items():
-        with_retrieval(found[index][1], retrievals)
+def _attach_retrievals(trace: Trace, found: Iterable[tuple[Group, Fields]]) -> None:
+    """Give each call what was looked up last before it began, several look-ups where they ran side by side."""
+    for group, fields in found:
+        if group.canonical.part.kind not in SPAN_KINDS:
+            continue  # A log tells when a call ended, not when it began.
+        began_ns = group.canonical.part.start_ns
+        before = [node for node in trace.retrievals if node.part.end_ns <= began_ns]
+        if not before:
+            continue
+        last = max(before, key=lambda node: (node.part.end_ns, node.part.span_id))
+        beside = [node for node in before if node is last or node.part.end_ns > last.part.start_ns]
+        with_retrieval(fields, sorted(beside, key=lambda node: (node.part.start_ns, node.part.span_id)))

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "clients"
 ENVIRONMENTS = HERE.parents[1] / ".envs"
 # A cold cache downloads some 60 MB.
 MAKE_S_MAX = 300
