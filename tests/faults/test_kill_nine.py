@@ -2,24 +2,17 @@
 
 import http.client
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from eventually import eventually
+from house import House, running_house
 from llmtrail.core.ids import uuid7
-from llmtrail.local import port_file
 
 pytestmark = pytest.mark.faults
 
@@ -34,36 +27,6 @@ class Obligations:
     acknowledged: set[str] = field(default_factory=set)
     sent: set[str] = field(default_factory=set)
     rejected: int = 0
-
-
-@contextmanager
-def running(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str, str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "llmtrail", "up", "--data", str(folder), "--port", "0", "--sql-port", "0"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=os.environ | {"LLMTRAIL_DISABLED": "1"},
-    )
-    try:
-        eventually(lambda: answers(folder, process.pid), 30)
-        where = port_file.read(folder)
-        assert where is not None
-        yield process, where.http, where.sql
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=30)
-
-
-def answers(folder: Path, pid: int) -> bool:
-    where = port_file.read(folder)
-    if where is None or where.pid != pid:
-        return False
-    try:
-        with urllib.request.urlopen(f"{where.http}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 def event(rng: random.Random, call_id: str) -> dict[str, object]:
@@ -96,44 +59,37 @@ def send(url: str, rng: random.Random, told: Obligations, dead: threading.Event)
 
 
 def one_round(folder: Path, rng: random.Random, told: Obligations) -> None:
-    with running(folder) as (process, url, _):
+    with running_house(folder) as house:
         dead = threading.Event()
-        senders = [threading.Thread(target=send, args=(url, random.Random(rng.random()), told, dead)) for _ in range(2)]
+        senders = [
+            threading.Thread(target=send, args=(house.http_url, random.Random(rng.random()), told, dead))
+            for _ in range(2)
+        ]
         for sender in senders:
             sender.start()
         dead.wait(rng.uniform(0.05, 1.2))
-        process.send_signal(signal.SIGKILL)
-        process.wait(timeout=30)
+        house.kill()
         dead.set()
         for sender in senders:
             sender.join(timeout=30)
 
 
-def sql(url: str, statement: str) -> list[str]:
-    with urllib.request.urlopen(urllib.request.Request(url, statement.encode()), timeout=60) as answer:
-        text: str = answer.read().decode()
-    return text.split()
+def ids_of(house: House, table: str, where: str = "1") -> list[str]:
+    return [str(row[0]) for row in house.sql(f"SELECT toString(call_id) FROM llmtrail.{table} WHERE {where}")]
 
 
 def test_twenty_kills_lose_nothing_that_was_acknowledged_and_double_nothing(tmp_path: Path) -> None:
     rng, told = random.Random(SEED), Obligations()
     for _ in range(ROUNDS):
         one_round(tmp_path, rng, told)
-    with running(tmp_path) as (_, url, sql_url):
-
-        def backlog() -> float:
-            with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
-                lines = answer.read().decode().splitlines()
-            return float(next(line for line in lines if line.startswith("llmtrail_ingest_backlog_events ")).split()[1])
-
-        eventually(lambda: backlog() == 0, 60)
-        stored = sql(sql_url, "SELECT toString(call_id) FROM llmtrail.calls")
-        ids = sql(sql_url, "SELECT toString(call_id) FROM llmtrail.ids WHERE kind = 'request'")
-        bodies = sql(sql_url, "SELECT toString(call_id) FROM llmtrail.bodies")
-        places = sql(sql_url, "SELECT count() - uniqExact(src_offset) FROM llmtrail.calls")
+    with running_house(tmp_path) as house:
+        house.settle()
+        stored, bodies = ids_of(house, "calls"), ids_of(house, "bodies")
+        named = ids_of(house, "ids", "kind = 'request'")
+        ((repeated_places,),) = house.sql("SELECT count() - uniqExact(src_offset) FROM llmtrail.calls")
     assert len(told.acknowledged) > 1_000
     assert len(stored) == len(set(stored)), "a call is stored twice"
     assert told.acknowledged <= set(stored), "an acknowledged call is missing"
     assert set(stored) <= told.sent
-    assert sorted(stored) == sorted(bodies) == sorted(ids)
-    assert places == ["0"]
+    assert sorted(stored) == sorted(bodies) == sorted(named)
+    assert int(repeated_places) == 0

@@ -13,7 +13,7 @@ from starlette.applications import Starlette
 
 from llmtrail import clock as clock_module
 from llmtrail.clock import Clock, SystemClock
-from llmtrail.config import Config, ConfigError
+from llmtrail.config import Config, ConfigError, kept_days, store_url
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import port_file
 from llmtrail.local.grants import tokens_of
@@ -31,6 +31,7 @@ from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
 from llmtrail.store.lookup import find_request
 from llmtrail.store.migrate import migrate
+from llmtrail.store.retention import set_retention
 from llmtrail_ingest.dead_letter import GROUP as DEAD_LETTER_GROUP
 from llmtrail_ingest.dead_letter import DeadLetterWriter
 from llmtrail_ingest.gateway.app import Gateway, GatewayConfig, GatewayParts
@@ -155,8 +156,11 @@ class Embedded:
         config = self._config
         log = LocalLog(folder / "log", LocalLogSettings(bytes_max=config.log.bytes_max))
         try:
-            handle = open_http(config.store.url) if config.store.url else open_chdb(folder / "store")
+            url = store_url(config.store)
+            handle = open_http(url) if url else open_chdb(config.server.store_folder)
             migrate(handle)
+            for table, days in kept_days(config.store).items():
+                set_retention(handle, table, days)
         except BaseException:
             log.close()
             raise

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from llmtrail.core.call import Call
 
 
-@dataclass(frozen=True, slots=True)
-class CallRow:
-    """One call as it is to be stored: merged, priced, with its place in the log."""
+class CallRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One call as it is to be stored: merged, priced, with its place in the log.
+
+    A struct, not a dataclass: one is made for every event, and a struct is made ten times faster.
+    """
 
     call: Call  # `call_id` and `revision` are set
     call_key: int  # the call id as a 128-bit number
@@ -76,8 +80,7 @@ class KnownId:
     bodies_key: int
 
 
-@dataclass(frozen=True, slots=True)
-class KnownCall:
+class KnownCall(msgspec.Struct, frozen=True, kw_only=True):
     """A stored call, whole enough to merge a later revision into."""
 
     call: Call

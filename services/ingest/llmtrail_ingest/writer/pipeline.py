@@ -15,7 +15,7 @@ from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 from llmtrail_ingest.tally import Fate, Tally
 from llmtrail_ingest.writer.decisions import Decisions, from_note, to_note
 from llmtrail_ingest.writer.seen import AHEAD_MS_MAX, SeenIds
-from llmtrail_ingest.writer.step import Batch, StepContext, step
+from llmtrail_ingest.writer.step import Batch, Standing, StepContext, step
 
 _LOG = logging.getLogger(__name__)
 
@@ -174,7 +174,7 @@ class Writer:
         return records
 
     def _step(self, records: Records, decided: Decisions | None) -> Batch:
-        under_way: Mapping[int, KnownCall] = ChainMap(*(batch.known for batch, _, _ in reversed(self._in_flight)))
+        under_way: Mapping[int, Standing] = ChainMap(*(batch.known for batch, _, _ in reversed(self._in_flight)))
         context = StepContext(
             seen=self._seen,
             under_way=under_way,

@@ -22,6 +22,10 @@ SKEW_NS_MAX = 24 * 3600 * 1_000_000_000
 _NS_PER_MS = 1_000_000
 
 
+# A call as it stands: on its way to the store, or in it.
+Standing = CallRow | KnownCall
+
+
 @dataclass(slots=True)
 class Batch:
     """What one planned range became: rows, dead letters, skips. All that stand in the range are in one of them."""
@@ -34,7 +38,7 @@ class Batch:
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
     skipped: dict[int, SkipReason] = field(default_factory=dict)  # by place in the range
     revisions: set[int] = field(default_factory=set)  # by place in the range
-    known: dict[int, KnownCall] = field(default_factory=dict)
+    known: dict[int, Standing] = field(default_factory=dict)
 
     @property
     def token(self) -> str:
@@ -49,8 +53,7 @@ class Verdict(Enum):
     REVISION = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class _Event:
+class _Event(msgspec.Struct, frozen=True, gc=False):
     index: int
     call: Call
     key: int
@@ -65,7 +68,7 @@ class StepContext:
     """
 
     seen: SeenIds
-    under_way: Mapping[int, KnownCall]
+    under_way: Mapping[int, Standing]
     look_up: Callable[[Sequence[int]], Mapping[int, KnownCall]]
     book: PriceBook
     decided: Decisions | None = None
@@ -94,7 +97,7 @@ def step(records: Records, context: StepContext) -> Batch:
     return batch
 
 
-def _verdict(event: _Event, known: KnownCall | None, decided: Decisions | None) -> Verdict | Skip:
+def _verdict(event: _Event, known: Standing | None, decided: Decisions | None) -> Verdict | Skip:
     if decided is None:
         return resolve(event.call.revision, event.content_hash, known)
     if event.index in decided.skipped:
@@ -102,8 +105,7 @@ def _verdict(event: _Event, known: KnownCall | None, decided: Decisions | None) 
     return Verdict.REVISION if event.index in decided.revisions else Verdict.NEW
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where an event stands in the log, and when it got there."""
 
     topic_id: str
@@ -112,15 +114,15 @@ class Place:
     appended_at_ns: int
 
 
-def resolve(revision: int, content_hash: int, known: KnownCall | None) -> Verdict | Skip:
+def resolve(revision: int, content_hash: int, known: Standing | None) -> Verdict | Skip:
     """Decide what an event is to what is known of its call: new, a revision of it, or a repeat to skip."""
     if known is None:
         return Verdict.NEW
-    if revision > known.revision:
+    if revision > known.call.revision:
         return Verdict.REVISION
     if content_hash == known.content_hash:
         return Skip(SkipReason.DUPLICATE)
-    return Skip(SkipReason.STALE_REVISION if revision < known.revision else SkipReason.DUP_CONFLICT)
+    return Skip(SkipReason.STALE_REVISION if revision < known.call.revision else SkipReason.DUP_CONFLICT)
 
 
 def _place(records: Records, index: int) -> Place:
@@ -156,7 +158,7 @@ def _to_look_up(events: Sequence[_Event], records: Records, context: StepContext
     ]
 
 
-def _accept(event: _Event, known: KnownCall | None, records: Records, batch: Batch, context: StepContext) -> None:
+def _accept(event: _Event, known: Standing | None, records: Records, batch: Batch, context: StepContext) -> None:
     place = _place(records, event.index)
     call = merge.merge_calls(known.call, event.call) if known else event.call
     tenant = records.headers[event.index].get("tenant") or call.tenant or ""
@@ -185,32 +187,14 @@ def _accept(event: _Event, known: KnownCall | None, records: Records, batch: Bat
         writes_body=known is None or _has_content(event.call),
     )
     batch.rows.append(row)
-    batch.known[event.key] = KnownCall(
-        call=call,
-        revision=call.revision,
-        content_hash=event.content_hash,
-        first_ingested_at_ns=first_ingested_at_ns,
-        bodies_key=bodies_key,
-        topic_id=place.topic_id,
-        partition=place.partition,
-        offset=place.offset,
-    )
+    batch.known[event.key] = row
     context.seen.add(event.key, place.appended_at_ns // _NS_PER_MS)
 
 
 def _has_content(call: Call) -> bool:
-    return bool(
-        call.messages
-        or call.prompt
-        or call.output
-        or call.input
-        or call.tool_calls
-        or call.retrieval
-        or call.parser
-        or call.parameters
-        or call.attributes
-        or call.error
-    )
+    """Say whether an event brought anything that stands in `bodies`."""
+    texts = (call.messages, call.prompt, call.output, call.input, call.tool_calls)
+    return any(texts) or call.retrieval is not None or call.parser is not None
 
 
 def _fingerprint(call: Call) -> str | None:
