@@ -195,6 +195,21 @@ def read_secret(text: str, file: Path | None, name: str) -> str:
         raise ConfigError(f"{name}_file: cannot read {file}.") from cause
 
 
+def store_url(store: StoreConfig) -> str:
+    """Return the ClickHouse server's address, or "" where the engine runs in this process."""
+    return read_secret(store.url, store.url_file, "store.url") if store.url or store.url_file else ""
+
+
+def kept_days(store: StoreConfig) -> dict[str, int]:
+    """Return how many days the rows of each table are kept."""
+    return {
+        "calls": store.calls_days,
+        "bodies": store.bodies_days,
+        "dead_letters": store.dead_letters_days,
+        "price_corrections": store.corrections_days,
+    }
+
+
 def _merge_file(file: Path, settings: dict[str, Any], origins: dict[str, str]) -> None:
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))

@@ -39,10 +39,13 @@ def _run(folder: Path, *words: str, **environment: str) -> "subprocess.Completed
 
 
 @contextmanager
-def _up(folder: Path, *words: str) -> Iterator[House]:
+def _up(folder: Path, *words: str, **environment: str) -> Iterator[House]:
     """Run `llmtrail up` in a process of its own: the engine opens one folder a process, and tests have several."""
     command = [sys.executable, "-m", "llmtrail", "up", "--data", str(folder), "--port", "0", "--sql-port", "0", *words]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    settings = {**os.environ, **environment}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=settings
+    ) as process:
         try:
             eventually(lambda: find_house(folder) or process.poll() is not None, 30)
             found = find_house(folder)
@@ -238,6 +241,13 @@ def test_reprice_corrects_a_cost_by_an_entry_that_says_so(tmp_path: Path) -> Non
     assert _run(folder, "sql", statement, "--format", "TSV").stdout == "\\N\t1200000\tnow_priced\n"
     assert json.loads(_run(folder, *with_prices).stdout)["corrected"] == 0, "a second run finds nothing to correct"
     assert _run(folder, "reprice", "--since", "2026-12-01", "--until", "2026-11-01").returncode == Exit.WRONG_USE
+
+
+def test_rows_are_kept_as_long_as_the_settings_say(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with _up(folder, LLMTRAIL_STORE__BODIES_DAYS="7") as running:
+        statement = "SELECT name FROM system.tables WHERE engine_full LIKE '%toIntervalDay(7)%'"
+        assert b"".join(stream_sql(running, statement, "TSV")) == b"bodies_data\n"
 
 
 def test_a_token_is_asked_for_and_taken(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import json
 from llmtrail.cli.client import find_house
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
-from llmtrail.config import StoreConfig, read_secret
+from llmtrail.config import store_url
 
 EXAMPLE = example("llmtrail migrate", "LLMTRAIL_STORE__URL=http://clickhouse:8123 llmtrail migrate")
 
@@ -32,8 +32,3 @@ def command(as_json: JsonOption = False, data: DataOption = None, config: Config
         print(json.dumps({"applied": applied}))
     else:
         print("\n".join(f"applied {name}" for name in applied) or "nothing to do: the tables are of this version")
-
-
-def store_url(store: StoreConfig) -> str:
-    """Return the ClickHouse server's address, or "" where the engine runs in this process."""
-    return read_secret(store.url, store.url_file, "store.url") if store.url or store.url_file else ""

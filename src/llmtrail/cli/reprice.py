@@ -12,10 +12,9 @@ import typer
 
 from llmtrail.cli.client import find_house
 from llmtrail.cli.exits import CommandError, Exit
-from llmtrail.cli.migrate import store_url
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
 from llmtrail.cli.wording import count, money
-from llmtrail.config import Config
+from llmtrail.config import Config, store_url
 
 if TYPE_CHECKING:
     from llmtrail.store.handle import Handle
