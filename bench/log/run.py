@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from record import record  # type: ignore[import-not-found]  # found by the path above
+from record import record
 
 from llmtrail.log.local import LocalLog
 from llmtrail.log.port import CALLS, Append
