@@ -8,6 +8,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,10 +271,12 @@ def test_more_queries_than_may_wait_are_told_to_come_back(sql: Sql) -> None:
     config = SqlConfig(limits=Limits(execution_s=5), queries_max=1, waiting_max=0)
     with served(sql_app(sql.store, config)) as port:
         url = f"http://127.0.0.1:{port}/"
-        slow = threading.Thread(target=lambda: httpx.post(url, content="SELECT sleep(2)", timeout=30))
-        slow.start()
-        eventually(lambda: httpx.post(url, content="SELECT 1").status_code == 503)
-        slow.join()
+        with ThreadPoolExecutor(4) as clients:
+            asked = [clients.submit(httpx.post, url, content="SELECT sleep(2)", timeout=30) for _ in range(4)]
+        answers = [one.result() for one in asked]
+        assert {answer.status_code for answer in answers} == {200, 503}
+        refused = next(answer for answer in answers if answer.status_code == 503)
+        assert refused.headers["X-ClickHouse-Exception-Code"] == "202"
         assert httpx.post(url, content="SELECT 1").text == "1\n"
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
-from eventually import eventually
 
+from eventually import eventually
 from llmtrail.store.handle import open_chdb
 from llmtrail.store.insert import insert_calls
 from llmtrail.store.migrate import migrate
@@ -59,7 +59,7 @@ def test_python_of_the_guide_runs(port: int) -> None:
     assert PYTHON
     for block in PYTHON:
         found: dict[str, object] = {}
-        exec(block.replace("port=8123", f"port={port}"), found)  # noqa: S102 - the guide's own code
+        exec(block.replace("port=8123", f"port={port}"), found)
         assert found["rows"] == [("parser_failed", 3)]
         frame = found["frame"]
         assert isinstance(frame, Sized)

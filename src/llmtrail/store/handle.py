@@ -90,7 +90,7 @@ class _Pool:
         self._settings = settings
         self._free: list[Client] = []
         self._made = 0
-        self._closed = False
+        self.closed = False
         self._changed = threading.Condition()
 
     @contextlib.contextmanager
@@ -111,9 +111,9 @@ class _Pool:
     def _take(self) -> Client:
         with self._changed:
             ready = self._changed.wait_for(
-                lambda: self._closed or self._free or self._made < CONNECTIONS_MAX, CONNECTION_WAIT_S
+                lambda: self.closed or self._free or self._made < CONNECTIONS_MAX, CONNECTION_WAIT_S
             )
-            if self._closed:
+            if self.closed:
                 raise StoreUnavailableError("The store is closed.")
             if not ready:
                 raise StoreUnavailableError(
@@ -132,7 +132,7 @@ class _Pool:
 
     def _give_back(self, client: Client) -> None:
         with self._changed:
-            if not self._closed:
+            if not self.closed:
                 self._free.append(client)
                 self._changed.notify()
                 return
@@ -140,7 +140,7 @@ class _Pool:
 
     def close(self) -> None:
         with self._changed:
-            self._closed = True
+            self.closed = True
             free, self._free = self._free, []
             self._changed.notify_all()
         for client in free:
@@ -192,8 +192,13 @@ class PooledHandle:
             "readonly": 1,
         }
         handle = PooledHandle(self._connect, session)
-        self._readers.append(handle)
+        self._readers = [reader for reader in self._readers if not reader.closed] + [handle]
         return handle
+
+    @property
+    def closed(self) -> bool:
+        """Say whether the handle was closed."""
+        return self._pool.closed
 
     def close(self) -> None:
         """Close every connection, those of its readers too."""
