@@ -281,7 +281,7 @@ def test_more_queries_than_may_wait_are_told_to_come_back(sql: Sql) -> None:
 
 
 def test_a_token_is_demanded_in_any_of_the_clients_ways(sql: Sql) -> None:
-    with served(sql_app(sql.store, SqlConfig(token="s3cret"))) as port:
+    with served(sql_app(sql.store, SqlConfig(tokens=("other", "s3cret")))) as port:
         url = f"http://127.0.0.1:{port}/?query=SELECT+1"
         refused = httpx.get(url)
         assert (refused.status_code, refused.headers["X-ClickHouse-Exception-Code"]) == (401, "516")

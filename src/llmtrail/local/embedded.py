@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +13,11 @@ from starlette.applications import Starlette
 
 from llmtrail import clock as clock_module
 from llmtrail.clock import Clock, SystemClock
-from llmtrail.config import Config, ConfigError, kept_days, store_url
+from llmtrail.config import Config, ConfigError, StoreConfig, kept_days, store_url
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import port_file
-from llmtrail.local.grants import tokens_of
+from llmtrail.local.grants import sql_tokens, tokens_of
+from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.http import process_routes
 from llmtrail.local.keeper import Keeper
 from llmtrail.local.measured import MeasuredApp, MeasuredSink, folder_bytes
@@ -92,6 +93,7 @@ class Embedded:
         self._stops: list[Callable[[], None]] = []
         self._rooms: _Rooms | None = None
         self._servers: Servers | None = None
+        self.grpc_port: int | None = None
 
     def __enter__(self) -> Self:
         """Open the data folder and serve; raise StartError, with what to do, when that cannot be."""
@@ -159,6 +161,8 @@ class Embedded:
             url = store_url(config.store)
             handle = open_http(url) if url else open_chdb(config.server.store_folder)
             migrate(handle)
+            for table, days in _kept_days(config.store):
+                set_retention(handle, table, days)
             for table, days in kept_days(config.store).items():
                 set_retention(handle, table, days)
         except BaseException:
@@ -223,7 +227,8 @@ class Embedded:
                 *process_routes(self._readiness, self._exposition),
             ]
         )
-        sql = sql_app(rooms.handle, SqlConfig(limits=self._limits()))
+        secrets = sql_tokens(config.ingest, clock_module.random_bytes)
+        sql = sql_app(rooms.handle, SqlConfig(limits=self._limits(), tokens=secrets))
         self._servers = Servers(
             [
                 Listener(MeasuredApp(http, self.metrics, self._clock), config.server.host, config.server.port),
@@ -235,7 +240,17 @@ class Embedded:
             ]
         )
         self._servers.start()
+        if config.server.grpc:
+            self._start_grpc(rooms, tokens)
         port_file.write(folder, port_file.Running(os.getpid(), self.http_url, self.sql_url))
+
+    def _start_grpc(self, rooms: _Rooms, tokens: Tokens) -> None:
+        policy = ContentPolicy(self._config.ingest.content)
+        parts = GrpcParts(rooms.log, self._clock, tokens, policy, self._count_spans)
+        server = grpc_server(self._config.server, parts)
+        server.start()
+        self.grpc_port = server.port
+        self._stops.append(server.stop)
 
     def _run(self, name: str, target: Callable[[], object], stop: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=name, daemon=True)
@@ -266,6 +281,12 @@ class Embedded:
             self._rooms.log.close()
             self._rooms.handle.close()
         self._servers, self._rooms = None, None
+
+
+def _kept_days(store: StoreConfig) -> Iterable[tuple[str, int]]:
+    yield "calls", store.calls_days
+    yield "bodies", store.bodies_days
+    yield "dead_letters", store.dead_letters_days
 
 
 def readable_by(tokens: Tokens) -> Callable[[str | None], str | None]:

@@ -1,7 +1,24 @@
 """Turn configured tokens into grants. Reads secrets from files where the configuration says so."""
 
+from collections.abc import Callable
+
 from llmtrail.config import ConfigError, IngestConfig, read_secret
 from llmtrail_ingest.gateway.tokens import Grant, Scope, Tokens, hash_token
+
+
+def sql_tokens(config: IngestConfig, make_random: Callable[[int], bytes]) -> tuple[str, ...]:
+    """Return the secrets that may use SQL, which shows every tenant: readers of no one tenant, and admins.
+
+    Where tokens are configured and none of them may, nobody may: an unknown secret stands for that.
+    """
+    if not config.tokens:
+        return ()
+    secrets = tuple(
+        read_secret(token.token, token.token_file, f"ingest.tokens.{name}.token")
+        for name, token in config.tokens.items()
+        if Scope.ADMIN in token.scopes or (Scope.READ in token.scopes and token.tenant is None)
+    )
+    return secrets or (make_random(32).hex(),)
 
 
 def tokens_of(config: IngestConfig) -> Tokens:

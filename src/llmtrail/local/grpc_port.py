@@ -1,0 +1,59 @@
+"""OTLP over gRPC beside the HTTP port. Imports grpcio only when it is asked for: an extra."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmtrail.clock import Clock
+from llmtrail.config import ConfigError, ServerConfig
+from llmtrail.core.redact import ContentPolicy
+from llmtrail.log.port import Append, Log
+from llmtrail_ingest.gateway.tokens import Scope, Tokens, grant_for
+from llmtrail_ingest.tally import Fate
+
+if TYPE_CHECKING:
+    from llmtrail_ingest.otlp.admit import Admitted
+    from llmtrail_ingest.otlp.grpc_server import Granted, GrpcServer
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcParts:
+    """What the gRPC port works with."""
+
+    log: Log
+    clock: Clock
+    tokens: Tokens
+    policy: ContentPolicy
+    count: Callable[[Fate, int], None]
+
+
+def grpc_server(config: ServerConfig, parts: GrpcParts) -> "GrpcServer":
+    """Return the gRPC server, bound; raises ConfigError when the extra is missing or the port is taken."""
+    try:
+        from llmtrail_ingest.otlp.grpc_server import Granted, GrpcDoor, GrpcServer  # noqa: PLC0415 - an extra.
+    except ModuleNotFoundError as missing:
+        if missing.name != "grpc":
+            raise
+        raise ConfigError("server.grpc needs grpcio: pip install 'llmtrail[grpc]', or set it to false.") from missing
+
+    def authorize(authorization: str) -> "Granted | None":
+        grant = grant_for(parts.tokens, authorization or None)
+        return Granted(grant.tenant or "") if grant is not None and Scope.INGEST in grant.scopes else None
+
+    def append(appends: Sequence[Append]) -> None:
+        if appends:
+            parts.log.append(appends, parts.clock.now_ns())
+
+    def count(admitted: "Admitted") -> None:
+        skipped, rejected = sum(admitted.skipped.values()), admitted.rejections
+        parts.count(Fate.RECEIVED, admitted.received)
+        parts.count(Fate.ACKNOWLEDGED, admitted.received - skipped - rejected)
+        parts.count(Fate.SKIPPED, skipped)
+        parts.count(Fate.REJECTED, rejected)
+
+    door = GrpcDoor(authorize=authorize, append=append, count=count, policy=parts.policy)
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    try:
+        return GrpcServer(door, f"{host}:{config.grpc_port}")
+    except RuntimeError as cause:
+        raise ConfigError(f"server.grpc_port {config.grpc_port} cannot be bound; choose another.") from cause
