@@ -149,6 +149,8 @@ def test_an_unknown_id_and_another_tenants_id_are_not_found(store: Handle, numbe
     insert_calls(store, [a_row(a_full_call(number))], f"tenant-{number}")
     assert find_request(store, "' OR 1 = 1 --") is None
     assert find_request(store, str(uuid.uuid4())) is None
+    for like_a_uuid in ("ffffffff-ffff-7fff-bfff-ffffffffffff", "f" * 12 + "7" + "f" * 3 + "b" + "f" * 15, "0" * 32):
+        assert find_request(store, like_a_uuid) is None
     assert find_request(store, f"r-{number}", tenant="other") is None
     assert find_request(store, f"r-{number}", tenant="acme") is not None
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from llmtrail.core.call import Call
+from llmtrail.store.arrow import TIME_MAX_NS
 from llmtrail.store.handle import Handle
 from llmtrail.store.ids import named_ids
 from llmtrail.store.records import Found, Place, StoredCall, meanwhile, read_by_id, read_found, read_places
@@ -23,6 +24,8 @@ RequestDocument = dict[str, Any]
 _WHOLE = frozenset({"request", "trace", "session", "ticket"})
 _CONTENT = ("input", "messages", "prompt", "output", "tool_calls")
 _JSON = ("parameters", "attributes")
+# A time in an id beyond the year 2262 is no time.
+_UUID7_MS_MAX = TIME_MAX_NS // 1_000_000
 _LINE = msgspec.json.Decoder(tuple[str, str, str, int])
 
 
@@ -43,8 +46,8 @@ def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> Re
 
 def _find(handle: Handle, id_value: str) -> tuple[str, list[StoredCall]]:
     call_id = _as_uuid(id_value)
-    if call_id is not None and call_id.version == 7:
-        # A call id of this kind has no entry: it tells its day itself.
+    if call_id is not None and call_id.version == 7 and call_id.int >> 80 < _UUID7_MS_MAX:
+        # A call id of this kind has no entry: it tells its day itself. (A trace id may look like one.)
         found = read_by_id(handle, [str(call_id)], _days_about(call_id))
         if found.rows:
             return "call", _whole(handle, found)

@@ -5,12 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmtrail.schemas import schema_folder
 from llmtrail.store.errors import MigrationError
 from llmtrail.store.handle import Handle
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-# In an installed wheel the schemas lie inside the package, in a checkout at its root.
-_FOLDERS = (_PACKAGE / "schemas" / "clickhouse", _PACKAGE.parents[1] / "schemas" / "clickhouse")
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS llmtrail.schema_migrations
@@ -37,12 +34,11 @@ class Migration:
 
 def read_migrations(folder: Path | None = None) -> list[Migration]:
     """Read the migration files in order. Raises MigrationError when there are none."""
-    places = (folder,) if folder else _FOLDERS
-    for place in places:
-        files = sorted(place.glob("[0-9][0-9][0-9][0-9]_*.sql"))
-        if files:
-            return [_read(file) for file in files]
-    raise MigrationError(f"No migration files found in {' or '.join(map(str, places))}; reinstall llmtrail.")
+    place = folder or schema_folder() / "clickhouse"
+    files = sorted(place.glob("[0-9][0-9][0-9][0-9]_*.sql"))
+    if not files:
+        raise MigrationError(f"No migration files found in {place}; install llmtrail again.")
+    return [_read(file) for file in files]
 
 
 def migrate(handle: Handle, migrations: Sequence[Migration] | None = None) -> list[str]:
