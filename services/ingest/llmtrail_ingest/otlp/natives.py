@@ -22,6 +22,9 @@ CALLS_MAX = 100_000
 # Both watch the same call from the same process: the wrapper starts a moment before the instrumentation.
 START_GAP_NS_MAX = 2 * 1_000_000_000
 
+# A response id is one call's; a mock that gives all calls the same id must not make each look through all others.
+SAME_ID_MAX = 8
+
 _MARK = b'"gen_ai.response.id"'
 _NATIVE_ID = "llmtrail.native_call_id"
 # What a revision must repeat or may always add to; every other field that the native event tells stays as it told.
@@ -202,7 +205,10 @@ class NativeCalls:
 
     def _note(self, known: Known, now_ns: int) -> None:
         self._by_call[known.call_id] = known
-        self._by_response.setdefault(known.response_id, []).append(known)
+        same = self._by_response.setdefault(known.response_id, [])
+        same.append(known)
+        if len(same) > SAME_ID_MAX:
+            self._forget(same[0])
         while self._by_call:
             oldest = next(iter(self._by_call.values()))
             if len(self._by_call) <= CALLS_MAX and now_ns - oldest.noted_ns <= WINDOW_NS:

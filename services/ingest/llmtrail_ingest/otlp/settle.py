@@ -21,6 +21,8 @@ from llmtrail_ingest.otlp.records import Part, PartKind
 from llmtrail_ingest.otlp.trace import RECORDS_MAX, Published, Trace, adopt, events_of, forget_texts, take
 
 _SECOND_NS = 1_000_000_000
+# Streams of one process and model whose end may come under another trace: more at once than any process reads.
+STREAMS_MAX = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +221,9 @@ class Settler:
             case PartKind.CALL if node.part.response_id:
                 self._by_response[_response_key(node.part)] = (trace, node)
             case PartKind.OPENED:
-                self._opened.setdefault(_stream_key(node.part), []).append((trace, node))
+                opened = self._opened.setdefault(_stream_key(node.part), [])
+                opened.append((trace, node))
+                del opened[:-STREAMS_MAX]
             case PartKind.STREAMED:
                 self._strays.setdefault(_stream_key(node.part), []).append((trace, node))
                 return
@@ -271,6 +275,8 @@ class Settler:
             if stray in nodes:
                 nodes.remove(stray)
         self._unindex(stray)
+        if call.part.kind is PartKind.OPENED:
+            self._unindex(call)
         adopt(trace, stray, call.part.span_id)
         if stray.call_id and stray.call_id in home.published:
             trace.published[stray.call_id] = home.published.pop(stray.call_id)
