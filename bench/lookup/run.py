@@ -110,8 +110,16 @@ def timed(store: Handle, table: str) -> float:
     return min(took)
 
 
+def settled(store: Handle, wait_s: float = 180.0) -> None:
+    """Wait until the merges that filling started are done: the claim is about look-ups, not about filling."""
+    deadline = time.monotonic() + wait_s
+    while store.query("SELECT count() FROM system.merges")[0][0] and time.monotonic() < deadline:
+        time.sleep(1)
+
+
 def measure(store: Handle, calls: int, asks: int, rng: random.Random) -> dict[str, object]:
     """Measure one size."""
+    settled(store)
     by_kind: dict[str, dict[str, float]] = {}
     for kind in KINDS:
         took = ask(store, ids_of(store, rng.sample(range(calls), asks))[kind])
