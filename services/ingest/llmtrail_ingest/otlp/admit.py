@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from llmtrail.core.redact import ContentPolicy, apply_policy, suspicious
+from llmtrail.core.redact import ContentPolicy, apply_policy
 from llmtrail.log.port import SPANS, Append
 from llmtrail_ingest.otlp.dialects import ResourceCache, read_log, read_span
 from llmtrail_ingest.otlp.records import (
@@ -20,6 +20,7 @@ from llmtrail_ingest.otlp.records import (
     SpanRecord,
     encode_part,
 )
+from llmtrail_ingest.redact_probe import suspicious
 
 # Int64 nanoseconds: the year 2262. OTLP's times are unsigned and may say more.
 _TIME_NS_MAX = 2**63 - 1
@@ -129,7 +130,9 @@ def _keep(admitted: Admitted, parts: Sequence[Part], policy: ContentPolicy) -> N
         for part in some:
             kept = part
             if treat and part.kind in _WITH_TEXT:
-                kept = msgspec.structs.replace(kept, call=msgspec.Raw(apply_policy(bytes(part.call), policy)))
+                kept = msgspec.structs.replace(
+                    kept, call=msgspec.Raw(apply_policy(bytes(part.call), policy, suspicious))
+                )
             if admitted.tenant:
                 kept = msgspec.structs.replace(kept, tenant=admitted.tenant)
             admitted.values.append(encode_part(kept))

@@ -66,7 +66,6 @@ def read_span(span: SpanRecord, resources: ResourceCache) -> Part | SkipReason:
     kind = PartKind.CALL
     if span.scope.startswith("logfire"):
         kind = _logfire_kind(span, fields)
-    fields["started_at"] = span.start_ns
     return _part(span, resources, kind, fields)
 
 
@@ -81,7 +80,6 @@ def read_log(log: LogRecord, resources: ResourceCache) -> Part | SkipReason:
         kind = PartKind.MESSAGE
     else:
         return SkipReason.NOT_LLM
-    fields["started_at"] = log.time_ns
     context, instance = resources.read(log.resource)
     return Part(
         kind=kind,
@@ -134,7 +132,7 @@ def _retrieval(span: SpanRecord, resources: ResourceCache) -> Part:
     fields = retrieval_of(span.attributes)
     fields["status"] = "error" if span.status_code == STATUS_ERROR else "ok"
     fields["latency_ms"] = max(span.end_ns - span.start_ns, 0) / 1e6
-    return _part(span, resources, PartKind.RETRIEVAL, {"started_at": span.start_ns, "retrieval": fields})
+    return _part(span, resources, PartKind.RETRIEVAL, {"retrieval": fields})
 
 
 def _read_other(span: SpanRecord, resources: ResourceCache) -> Part | SkipReason:
