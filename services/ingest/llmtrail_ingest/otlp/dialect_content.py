@@ -35,8 +35,11 @@ def tools_of(attributes: Attributes) -> Any:
     found = first(attributes, _TOOLS)
     if found is not None:
         return content(found)
-    tools = [content(row.get("tool.json_schema")) for row in indexed(attributes, "llm.tools")]
-    return tools or indexed(attributes, "llm.request.functions") or None
+    if "llm.tools.0.tool.json_schema" in attributes:
+        return [content(row.get("tool.json_schema")) for row in indexed(attributes, "llm.tools")]
+    if "llm.request.functions.0.name" in attributes:
+        return indexed(attributes, "llm.request.functions")
+    return None
 
 
 def finish_reasons_of(attributes: Attributes, output: Any) -> list[str] | None:
