@@ -4,7 +4,6 @@ import json
 import os
 import random
 import time
-import uuid
 from dataclasses import dataclass
 
 from texts import Texts
@@ -13,6 +12,7 @@ from llmtrail.core.ids import uuid7
 
 _ID = "00000000-0000-7000-8000-000000000000"
 _REQUEST = "r-000000000000000000"
+_TRACE = "0123456789abcdef0123456789abcdef"
 _TIME = 1_111_111_111_111_111_111
 MODELS = ["gpt-4o-mini", "gpt-4o", "gpt-4.1", "claude-sonnet-4-5", "gpt-5-mini"]
 
@@ -25,7 +25,7 @@ def event(texts: Texts, rng: random.Random, text_bytes: int = 2_200) -> dict[str
         "call_id": _ID,
         "started_at": _TIME,
         "request_id": _REQUEST,
-        "trace_id": uuid.UUID(int=rng.getrandbits(128)).hex,
+        "trace_id": _TRACE,
         "user_id": f"u-{rng.randint(1, 5_000)}",
         "feature": f"feature-{rng.randint(1, 20)}",
         "service": "bench",
@@ -57,22 +57,24 @@ def event(texts: Texts, rng: random.Random, text_bytes: int = 2_200) -> dict[str
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """A batch of events as pieces of NDJSON, with holes for id, time and request id."""
+    """A batch of events as pieces of NDJSON, with holes for id, time, request id and trace id."""
 
-    pieces: list[tuple[bytes, bytes, bytes, bytes]]
+    pieces: list[tuple[bytes, bytes, bytes, bytes, bytes]]
 
     def body(self, first_number: int) -> tuple[bytes, list[str]]:
         """Return a body with fresh ids and now's time, and its request ids."""
         now_ns = time.time_ns()
-        random_bytes = os.urandom(10 * len(self.pieces))
+        random_bytes = os.urandom(26 * len(self.pieces))
         stamp = str(now_ns).encode()
         out: list[bytes] = []
         requests: list[str] = []
-        for index, (before, middle, after, end) in enumerate(self.pieces):
+        for index, (before, middle, after, trace, end) in enumerate(self.pieces):
             request = f"r-{first_number + index:018d}"
             requests.append(request)
-            call_id = uuid7(now_ns, random_bytes[10 * index : 10 * index + 10])
-            out += [before, call_id.encode(), middle, stamp, after, request.encode(), end]
+            fresh = random_bytes[26 * index : 26 * index + 26]
+            call_id = uuid7(now_ns, fresh[16:])
+            out += [before, call_id.encode(), middle, stamp, after, request.encode(), trace]
+            out += [fresh[:16].hex().encode(), end]
         return b"".join(out), requests
 
 
@@ -83,6 +85,7 @@ def template(texts: Texts, rng: random.Random, events: int, text_bytes: int = 2_
         raw = json.dumps(event(texts, rng, text_bytes), separators=(",", ":")).encode()
         before, _, rest = raw.partition(_ID.encode())
         middle, _, rest = rest.partition(str(_TIME).encode())
-        after, _, end = rest.partition(_REQUEST.encode())
-        pieces.append((before, middle, after, end + b"\n"))
+        after, _, rest = rest.partition(_REQUEST.encode())
+        trace, _, end = rest.partition(_TRACE.encode())
+        pieces.append((before, middle, after, trace, end + b"\n"))
     return Template(pieces)

@@ -50,7 +50,6 @@ def main() -> None:
         "decode_call": rates(codec.decode_call, as_ints),
         "decode_call_rfc_3339": rates(codec.decode_call, as_text),
         "orjson_loads": rates(orjson.loads, as_ints),
-        "content_hash": rates(codec.content_hash, as_ints),
     }
     split = rates(codec.split_events, [body] * 20)
     values: dict[str, object] = {"event_bytes_mean": round(statistics.mean(map(len, as_ints)))}

@@ -11,6 +11,10 @@ from events import Template, template
 from texts import Texts
 
 
+# Each text comes again only after so many others that no block of the store holds it twice.
+TEMPLATES = 40
+
+
 class Sender(threading.Thread):
     """One connection that posts bodies in turn and notes when each was acknowledged."""
 
@@ -64,7 +68,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     texts = Texts(args.seed)
-    templates = [template(texts, random.Random(args.seed + index), args.batch) for index in range(16)]
+    templates = [template(texts, random.Random(args.seed + index), args.batch) for index in range(TEMPLATES)]
     senders = [Sender(number, templates, args) for number in range(args.connections)]
     started = time.time()
     for sender in senders:

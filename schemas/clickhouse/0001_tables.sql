@@ -155,7 +155,7 @@ SETTINGS
   max_suspicious_broken_parts = 1000000, max_suspicious_broken_parts_bytes = 1000000000000,
   non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1,
   index_granularity = 256,
-  min_compress_block_size = 16384, max_compress_block_size = 1048576, default_compression_codec = 'ZSTD(3)'
+  min_compress_block_size = 16384, max_compress_block_size = 1048576, default_compression_codec = 'ZSTD(1)'
 COMMENT 'Content of the calls as written; read `bodies`.';
 
 CREATE TABLE IF NOT EXISTS llmtrail.ids_data

@@ -79,7 +79,7 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, for
     provider_request_id: Id | None = None
 
 
-class Parser(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class Parser(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What the application's parser made of the answer: status `ok`, `failed` or `not_run`."""
 
     status: Name | None = None
@@ -87,7 +87,7 @@ class Parser(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forb
     error: ErrorText | None = None
 
 
-class Retrieval(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class Retrieval(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """What the application looked up before the call."""
 
     query: msgspec.Raw = msgspec.Raw()
@@ -96,7 +96,7 @@ class Retrieval(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, f
     latency_ms: Milliseconds | None = None
 
 
-class Call(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True):
+class Call(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """One LLM call. Content fields are validated raw JSON slices (`b""` where absent); all else is typed.
 
     `started_at` is RFC 3339 text or epoch nanoseconds; `core.times.to_ns` reads both.

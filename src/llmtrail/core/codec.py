@@ -4,7 +4,6 @@ Two readers share the work: msgspec decodes the typed fields and leaves content 
 once, only to refuse what a raw slice would let through (invalid UTF-8, lone surrogates, infinite numbers).
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -60,11 +59,6 @@ def decode_checked(value: bytes) -> Call:
 def encode_call(call: Call) -> bytes:
     """Return the event's JSON; fields that are absent stay absent."""
     return _ENCODER.encode(call)
-
-
-def content_hash(value: bytes) -> int:
-    """Return 64 bits by which the same event, sent twice, is known again."""
-    return int.from_bytes(hashlib.blake2b(value, digest_size=8).digest(), "big")
 
 
 def split_events(body: bytes) -> list[bytes]:

@@ -7,11 +7,13 @@ from llmtrail.clock import Clock
 from llmtrail.log.local import LocalLog
 from llmtrail.log.port import CALLS, DEAD_LETTERS, SPANS, LogClosedError
 from llmtrail.log.retention import Keep
+from llmtrail_ingest.otlp.loop import REREAD_NS
 
 _LOG = logging.getLogger(__name__)
 
 _PAUSE_S = 5.0
-TOPICS = (CALLS, SPANS, DEAD_LETTERS)
+# A restart of the settler reads this far back, so that late context still finds its calls.
+_SPANS_KEEP = Keep(age_ns=REREAD_NS, bytes=1024 * 1024 * 1024)
 
 
 class Keeper:
@@ -25,8 +27,9 @@ class Keeper:
 
     def run_once(self) -> None:
         """Trim every topic."""
-        for topic in TOPICS:
-            self._log.retain(topic, 0, self._keep, self._clock.now_ns())
+        now_ns = self._clock.now_ns()
+        for topic, keep in ((CALLS, self._keep), (DEAD_LETTERS, self._keep), (SPANS, _SPANS_KEEP)):
+            self._log.retain(topic, 0, keep, now_ns)
 
     def run(self) -> None:
         """Trim every few seconds until `stop`."""

@@ -61,7 +61,9 @@ class Servers:
 
     def _run(self) -> None:
         try:
-            asyncio.run(self._serve())
+            # uvloop, where there is one, reads large bodies in half the time.
+            with asyncio.Runner(loop_factory=self._servers[0].config.get_loop_factory()) as runner:
+                runner.run(self._serve())
         except BaseException as cause:  # noqa: BLE001 - told to whoever waits in `start`.
             self._failure = cause
 
@@ -94,7 +96,7 @@ def _server(listener: Listener) -> uvicorn.Server:
         log_config=None,
         access_log=False,
         lifespan="auto",
-        loop="asyncio",
+        loop="auto",
         http="httptools",
         timeout_graceful_shutdown=STOP_S_MAX,
         server_header=False,

@@ -7,7 +7,7 @@ import msgspec
 from llmtrail.core.call import Call
 
 
-class CallRow(msgspec.Struct, frozen=True, kw_only=True):
+class CallRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call as it is to be stored: merged, priced, with its place in the log.
 
     A struct, not a dataclass: one is made for every event, and a struct is made ten times faster.
@@ -80,7 +80,7 @@ class KnownId:
     bodies_key: int
 
 
-class KnownCall(msgspec.Struct, frozen=True, kw_only=True):
+class KnownCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A stored call, whole enough to merge a later revision into."""
 
     call: Call

@@ -1,6 +1,5 @@
 """Turn log records into rows. Pure: knows nothing of the log's kind, the store's driver, time or threads."""
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -15,6 +14,7 @@ from llmtrail.core.pricing import PriceBook, price
 from llmtrail.log.port import Records
 from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 from llmtrail_ingest.writer.decisions import Decisions
+from llmtrail_ingest.writer.hashes import bodies_key, content_hash, prompt_fingerprint
 from llmtrail_ingest.writer.seen import SeenIds, call_key_of
 
 # A clock that is off by more than a day says nothing of when the call was: the row says so.
@@ -141,7 +141,7 @@ def _decode(records: Records, batch: Batch, *, checked: bool) -> list[_Event]:
         except BadEventError as bad:
             batch.dead_letters.append(_dead_letter(records, index, Reject(bad.reason, bad.detail)))
         else:
-            events.append(_Event(index, call, key, codec.content_hash(value)))
+            events.append(_Event(index, call, key, content_hash(value)))
     return events
 
 
@@ -165,7 +165,7 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
     started_at_ns = times.to_ns(call.started_at)
     priced = price(call, started_at_ns, context.book)
     first_ingested_at_ns = known.first_ingested_at_ns if known else place.appended_at_ns
-    bodies_key = known.bodies_key if known else _hash_64(records.keys[event.index])
+    key = known.bodies_key if known else bodies_key(records.keys[event.index])
     row = CallRow(
         call=call,
         call_key=event.key,
@@ -173,7 +173,7 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
         clock_skew=abs(started_at_ns - place.appended_at_ns) > SKEW_NS_MAX,
         first_ingested_at_ns=first_ingested_at_ns,
         ingested_at_ns=place.appended_at_ns,
-        bodies_key=bodies_key,
+        bodies_key=key,
         topic_id=place.topic_id,
         partition=place.partition,
         offset=place.offset,
@@ -182,7 +182,7 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
         cost_source=priced.cost_source,
         price_id=priced.price_id,
         unpriced_reason=priced.unpriced_reason,
-        prompt_fingerprint=call.prompt_fingerprint or _fingerprint(call),
+        prompt_fingerprint=call.prompt_fingerprint or prompt_fingerprint(call),
         tenant=tenant,
         writes_body=known is None or _has_content(event.call),
     )
@@ -195,16 +195,6 @@ def _has_content(call: Call) -> bool:
     """Say whether an event brought anything that stands in `bodies`."""
     texts = (call.messages, call.prompt, call.output, call.input, call.tool_calls)
     return any(texts) or call.retrieval is not None or call.parser is not None
-
-
-def _fingerprint(call: Call) -> str | None:
-    """Return the hash of what was asked, so that the same question is known again, or None without one."""
-    asked = bytes(call.messages) or bytes(call.prompt)
-    return hashlib.blake2b(asked, digest_size=8).hexdigest() if asked else None
-
-
-def _hash_64(key: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
 
 
 def _id_of_place(place: Place) -> str:
