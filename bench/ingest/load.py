@@ -10,7 +10,6 @@ import time
 from events import Template, template
 from texts import Texts
 
-
 # Each text comes again only after so many others that no block of the store holds it twice.
 TEMPLATES = 40
 
