@@ -83,7 +83,7 @@ class IngestConfig:
     # Bytes of one body, unpacked. 500 calls of 3 kB are 1.5 MB: ten such batches fit, a 50 MB upload does not.
     body_bytes_max: Positive = 16 * _MIB
     # Rows stored together. Larger batches cost memory (100,000 rows take 2.6 GB), smaller ones make too many parts.
-    batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 20_000
+    batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
     # Milliseconds that the first row of a batch waits for others.
     batch_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 250
     # Milliseconds of quiet after which an OTLP trace counts as complete for now.

@@ -20,9 +20,9 @@ from llmtrail_ingest.writer.step import Batch, Standing, StepContext, step
 _LOG = logging.getLogger(__name__)
 
 GROUP = "writer"
-# Larger blocks are slower to insert and take gigabytes; smaller ones leave many parts to merge.
-BATCH_ROWS_MAX = 20_000
-# 20,000 calls of 3 kB; larger calls make smaller batches, so that memory stays bounded.
+# Larger blocks insert no faster and take gigabytes (two are in flight); smaller ones leave many parts to merge.
+BATCH_ROWS_MAX = 10_000
+# 10,000 calls of 3 kB, twice over; larger calls make smaller batches, so that memory stays bounded.
 BATCH_BYTES_MAX = 64 * 1024 * 1024
 # Freshness against part count: a part every quarter second merges well, and nobody waits longer.
 BATCH_MS_MAX = 250
