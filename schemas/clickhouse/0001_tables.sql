@@ -123,7 +123,7 @@ SETTINGS
   min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1,
   max_suspicious_broken_parts = 1000000, max_suspicious_broken_parts_bytes = 1000000000000,
   min_bytes_for_wide_part = 134217728, non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1,
-  index_granularity = 256,
+  index_granularity = 1024,
   min_compress_block_size = 16384, max_compress_block_size = 65536
 COMMENT 'Calls as written; read `calls`, which shows the latest revision of each.';
 
