@@ -16,12 +16,13 @@ from events import template
 from record import record
 from texts import Texts
 
-from llmtrail.core.codec import content_hash, decode_call
+from llmtrail.core.codec import decode_call
 from llmtrail.core.ids import log_key
 from llmtrail.store.handle import Handle, open_chdb
 from llmtrail.store.insert import insert_calls
 from llmtrail.store.migrate import migrate
 from llmtrail.store.rows import CallRow
+from llmtrail_ingest.writer.hashes import content_hash
 
 BATCH = 20_000
 # Events of one request are appended to the log together and share its time.

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import llmtrail
-from clients.environment import python_of
+from client_environment import python_of
 from llmtrail.emit.wrap.guard import swallowed
 from llmtrail.emit.wrap.litellm import LlmtrailLogger
 from llmtrail.testing import captured

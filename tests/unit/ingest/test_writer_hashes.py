@@ -6,8 +6,8 @@ from llmtrail.core.call import Call
 from llmtrail_ingest.writer.hashes import bodies_key, content_hash, prompt_fingerprint
 
 
-def call(**fields: bytes) -> Call:
-    return Call(started_at=1, **{name: msgspec.Raw(value) for name, value in fields.items()})
+def call(messages: bytes = b"", prompt: bytes = b"", output: bytes = b"") -> Call:
+    return Call(started_at=1, messages=msgspec.Raw(messages), prompt=msgspec.Raw(prompt), output=msgspec.Raw(output))
 
 
 def test_the_hash_tells_events_apart_and_is_the_same_in_every_process() -> None:
