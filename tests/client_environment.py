@@ -10,6 +10,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent / "clients"
 ENVIRONMENTS = HERE.parents[1] / ".envs"
+# `make setup` puts it beside the interpreter.
+UV = str(Path(sys.executable).with_name("uv"))
 # A cold cache downloads some 60 MB.
 MAKE_S_MAX = 300
 
@@ -37,8 +39,8 @@ def python_of(client: str) -> Path:
 def _make(home: Path, lock: Path) -> None:
     making = home.with_name(f"{home.name}.{os.getpid()}")
     shutil.rmtree(making, ignore_errors=True)
-    _run("uv", "venv", "-q", "--relocatable", "--python", sys.executable, str(making))
-    _run("uv", "pip", "install", "-q", "--python", str(making / "bin" / "python"), "--require-hashes", "-r", str(lock))
+    _run(UV, "venv", "-q", "--relocatable", "--python", sys.executable, str(making))
+    _run(UV, "pip", "install", "-q", "--python", str(making / "bin" / "python"), "--require-hashes", "-r", str(lock))
     making.rename(home)
 
 
