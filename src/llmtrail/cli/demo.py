@@ -78,7 +78,8 @@ def command(
                 print(json.dumps({**told.summary, "failures": told.failures, "worth_a_look": told.worth_a_look}))
             else:
                 view.summary(told.summary, told.failures, told.features)
-                view.where_to_look(told.worth_a_look, loaded.config.server.data, house.http_url)
+                stays = not leave and not stop.is_set()
+                view.where_to_look(told.worth_a_look, loaded.config.server.data, house.http_url if stays else None)
             if not leave and not stop.is_set():
                 view.staying()
                 stop.wait()

@@ -78,8 +78,8 @@ class DemoView:
         if failures:
             self._console.print(_failures_table(failures))
 
-    def where_to_look(self, worth: Row | None, data: Path, http_url: str) -> None:
-        """Tell a request id worth a look, and the commands."""
+    def where_to_look(self, worth: Row | None, data: Path, http_url: str | None) -> None:
+        """Tell a request id worth a look, and the commands; over HTTP only where something stays up to answer."""
         me, folder = program(), "" if data == Config().server.data else f" --data {data}"
         if worth is None:
             return
@@ -91,11 +91,10 @@ class DemoView:
             f"\n[bold]Worth a look[/bold]: request [bold cyan]{worth['request_id']}[/bold cyan] was {retries}{handled}."
         )
         statement = "SELECT feature, failure_mode, count() FROM calls GROUP BY ALL ORDER BY 3 DESC"
-        for command in (
-            f"{me} show {worth['request_id']}{folder}",
-            f'{me} sql "{statement}"{folder}',
-            f"curl {http_url}/v1/requests/{worth['request_id']}",
-        ):
+        commands = [f"{me} show {worth['request_id']}{folder}", f'{me} sql "{statement}"{folder}']
+        if http_url:
+            commands.append(f"curl {http_url}/v1/requests/{worth['request_id']}")
+        for command in commands:
             self._console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
 
     def staying(self) -> None:
