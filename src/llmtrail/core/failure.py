@@ -1,17 +1,17 @@
 """The closed set of ways in which a call can fail. Knows nothing of providers or transports."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 
 
 class FailureMode(StrEnum):
     """Why a call did not give what was asked. `None` in a call means that it did."""
 
-    MODEL_ERROR = "model_error"
+    MODEL_ERROR = "model_error"  # the provider answered with an error, be it its own fault or the request's
     RATE_LIMITED = "rate_limited"
     TIMEOUT = "timeout"
     CONNECTION = "connection"
-    REFUSED = "refused"
+    REFUSED = "refused"  # the model declined to answer
     CONTENT_FILTERED = "content_filtered"
     TRUNCATED = "truncated"
     PARSER_FAILED = "parser_failed"
@@ -29,8 +29,8 @@ class Status(StrEnum):
     ERROR = "error"
 
 
-# Error classes of clients and telemetry, letters only and in small letters: the first part that fits tells. Timeouts
-# stand before connections, because a connect timeout is both; what says least stands last.
+# Error classes and codes of clients, providers and telemetry, letters only and in small letters: the first part that
+# any of an error's names holds tells. Timeouts stand before connections, because a connect timeout is both.
 _BY_ERROR_TYPE = (
     ("budgetexceeded", FailureMode.BUDGET_REFUSED),
     ("contentfilter", FailureMode.CONTENT_FILTERED),
@@ -49,14 +49,23 @@ _BY_ERROR_TYPE = (
     ("cancel", FailureMode.CANCELLED),
     ("keyboardinterrupt", FailureMode.CANCELLED),
     ("generatorexit", FailureMode.CANCELLED),
+    ("systemexit", FailureMode.CANCELLED),
     ("connect", FailureMode.CONNECTION),
     ("transport", FailureMode.CONNECTION),
     ("protocolerror", FailureMode.CONNECTION),
     ("readerror", FailureMode.CONNECTION),
     ("writeerror", FailureMode.CONNECTION),
+    ("streamerror", FailureMode.CONNECTION),
+    ("incompleteread", FailureMode.CONNECTION),
     ("sslerror", FailureMode.CONNECTION),
+    ("oserror", FailureMode.CONNECTION),
+    # An answer that breaks the provider's own protocol, and a request that does, before what an application rejects.
+    ("responsevalidation", FailureMode.MODEL_ERROR),
+    ("paramvalidation", FailureMode.MODEL_ERROR),
     ("outputparser", FailureMode.PARSER_FAILED),
     ("jsondecodeerror", FailureMode.PARSER_FAILED),
+    ("validationerror", FailureMode.PARSER_FAILED),
+    ("pydanticusererror", FailureMode.PARSER_FAILED),
     ("overloaded", FailureMode.MODEL_ERROR),
     ("serviceunavailable", FailureMode.MODEL_ERROR),
     ("internalserver", FailureMode.MODEL_ERROR),
@@ -71,6 +80,15 @@ _BY_ERROR_TYPE = (
     ("contextwindowexceeded", FailureMode.MODEL_ERROR),
     ("apistatus", FailureMode.MODEL_ERROR),
     ("apierror", FailureMode.MODEL_ERROR),
+)
+# What providers write where a name or a status says no more than "bad request".
+_FILTER_WORDS = ("content_filter", "content filter", "content management policy", "content policy")
+# Words of messages, asked last: they tell only where neither a name nor a status does.
+_BY_MESSAGE = (
+    (FailureMode.RATE_LIMITED, ("ratelimit", "rate limit", "too many requests", "throttl")),
+    (FailureMode.TIMEOUT, ("timeout", "timed out", "deadline")),
+    (FailureMode.CANCELLED, ("cancel",)),
+    (FailureMode.CONNECTION, ("connection", "peer closed", "incomplete read")),
 )
 # Reasons for which a model stops short, as the providers spell them.
 _BY_FINISH_REASON = {
@@ -91,29 +109,27 @@ _CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left; providers
 
 
 def classify(
-    error_type: str | None = None,
+    error_type: str | Sequence[str] | None = None,
     http_status: int | None = None,
     finish_reasons: Iterable[str] = (),
     *,
+    message: str | None = None,
     refused: bool = False,
     failed: bool = False,
 ) -> tuple[Status, FailureMode | None]:
-    """Return how a call ended, from what its source tells.
+    """Return how a call ended, from what its source tells: the one place that decides.
 
-    `error_type` is the error's class or OpenTelemetry's `error.type` (which may be a status as text); `refused` says
-    that the answer holds a refusal, `failed` that the source calls it failed without saying why. An answer that is cut,
-    filtered or refused has the status ok, since the caller got one.
+    `error_type` is the error's class or OpenTelemetry's `error.type` (which may be a status as text), or all names that
+    the error has: class, bases, the provider's code. `message` is asked last. `refused` says that the answer holds a
+    refusal, `failed` that the source calls it failed without saying why. An answer that is cut, filtered or refused has
+    the status ok, since the caller got one.
     """
-    named = error_type.strip() if error_type else ""
-    if named.isascii() and named.isdigit() and len(named) == 3:
-        http_status, named = http_status or int(named), ""
-    if named:
-        return Status.ERROR, _mode_of_type(named) or _mode_of_status(http_status) or FailureMode.UNKNOWN
-    by_status = _mode_of_status(http_status)
-    if by_status is not None:
-        return Status.ERROR, by_status
-    if failed:
-        return Status.ERROR, FailureMode.UNKNOWN
+    names = [error_type] if isinstance(error_type, str) else list(error_type or ())
+    names = [name for name in map(str.strip, names) if name]
+    if names and names[0].isascii() and names[0].isdigit() and len(names[0]) == 3:
+        http_status = http_status or int(names.pop(0))
+    if names or failed or _mode_of_status(http_status) is not None:
+        return Status.ERROR, _mode_of_error(names, http_status, (message or "").lower())
     if refused:
         return Status.OK, FailureMode.REFUSED
     modes = [_BY_FINISH_REASON[name] for name in map(_reason_name, finish_reasons) if name in _BY_FINISH_REASON]
@@ -127,10 +143,24 @@ def _reason_name(reason: str) -> str:
     return reason.strip().rpartition(".")[2].lower()
 
 
-def _mode_of_type(error_type: str) -> FailureMode | None:
+def _mode_of_error(names: Sequence[str], http_status: int | None, words: str) -> FailureMode:
+    by_status, by_name = _mode_of_status(http_status), _mode_of_names(names)
+    for told in (by_status, by_name):
+        # "An error of the model" says least: clients give even broken connections a status of 500.
+        if told is not None and told is not FailureMode.MODEL_ERROR:
+            return told
+    is_ours = http_status is None or http_status < 500
+    if is_ours and any(part in words for part in _FILTER_WORDS):
+        return FailureMode.CONTENT_FILTERED
+    if by_name is not None or by_status is not None:
+        return FailureMode.MODEL_ERROR
+    return next((mode for mode, parts in _BY_MESSAGE if any(part in words for part in parts)), FailureMode.UNKNOWN)
+
+
+def _mode_of_names(names: Iterable[str]) -> FailureMode | None:
     # The class alone: a module's name such as httpx._transports says nothing of what went wrong.
-    letters = "".join(filter(str.isalpha, error_type.rpartition(".")[2].lower()))
-    return next((mode for part, mode in _BY_ERROR_TYPE if part in letters), None)
+    letters = ["".join(filter(str.isalpha, name.rpartition(".")[2].lower())) for name in names]
+    return next((mode for part, mode in _BY_ERROR_TYPE if any(part in name for name in letters)), None)
 
 
 def _mode_of_status(http_status: int | None) -> FailureMode | None:

@@ -37,10 +37,44 @@ from llmtrail.core.failure import FailureMode, Status, classify
         (None, 429, FailureMode.RATE_LIMITED),
         (None, 499, FailureMode.CANCELLED),
         (None, 503, FailureMode.MODEL_ERROR),
+        (("InternalServerError", "APIStatusError"), 504, FailureMode.TIMEOUT),
+        (("APITimeoutError", "APIConnectionError", "Exception"), None, FailureMode.TIMEOUT),
+        (("BadRequestError", "content_policy_violation"), 400, FailureMode.CONTENT_FILTERED),
+        (("Surprise", "APIError", "Exception"), None, FailureMode.MODEL_ERROR),
+        (("APIResponseValidationError", "APIError"), 200, FailureMode.MODEL_ERROR),
+        (("FileNotFoundError", "OSError"), None, FailureMode.CONNECTION),
+        ("ValidationError", None, FailureMode.PARSER_FAILED),
+        ("ParamValidationError", None, FailureMode.MODEL_ERROR),
     ],
 )
-def test_an_error_has_a_failure_mode(error_type: str | None, http_status: int | None, expected: FailureMode) -> None:
+def test_an_error_has_a_failure_mode(
+    error_type: str | tuple[str, ...] | None, http_status: int | None, expected: FailureMode
+) -> None:
     assert classify(error_type, http_status) == (Status.ERROR, expected)
+
+
+@pytest.mark.parametrize("http_status", [400, 401, 403, 404, 413, 422])
+def test_a_request_that_a_provider_would_not_take_is_no_refusal_of_the_model(http_status: int) -> None:
+    assert classify("Odd", http_status) == (Status.ERROR, FailureMode.MODEL_ERROR)
+
+
+@pytest.mark.parametrize(
+    ("error_type", "http_status", "message", "expected"),
+    [
+        (None, None, "Request timed out.", FailureMode.TIMEOUT),
+        ("Odd", None, "peer closed connection without sending complete message body", FailureMode.CONNECTION),
+        ("_OTHER", None, "Too Many Requests", FailureMode.RATE_LIMITED),
+        ("BadRequestError", 400, "against our content management policy", FailureMode.CONTENT_FILTERED),
+        ("BadRequestError", 400, "timeout must be a number", FailureMode.MODEL_ERROR),
+        ("InternalServerError", 500, "the content filter is away", FailureMode.MODEL_ERROR),
+        (None, 503, "upstream connection refused", FailureMode.MODEL_ERROR),
+        (None, None, "boom", FailureMode.UNKNOWN),
+    ],
+)
+def test_a_message_tells_only_what_name_and_status_do_not(
+    error_type: str | None, http_status: int | None, message: str, expected: FailureMode
+) -> None:
+    assert classify(error_type, http_status, message=message, failed=True) == (Status.ERROR, expected)
 
 
 @pytest.mark.parametrize(

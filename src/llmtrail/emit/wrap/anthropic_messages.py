@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from llmtrail.core.failure import FailureMode
+from llmtrail.core.failure import classify
 from llmtrail.emit.wrap.found import Assembled, Found, list_of, mapping_of, text_of
 from llmtrail.emit.wrap.usage import anthropic_usage
 
@@ -27,7 +27,7 @@ def read_message(body: Mapping[str, Any]) -> Found:
         tool_calls=calls,
         finish_reasons=[reason] if reason else [],
         usage=anthropic_usage(body.get("usage")),
-        failure_mode=_failure(reason),
+        failure_mode=classify(finish_reasons=[reason] if reason else [])[1],
     )
 
 
@@ -96,13 +96,3 @@ def _tool_call(block: Mapping[str, Any]) -> dict[str, Any]:
 def _index(event: Mapping[str, Any]) -> int:
     index = event.get("index")
     return index if isinstance(index, int) else 0
-
-
-def _failure(reason: str | None) -> FailureMode | None:
-    match reason:
-        case "refusal":
-            return FailureMode.REFUSED
-        case "max_tokens" | "model_context_window_exceeded":
-            return FailureMode.TRUNCATED
-        case _:
-            return None

@@ -11,21 +11,9 @@ from llmtrail.emit.wrap.live import Ending, Raised
 ERROR_LENGTH_MAX = 16_000
 NAME_LENGTH_MAX = 256
 
-_FILTER_CODES = {"content_filter", "content_policy_violation", "ResponsibleAIPolicyViolation"}
 _FAULTS_OF_ANSWERS = (FailureMode.PARSER_FAILED, FailureMode.TRUNCATED, FailureMode.CONTENT_FILTERED)
-# Names of exceptions or their bases; the first that fits tells. LiteLLM gives its connection errors a status of 500.
-_BY_NAME = (
-    # Before connections: to the SDKs a timeout is one of them.
-    ({"APITimeoutError", "TimeoutException", "TimeoutError", "Timeout"}, FailureMode.TIMEOUT),
-    ({"CancelledError", "KeyboardInterrupt", "SystemExit", "GeneratorExit"}, FailureMode.CANCELLED),
-    ({"ContentFilterFinishReasonError", "ContentPolicyViolationError"}, FailureMode.CONTENT_FILTERED),
-    ({"RateLimitError"}, FailureMode.RATE_LIMITED),
-    ({"LengthFinishReasonError"}, FailureMode.TRUNCATED),
-    ({"APIConnectionError", "TransportError", "StreamError", "OSError"}, FailureMode.CONNECTION),
-    ({"APIResponseValidationError"}, FailureMode.MODEL_ERROR),
-)
-# What the SDKs raise when a good answer does not fit what `.parse()` was asked for.
-_PARSER = {"ValidationError", "JSONDecodeError", "PydanticUserError"}
+# What an answer that came may still lack; anything else that an answer says of itself means that there is none.
+_SHORT_ANSWERS = (FailureMode.REFUSED, FailureMode.TRUNCATED, FailureMode.CONTENT_FILTERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +28,7 @@ class Verdict:
 def judge(ending: Ending, raised: Raised | None, found: Found, *, complete: bool, parses: bool) -> Verdict:
     """Return the verdict of a call."""
     if raised is not None:
-        mode = failure_of(raised, parses=parses)
+        mode: FailureMode | None = failure_of(raised, parses=parses)
         # The SDK may reject an answer that came: the caller got one, though not what was asked.
         answered = complete and mode in _FAULTS_OF_ANSWERS and (found.output is not None or bool(found.tool_calls))
         return Verdict(Status.OK if answered else Status.ERROR, mode, error_fields(raised))
@@ -49,28 +37,18 @@ def judge(ending: Ending, raised: Raised | None, found: Found, *, complete: bool
             return Verdict(Status.ERROR, FailureMode.CANCELLED, {"type": "Cancelled", "message": "the stream was left"})
         broken = {"type": "StreamCut", "message": "the stream ended without its last event"}
         return Verdict(Status.ERROR, FailureMode.CONNECTION, broken)
-    if found.failure_mode in (FailureMode.MODEL_ERROR, FailureMode.RATE_LIMITED, FailureMode.CANCELLED):
-        error = {"type": found.failure_mode.value, "message": found.error or ""}
-        return Verdict(Status.ERROR, found.failure_mode, error)
-    return Verdict(Status.OK, found.failure_mode, None)
+    mode = found.failure_mode
+    if mode is not None and (found.error is not None or mode not in _SHORT_ANSWERS):
+        return Verdict(Status.ERROR, mode, {"type": mode.value, "message": found.error or ""})
+    return Verdict(Status.OK, mode, None)
 
 
 def failure_of(raised: Raised, *, parses: bool = False) -> FailureMode:
     """Return the failure mode that an exception of a client means."""
-    names = set(raised.names)
-    by_status = classify(http_status=raised.http_status)[1]
-    if by_status in (FailureMode.TIMEOUT, FailureMode.RATE_LIMITED):
-        return by_status
-    if raised.code in _FILTER_CODES:
-        return FailureMode.CONTENT_FILTERED
-    for known, mode in _BY_NAME:
-        if names & known:
-            return mode
-    if names & _PARSER:
-        return FailureMode.PARSER_FAILED if parses else FailureMode.MODEL_ERROR
-    told = classify(raised.names[0], raised.http_status)[1] or FailureMode.UNKNOWN
-    # An error event in a stream has no status; the SDK raises its base class for it.
-    return FailureMode.MODEL_ERROR if told is FailureMode.UNKNOWN and "APIError" in names else told
+    names = raised.names if raised.code is None else (*raised.names, raised.code)
+    mode = classify(names, raised.http_status, message=raised.text)[1] or FailureMode.UNKNOWN
+    # Where nothing was to be parsed, what the client could not read is the provider's answer.
+    return FailureMode.MODEL_ERROR if mode is FailureMode.PARSER_FAILED and not parses else mode
 
 
 def status_failure(status: int) -> FailureMode | None:

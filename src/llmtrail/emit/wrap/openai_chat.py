@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from llmtrail.core.failure import FailureMode
+from llmtrail.core.failure import classify
 from llmtrail.emit.wrap.found import Assembled, Found, list_of, mapping_of, text_of
 from llmtrail.emit.wrap.usage import openai_usage
 
@@ -26,7 +26,7 @@ def read_chat(body: Mapping[str, Any]) -> Found:
         output=_one_or_all(messages),
         tool_calls=calls,
         finish_reasons=reasons,
-        failure_mode=_failure(reasons, refused=refused),
+        failure_mode=classify(finish_reasons=reasons, refused=refused)[1],
     )
 
 
@@ -39,7 +39,7 @@ def read_completion(body: Mapping[str, Any]) -> Found:
         **_common(body),
         output=_one_or_all(texts),
         finish_reasons=reasons,
-        failure_mode=_failure(reasons, refused=False),
+        failure_mode=classify(finish_reasons=reasons)[1],
     )
 
 
@@ -177,11 +177,3 @@ def _one_or_all(values: list[Any]) -> Any:
 
 def _reasons(choices: Sequence[Mapping[str, Any]]) -> list[str]:
     return [reason for choice in choices if (reason := text_of(choice.get("finish_reason")))]
-
-
-def _failure(reasons: Sequence[str], *, refused: bool) -> FailureMode | None:
-    if refused:
-        return FailureMode.REFUSED
-    if "content_filter" in reasons:
-        return FailureMode.CONTENT_FILTERED
-    return FailureMode.TRUNCATED if "length" in reasons else None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from llmtrail.core.failure import FailureMode
+from llmtrail.core.failure import FailureMode, classify
 from llmtrail.emit.wrap.found import Assembled, Found, list_of, mapping_of, text_of
 from llmtrail.emit.wrap.usage import openai_usage
 
@@ -107,13 +107,10 @@ def _reasons(body: Mapping[str, Any], calls: Sequence[Any]) -> list[str]:
 
 def _failure(body: Mapping[str, Any], refusal: str) -> FailureMode | None:
     if body.get("status") == "failed":
-        code = mapping_of(body.get("error")).get("code")
-        return FailureMode.RATE_LIMITED if code == "rate_limit_exceeded" else FailureMode.MODEL_ERROR
+        mode = classify(text_of(mapping_of(body.get("error")).get("code")), failed=True)[1]
+        # The provider itself answered that it failed, whatever it calls the reason.
+        return FailureMode.MODEL_ERROR if mode is FailureMode.UNKNOWN else mode
     if body.get("status") == "cancelled":
         return FailureMode.CANCELLED
-    if refusal:
-        return FailureMode.REFUSED
-    reason = mapping_of(body.get("incomplete_details")).get("reason")
-    if reason == "content_filter":
-        return FailureMode.CONTENT_FILTERED
-    return FailureMode.TRUNCATED if reason == "max_output_tokens" else None
+    reason = text_of(mapping_of(body.get("incomplete_details")).get("reason"))
+    return classify(finish_reasons=[reason] if reason else [], refused=bool(refusal))[1]
