@@ -91,6 +91,7 @@ class Embedded:
         self.metrics = Metrics()
         self._threads: list[threading.Thread] = []
         self._stops: list[Callable[[], None]] = []
+        self._alive: dict[str, Callable[[], bool]] = {}
         self._rooms: _Rooms | None = None
         self._servers: Servers | None = None
         self.grpc_port: int | None = None
@@ -195,6 +196,7 @@ class Embedded:
         limits = SettleLimits(quiet_ns=self._config.ingest.settle_ms * _NS_PER_MS)
         settler = SettleLoop(rooms.log, self._clock.now_ns, natives, limits)
         settler.start()
+        self._alive["llmtrail-settle"] = lambda: settler.is_alive
         self._stops.append(settler.stop)
         return natives
 
@@ -255,11 +257,12 @@ class Embedded:
     def _run(self, name: str, target: Callable[[], object], stop: Callable[[], None]) -> None:
         thread = threading.Thread(target=target, name=name, daemon=True)
         self._threads.append(thread)
+        self._alive[name] = thread.is_alive
         self._stops.append(stop)
         thread.start()
 
     def _readiness(self) -> dict[str, str]:
-        alive = {thread.name: "" if thread.is_alive() else "its thread ended" for thread in self._threads}
+        alive = {name: "" if is_alive() else "its thread ended" for name, is_alive in self._alive.items()}
         limit = self._config.ingest.backlog_events_max
         behind = self.backlog_events()
         return alive | {"backlog": "" if behind < limit else f"{behind} events are not stored yet"}

@@ -81,6 +81,11 @@ class SettleLoop:
         """Return the settler, for its counts."""
         return self._settler
 
+    @property
+    def is_alive(self) -> bool:
+        """Say whether the loop's own thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
     def start(self) -> None:
         """Start the loop in a thread of its own."""
         self._thread = threading.Thread(target=self._run, name="llmtrail-settle", daemon=True)
