@@ -2,37 +2,41 @@
 
 from typing import Final
 
-from llmtrail.core.call import Attempt, Call, CallError, Usage
+from llmtrail.core.call import Attempt, Call, CallError, Usage, Versions
 
 # What stands here instead of a column of `calls`: the field is content and stands in `bodies`.
 BODIES: Final = "bodies"
 # Groups, whose fields have columns of their own.
 GROUPS: Final = frozenset({"usage", "versions", "error", "parser", "retrieval", "attempts"})
 
-# Content fields -> columns of `bodies`.
+# usage.* keep their names, in the call and in each attempt.
+COUNT_FIELDS: Final = Usage.__struct_fields__
+# Content fields of the call itself, which stand in `bodies` under their own names.
+CONTENT_FIELDS: Final = ("input", "messages", "prompt", "output", "tool_calls")
+# Content fields, by their path, -> columns of `bodies`.
 BODY_COLUMNS: Final = {
-    "input": "input",
-    "messages": "messages",
-    "prompt": "prompt",
-    "output": "output",
-    "tool_calls": "tool_calls",
+    **{name: name for name in CONTENT_FIELDS},
     "retrieval.query": "retrieval_query",
     "retrieval.documents": "retrieval_documents",
     "parser.value": "parser_value",
     "parser.error": "parser_error",
+}
+# versions.* -> columns.
+VERSION_COLUMNS: Final = {
+    "prompt": "prompt_version",
+    "prompt_name": "prompt_name",
+    "retrieval": "retrieval_version",
+    "parser": "parser_version",
+    "model_config": "model_config_version",
+    "release": "release",
 }
 _ERROR_COLUMNS: Final = {"type": "error_type", "message": "error_message", "http_status": "http_status"}
 
 # Every field of a call, by its path, -> its column of `calls`, or BODIES.
 CALL_COLUMNS: Final = {
     **{name: name for name in Call.__struct_fields__ if name not in GROUPS},
-    **{f"usage.{name}": name for name in Usage.__struct_fields__},
-    "versions.prompt": "prompt_version",
-    "versions.prompt_name": "prompt_name",
-    "versions.retrieval": "retrieval_version",
-    "versions.parser": "parser_version",
-    "versions.model_config": "model_config_version",
-    "versions.release": "release",
+    **{f"usage.{name}": name for name in COUNT_FIELDS},
+    **{f"versions.{name}": VERSION_COLUMNS[name] for name in Versions.__struct_fields__},
     **{f"error.{name}": _ERROR_COLUMNS[name] for name in CallError.__struct_fields__},
     "parser.status": "parser_status",
     "retrieval.status": "retrieval_status",
@@ -44,6 +48,6 @@ CALL_COLUMNS: Final = {
 # its own; it stands where the attempt has none.
 ATTEMPT_COLUMNS: Final = {
     **{name: name for name in Attempt.__struct_fields__ if name not in GROUPS},
-    **{f"usage.{name}": name for name in Usage.__struct_fields__},
+    **{f"usage.{name}": name for name in COUNT_FIELDS},
     **{f"error.{name}": _ERROR_COLUMNS[name] for name in CallError.__struct_fields__},
 }

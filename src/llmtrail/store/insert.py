@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 
 from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Usage, Versions
+from llmtrail.core.columns import CONTENT_FIELDS, COUNT_FIELDS, VERSION_COLUMNS
 from llmtrail.core.times import to_ns
 from llmtrail.store import arrow
-from llmtrail.store.columns import BODY_COLUMNS, COUNT_FIELDS, VERSION_COLUMNS
 from llmtrail.store.handle import Handle
 from llmtrail.store.ids import named_ids, tells_its_day
 from llmtrail.store.records import encode_record
@@ -137,7 +137,7 @@ def bodies_block(rows: Sequence[CallRow]) -> pa.Table:
         "revision": pa.array(of_call("revision"), pa.uint32()),
         "tenant": pa.array(get("tenant"), _TEXT),
         "request_id": pa.array(of_call("request_id"), _TEXT),
-        **{name: arrow.raw_texts(of_call(name)) for name in BODY_COLUMNS},
+        **{name: arrow.raw_texts(of_call(name)) for name in CONTENT_FIELDS},
         "retrieval_query": arrow.raw_texts([retrieval.query for retrieval in retrievals]),
         "retrieval_documents": arrow.raw_texts([retrieval.documents for retrieval in retrievals]),
         "parser_value": arrow.raw_texts([parser.value for parser in parsers]),

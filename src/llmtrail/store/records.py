@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from llmtrail.core.call import Call, Parser, Retrieval
-from llmtrail.store.columns import BODY_COLUMNS
+from llmtrail.core.columns import BODY_COLUMNS, CONTENT_FIELDS
 from llmtrail.store.handle import Handle
 from llmtrail.store.rows import CallRow
 
@@ -22,7 +22,7 @@ _T = TypeVar("_T")
 # `record`. Long random ids and free attributes would take their space twice and are read from their own columns.
 _OWN_COLUMNS = ("request_id", "trace_id", "provider_request_id", "attributes")
 _DEFAULTS = dict(zip(Call.__struct_fields__[1:], Call.__struct_defaults__, strict=True))
-_LEFT_OUT = {name: _DEFAULTS[name] for name in ("call_id", *_OWN_COLUMNS, *BODY_COLUMNS)}
+_LEFT_OUT = {name: _DEFAULTS[name] for name in ("call_id", *_OWN_COLUMNS, *CONTENT_FIELDS)}
 
 _CALL_NAMES = (
     *("call_id", "record", *_OWN_COLUMNS, "ingest_day", "bodies_key", "tenant"),
@@ -30,7 +30,7 @@ _CALL_NAMES = (
 )
 _POSITION_NAMES = ("content_hash", "src_topic_id", "src_partition", "src_offset")
 _COST_NAMES = ("cost_nanousd", "cost_source", "price_id", "unpriced_reason")
-_BODY_NAMES = ("call_id", *BODY_COLUMNS, "retrieval_query", "retrieval_documents", "parser_value", "parser_error")
+_BODY_NAMES = ("call_id", *BODY_COLUMNS.values())
 _NO_BODY: Mapping[str, Any] = dict.fromkeys(_BODY_NAMES)
 
 _LINE = msgspec.json.Decoder(list[Any])
@@ -242,7 +242,7 @@ def _stored(row: Mapping[str, Any], body: Mapping[str, Any]) -> StoredCall:
 
 def _call(record: Call, row: Mapping[str, Any], body: Mapping[str, Any]) -> Call:
     changes: dict[str, Any] = {name: row[name] for name in ("call_id", *_OWN_COLUMNS) if row[name] is not None}
-    changes |= {name: _raw(body[name]) for name in BODY_COLUMNS if body[name] is not None}
+    changes |= {name: _raw(body[name]) for name in CONTENT_FIELDS if body[name] is not None}
     if row["attributes"] is not None:
         changes["attributes"] = _raw(row["attributes"])
     if record.retrieval is not None:
