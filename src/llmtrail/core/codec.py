@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from llmtrail.core.call import SCHEMA_VERSION, Call
+from llmtrail.core.call import SCHEMA_VERSION, Call, Parser, Retrieval
 from llmtrail.core.checks import check_objects, read_whole
 from llmtrail.core.outcome import BadEventError, RejectReason
 from llmtrail.core.strange import move_strange
@@ -23,7 +23,18 @@ _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", re.ASCII)
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
+_NULL = msgspec.Raw(b"null")
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
+
+
+def _raw_defaults(kind: type[msgspec.Struct]) -> dict[str, msgspec.Raw]:
+    """Return the fields that are raw slices with their defaults: the encoder leaves out these very objects only."""
+    defaults = zip(reversed(kind.__struct_fields__), reversed(kind.__struct_defaults__), strict=False)
+    return {name: default for name, default in defaults if isinstance(default, msgspec.Raw)}
+
+
+_RAW_FIELDS = _raw_defaults(Call)
+_RAW_GROUPS = (("retrieval", _raw_defaults(Retrieval)), ("parser", _raw_defaults(Parser)))
 
 
 def decode_call(value: bytes) -> Call:
@@ -42,7 +53,7 @@ def decode_call(value: bytes) -> Call:
         raise BadEventError(RejectReason.NOT_JSON, f"{cause}; send one JSON object.") from cause
     check_objects(whole, "attributes", "parameters")
     _check(call)
-    return call
+    return _without_nulls(call) if b"null" in value else call
 
 
 def decode_checked(value: bytes) -> Call:
@@ -51,9 +62,10 @@ def decode_checked(value: bytes) -> Call:
     Raises BadEventError all the same where the typed fields do not fit.
     """
     try:
-        return _FAST.decode(value)
+        call = _FAST.decode(value)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return decode_call(value)  # Unknown names, most likely; if it is worse, this says what.
+    return _without_nulls(call) if b"null" in value else call
 
 
 def encode_call(call: Call) -> bytes:
@@ -123,6 +135,20 @@ def _split_by_brackets(text: bytes) -> list[bytes] | None:
             case _:
                 pass  # Text, or a comma further inside.
     return None
+
+
+def _without_nulls(call: Call) -> Call:
+    """Return the call with raw fields absent that were sent as null: to the typed fields both are the same."""
+    changes: dict[str, Any] = _nulls(call, _RAW_FIELDS)
+    for name, fields in _RAW_GROUPS:
+        group = getattr(call, name)
+        if group is not None and (inner := _nulls(group, fields)):
+            changes[name] = msgspec.structs.replace(group, **inner)
+    return msgspec.structs.replace(call, **changes) if changes else call
+
+
+def _nulls(struct: msgspec.Struct, fields: Mapping[str, msgspec.Raw]) -> dict[str, Any]:
+    return {name: default for name, default in fields.items() if getattr(struct, name) == _NULL}
 
 
 def _is_json(text: bytes) -> bool:
