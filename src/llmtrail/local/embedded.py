@@ -28,6 +28,7 @@ from llmtrail.log.log_file import LogBusyError
 from llmtrail.log.port import CALLS, DEAD_LETTERS, SPANS, Append, Log
 from llmtrail.log.retention import Keep
 from llmtrail.metrics import INGEST_BACKLOG_EVENTS, INGEST_SPANS, LOG_SIZE_BYTES, Metrics
+from llmtrail.store.arrow import warm_up
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
 from llmtrail.store.lookup import find_request
@@ -183,7 +184,12 @@ class Embedded:
         batches = WriterConfig(batch_rows=config.ingest.batch_rows, batch_ms=config.ingest.batch_ms, checked=True)
         writer = Writer(parts, batches)
         letters = DeadLetterWriter(rooms.log, sink)
-        self._run("llmtrail-writer", writer.run, writer.stop)
+
+        def write() -> None:
+            warm_up()
+            writer.run()
+
+        self._run("llmtrail-writer", write, writer.stop)
         self._run("llmtrail-dead-letters", letters.run, letters.stop)
 
     def _start_keeper(self, rooms: _Rooms) -> None:

@@ -19,6 +19,11 @@ _TIME = pa.timestamp("ns", "UTC")
 _UUID = pa.binary(16)
 
 
+def warm_up() -> None:
+    """Let Arrow import what its first conversion needs (pandas: most of a second), so that no call waits for it."""
+    pa.array([""], pa.string())
+
+
 def raw_texts(slices: Sequence[msgspec.Raw]) -> Column:
     """Build a nullable text column from byte slices with one copy; an empty slice is NULL."""
     lengths = list(map(len, slices))
