@@ -22,11 +22,6 @@ def derived_call_id(started_at_ns: int, *parts: str) -> str:
     return uuid7(started_at_ns, digest)
 
 
-def uuid7_ms(call_id: uuid.UUID) -> int | None:
-    """Return the epoch milliseconds in a UUIDv7, or None for any other UUID."""
-    return call_id.int >> 80 if call_id.version == 7 else None
-
-
 def log_key(trace_id: str | None, request_id: str | None, call_id: str) -> str:
     """Return the key that brings a call's repeats to one partition: trace id, else request id, else call id."""
     return trace_id or request_id or call_id

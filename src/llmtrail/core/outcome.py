@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from llmtrail.core.call import Call
-
 
 class SkipReason(StrEnum):
     """Why a valid event adds no row of its own."""
@@ -51,13 +49,6 @@ class BadEventError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Accept:
-    """A call that becomes a row."""
-
-    call: Call
-
-
-@dataclass(frozen=True, slots=True)
 class Skip:
     """A valid event that is counted and not stored again."""
 
@@ -70,6 +61,3 @@ class Reject:
 
     reason: RejectReason
     detail: str
-
-
-Outcome = Accept | Skip | Reject

@@ -3,7 +3,7 @@
 import fcntl
 import os
 import sqlite3
-from collections.abc import Generator, Mapping
+from collections.abc import Generator
 from pathlib import Path
 from zlib import crc32
 
@@ -252,8 +252,3 @@ def row_sizes(connection: sqlite3.Connection, topic: TopicState) -> list[RowSize
         (base | topic.start, base | OFFSET_MASK),
     )
     return [RowSize(*row) for row in found]
-
-
-def file_sizes(folder: Path) -> Mapping[str, int]:
-    """Return the bytes of each of the log's files."""
-    return {entry.name: entry.stat().st_size for entry in folder.iterdir() if entry.is_file()}
