@@ -10,7 +10,7 @@ from typing import Any
 from llmtrail.emit.background import Background, Edges
 from llmtrail.emit.config import EmitConfig
 from llmtrail.emit.context import NoteKind, Request
-from llmtrail.emit.handoff import QUEUED_ITEMS_MAX, Builder, Handoff, Item
+from llmtrail.emit.handoff import QUEUED_ITEMS_MAX, Builder, Handoff, Item, Weight
 from llmtrail.emit.tally import LOGGER, DropReason, Stats, Tally
 
 # What may still hold finished calls back (a stream that nobody reads any more) lets go of them first.
@@ -38,11 +38,12 @@ class Recorder:
         self._is_closed = False
 
     def record_parts(
-        self, build: Builder, parts: Any, started_at_ns: int, request: Request | None, size_bytes: int
+        self, build: Builder, parts: Any, started_at_ns: int, request: Request | None, size_bytes: Weight
     ) -> None:
         """Hand one finished call over: `build(parts)` makes its event fields in the background.
 
-        `request` is `current_request()` as it was when the call began; `size_bytes` comes from `snapshot`.
+        `request` is `current_request()` as it was when the call began; `size_bytes` comes from
+        `snapshot`, or tells them when the background asks.
         Never blocks and never raises; what cannot be taken is counted by reason.
         """
         handoff = self._handoff

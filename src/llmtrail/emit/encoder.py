@@ -47,7 +47,7 @@ class Encoder:
         """Take a batch from the queue, encode what is ready, put it into the outbox; return how many items it was."""
         items = self._handoff.take(ITEMS_MAX)
         now_ns, monotonic_ns = clock.now_ns(), clock.monotonic_ns()
-        guesses = [item[4] for item in items if item[4]]
+        guesses = [_weight(item) for item in items if item[0] is not None]
         if guesses:
             self._guessed_bytes = sum(guesses) // len(guesses)
         for item in items:
@@ -115,3 +115,14 @@ class Encoder:
             return None
         self._tally.strip(reason, detail)
         return value
+
+
+def _weight(item: Item) -> int:
+    """Return what a call weighs in the queue, in bytes."""
+    weight = item[4]
+    if not callable(weight):
+        return weight
+    try:
+        return weight(item[1])
+    except Exception:  # noqa: BLE001  # Weighers read what HTTP clients made; the calls of a batch must not go with it.
+        return 0

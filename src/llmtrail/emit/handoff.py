@@ -17,8 +17,10 @@ _MEMORY_OF_WEIGHTS: Final = 0.9
 
 # Turns parts into event fields in the background; None records nothing.
 Builder = Callable[[Any], Mapping[str, Any] | None]
-# (builder, parts, started_at_ns, request, guessed bytes); a note or a mark has no builder.
-Item = tuple[Any, Any, Any, Any, int]
+# Bytes that parts weigh, as a guess or by somebody who can tell; asked in the background.
+Weight = int | Callable[[Any], int]
+# (builder, parts, started_at_ns, request, weight); a note or a mark has no builder.
+Item = tuple[Any, Any, Any, Any, Weight]
 
 
 class Handoff:

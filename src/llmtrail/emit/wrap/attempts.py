@@ -4,10 +4,10 @@ import inspect
 import weakref
 from typing import Any
 
-from llmtrail.emit.wrap.guard import swallow
-from llmtrail.emit.wrap.live import LiveCall, Raised, Sent, active, monotonic_ns
+from llmtrail.emit.wrap.live import Raised, active, monotonic_ns
 
 _MARK = "_llmtrail_attempts"
+_exchanges = active.get
 
 
 def watch_attempts(http_client: Any) -> None:
@@ -23,61 +23,46 @@ def watch_attempts(http_client: Any) -> None:
 
 
 def _sync_send(http_client: Any) -> Any:
-    original = _original(http_client)
+    original, owner = _original(http_client)
 
     def send(request: Any, *args: Any, **kwargs: Any) -> Any:
-        call = active.get()
-        if call is None:
-            return original(request, *args, **kwargs)
-        started_ns = _begin(call, request)
+        exchanges = _exchanges()
+        if exchanges is None:
+            return original(owner(), request, *args, **kwargs)
+        started_ns = monotonic_ns()
         try:
-            response = original(request, *args, **kwargs)
+            response = original(owner(), request, *args, **kwargs)
         except BaseException as error:
-            call.attempts.append(Sent(started_ns, monotonic_ns(), None, Raised.of(error)))
+            exchanges.append((request, started_ns, monotonic_ns(), None, Raised.of(error)))
             raise
-        call.attempts.append(Sent(started_ns, monotonic_ns(), response, None))
+        exchanges.append((request, started_ns, monotonic_ns(), response, None))
         return response
 
     return send
 
 
 def _async_send(http_client: Any) -> Any:
-    original = _original(http_client)
+    original, owner = _original(http_client)
 
     async def send(request: Any, *args: Any, **kwargs: Any) -> Any:
-        call = active.get()
-        if call is None:
-            return await original(request, *args, **kwargs)
-        started_ns = _begin(call, request)
+        exchanges = _exchanges()
+        if exchanges is None:
+            return await original(owner(), request, *args, **kwargs)
+        started_ns = monotonic_ns()
         try:
-            response = await original(request, *args, **kwargs)
+            response = await original(owner(), request, *args, **kwargs)
         except BaseException as error:
-            call.attempts.append(Sent(started_ns, monotonic_ns(), None, Raised.of(error)))
+            exchanges.append((request, started_ns, monotonic_ns(), None, Raised.of(error)))
             raise
-        call.attempts.append(Sent(started_ns, monotonic_ns(), response, None))
+        exchanges.append((request, started_ns, monotonic_ns(), response, None))
         return response
 
     return send
 
 
-def _original(http_client: Any) -> Any:
-    """Return the client's own `send` without a reference cycle: clients close when the last reference goes."""
+def _original(http_client: Any) -> tuple[Any, Any]:
+    """Return the client's own `send` and a weak reference for it: a client closes when its last reference goes."""
     own = http_client.__dict__.get("send")
-    if own is not None:
-        return own
-    method = type(http_client).send
-    reference = weakref.ref(http_client)
-
-    def send(*args: Any, **kwargs: Any) -> Any:
-        return method(reference(), *args, **kwargs)
-
-    return send
-
-
-def _begin(call: LiveCall, request: Any) -> int:
-    try:
-        call.sent = request.content
-        call.url = request.url
-    except Exception as error:  # noqa: BLE001 - a body that is a stream cannot be kept; the call goes on
-        swallow("read a request's body", error)
-    return monotonic_ns()
+    if own is None:
+        return type(http_client).send, weakref.ref(http_client)
+    return (lambda _owner, *args, **kwargs: own(*args, **kwargs)), lambda: None

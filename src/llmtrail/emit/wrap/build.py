@@ -13,7 +13,7 @@ from llmtrail.emit.wrap.endpoints import OPERATIONS, Endpoint
 from llmtrail.emit.wrap.found import Assembled, Found, mapping_of
 from llmtrail.emit.wrap.guard import swallow
 from llmtrail.emit.wrap.judge import ERROR_LENGTH_MAX, Verdict, error_fields, failure_of, judge, status_failure
-from llmtrail.emit.wrap.live import LiveCall, Sent
+from llmtrail.emit.wrap.live import EXCHANGE_BYTES, Begun, ClientFacts, LiveCall, Sent
 from llmtrail.emit.wrap.openai_chat import (
     DONE,
     assemble_chat,
@@ -43,6 +43,26 @@ _ASSEMBLERS = {
 _ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
 # As many attempts as an event may hold; a client that retries more often keeps its last ones.
 ATTEMPTS_MAX = 1_000
+
+
+# What one whole call was noted as: its client, what `Begun` names, its end (monotonic ns), the result if it is parsed.
+Whole = tuple[ClientFacts, Begun, int, Any]
+
+
+def build_whole(whole: Whole) -> Mapping[str, Any]:
+    """Return the event fields of a call whose whole answer came."""
+    facts, begun, ended_ns, result = whole
+    call = LiveCall(facts, begun)
+    call.ended_ns = ended_ns
+    call.result = result
+    return build_event(call)
+
+
+def weigh_whole(whole: Whole) -> int:
+    """Return what such a call weighs in memory, in bytes: both bodies and the HTTP client's objects around them."""
+    exchanges = whole[1][3]
+    bodies = sum(len(getattr(part, "_content", None) or b"") for one in exchanges for part in (one[0], one[3]))
+    return bodies + EXCHANGE_BYTES * len(exchanges)
 
 
 def build_event(call: LiveCall) -> Mapping[str, Any]:

@@ -8,17 +8,22 @@ import inspect
 from typing import Any, Final, TypeVar
 
 from llmtrail.emit.context import current_request
+from llmtrail.emit.recorder import get_recorder
 from llmtrail.emit.wrap.attempts import watch_attempts
-from llmtrail.emit.wrap.build import build_event
-from llmtrail.emit.wrap.endpoints import endpoint_of
+from llmtrail.emit.wrap.build import build_event, build_whole, weigh_whole
+from llmtrail.emit.wrap.endpoints import BY_PATH, endpoint_of
 from llmtrail.emit.wrap.guard import LOGGER, swallow
-from llmtrail.emit.wrap.live import ClientFacts, Ending, LiveCall, active
+from llmtrail.emit.wrap.live import ClientFacts, Ending, LiveCall, active, monotonic_ns, wall_ns
 from llmtrail.emit.wrap.streams import is_stream, watch_bytes, watch_stream
 
 Client = TypeVar("Client")
 
 _MARK: Final = "_llmtrail_wrapped"
 _SDKS: Final = ("openai", "anthropic")
+# Bound once: what stands between a caller and its answer looks up as little as it can.
+_endpoint_by_path: Final = BY_PATH.get
+_set_active: Final = active.set
+_reset_active: Final = active.reset
 
 
 def wrap(client: Client, *, provider: str | None = None) -> Client:
@@ -78,18 +83,18 @@ def _copying(original: Any, provider: str | None) -> Any:
 
 def _door(original: Any, facts: ClientFacts) -> Any:
     def request(*args: Any, **kwargs: Any) -> Any:
-        call = _begin(facts, args, kwargs)
-        if call is None:
+        begun = _begin(args, kwargs)
+        if begun is None:
             return original(*args, **kwargs)
-        token = active.set(call)
+        token = _set_active(begun[3])
         try:
             result = original(*args, **kwargs)
         except BaseException as error:
-            call.fail(error)
+            _failed(facts, begun, error)
             raise
         finally:
-            active.reset(token)
-        _answered(call, result)
+            _reset_active(token)
+        _answered(facts, begun, result)
         return result
 
     return request
@@ -97,54 +102,71 @@ def _door(original: Any, facts: ClientFacts) -> Any:
 
 def _async_door(original: Any, facts: ClientFacts) -> Any:
     async def request(*args: Any, **kwargs: Any) -> Any:
-        call = _begin(facts, args, kwargs)
-        if call is None:
+        begun = _begin(args, kwargs)
+        if begun is None:
             return await original(*args, **kwargs)
-        token = active.set(call)
+        token = _set_active(begun[3])
         try:
             result = await original(*args, **kwargs)
         except BaseException as error:
-            call.fail(error)
+            _failed(facts, begun, error)
             raise
         finally:
-            active.reset(token)
-        _answered(call, result)
+            _reset_active(token)
+        _answered(facts, begun, result)
         return result
 
     return request
 
 
-def _begin(facts: ClientFacts, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LiveCall | None:
-    """Return a call to record, or None where this request is none."""
+def _begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Return what `Begun` names of a call to record, as a plain tuple, or None where this request is none."""
     try:
         options = args[1] if len(args) > 1 else kwargs["options"]
-        endpoint = endpoint_of(options.url)
+        endpoint = _endpoint_by_path(options.url) or endpoint_of(options.url)
         if endpoint is None or options.method != "post":
             return None
-        call = LiveCall(facts, endpoint, options.json_data, current_request())
-        if kwargs.get("stream"):
-            call.stream = True
-        if callable(options.post_parser):
-            call.parses = True
+        stream = bool(kwargs.get("stream"))
+        return endpoint, options, stream, [], wall_ns(), monotonic_ns(), current_request()
     except Exception as error:  # noqa: BLE001 - an SDK of an unknown make must go on working, unrecorded
         swallow("begin a call", error)
         return None
-    return call
 
 
-def _answered(call: LiveCall, result: Any) -> None:
+def _answered(facts: ClientFacts, begun: Any, result: Any) -> None:
     """Hand a whole answer over, or watch one that is still to be read."""
     try:
-        response = call.attempts[-1].response if call.attempts else None
+        _, options, _, exchanges, started_at_ns, _, request = begun
+        if exchanges and (response := exchanges[-1][3]) is not None and response.is_closed:
+            kept = result if callable(options.post_parser) else None
+            parts = (facts, begun, monotonic_ns(), kept)
+            get_recorder().record_parts(build_whole, parts, started_at_ns, request, weigh_whole)
+        else:
+            _watch(LiveCall(facts, begun), result)
+    except Exception as error:  # noqa: BLE001 - the application has its answer; our bugs must not take it away
+        swallow("hand a call over", error)
+
+
+def _watch(call: LiveCall, result: Any) -> None:
+    response = call.attempts[-1].response if call.attempts else None
+    try:
         if call.parses:
             call.result = result
-        if response is None or response.is_closed:
+        if response is None:
             call.end(Ending.RETURNED)
         elif is_stream(result):
             watch_bytes(call, response, keep=False)
             watch_stream(call, result)
         else:
             watch_bytes(call, response, keep=True)
-    except Exception as error:  # noqa: BLE001 - the application has its answer; our bugs must not take it away
+    except Exception as error:  # noqa: BLE001 - what can be told of the call is worth a record still
         swallow("watch an answer", error)
         call.end(Ending.RETURNED)
+
+
+def _failed(facts: ClientFacts, begun: Any, error: BaseException) -> None:
+    """Hand a call over that raised."""
+    try:
+        LiveCall(facts, begun).fail(error)
+    except Exception as own:  # noqa: BLE001 - the application must see its own error, not ours
+        swallow("hand a failed call over", own)

@@ -21,9 +21,9 @@ OPERATIONS = {
     Endpoint.MESSAGES: "chat",
 }
 
-_BY_PATH = {endpoint.value: endpoint for endpoint in Endpoint}
+BY_PATH = {endpoint.value: endpoint for endpoint in Endpoint}
 
 
 def endpoint_of(path: str) -> Endpoint | None:
     """Return what is asked for at `path` (as the client's method names it), or None where it is no model call."""
-    return _BY_PATH.get(path) or _BY_PATH.get(path.partition("?")[0])
+    return BY_PATH.get(path) or BY_PATH.get(path.partition("?")[0])

@@ -26,7 +26,8 @@ monotonic_ns = time.perf_counter_ns  # tidy: bound once at the SDK's edge
 
 # What one event of a stream weighs in memory, for the recorder's bound.
 _EVENT_BYTES: Final = 400
-_OVERHEAD_BYTES: Final = 2_048
+# An HTTP client's request and response, with their headers.
+EXCHANGE_BYTES: Final = 8_192
 
 
 class Ending(Enum):
@@ -77,10 +78,7 @@ class Raised:
 
 
 class Sent(NamedTuple):
-    """One HTTP exchange: times are monotonic nanoseconds; `response` is the HTTP client's own.
-
-    A tuple, since a frozen dataclass costs three times as much to make on the caller's thread.
-    """
+    """One HTTP exchange: times are monotonic nanoseconds; `response` is the HTTP client's own."""
 
     started_ns: int
     ended_ns: int
@@ -88,14 +86,32 @@ class Sent(NamedTuple):
     raised: Raised | None
 
 
-class LiveCall:
-    """A call from its start to its hand-off, which happens exactly once."""
+# An exchange as the caller's thread notes it: HTTP request, start and end (monotonic ns), response, what was raised.
+# A plain tuple, and the same with what follows: making an object of it costs a cold cache microseconds.
+Exchange = tuple[Any, int, int, Any, Raised | None]
 
-    # Defaults stand on the class: at 300 calls a second the caller's caches are cold, and each attribute set costs.
+
+class Begun(NamedTuple):
+    """A call as the caller's thread notes it at its start, as a plain tuple; the background reads it by these names."""
+
+    endpoint: Endpoint
+    options: Any  # the SDK's own
+    stream: bool
+    exchanges: list[Exchange]
+    started_at_ns: int
+    started_ns: int
+    request: Request | None
+
+
+class LiveCall:
+    """A call that is looked at: one whose stream is still to be read, or, in the background, one that is over.
+
+    One that is still to be read is handed over exactly once.
+    """
+
+    # Defaults stand on the class: each attribute set costs.
     sent: bytes | None = None  # the body as it went over the wire: nobody can change it any more
     url: Any = None
-    stream: bool = False
-    parses: bool = False
     pulling: bool = False
     is_left: bool = False  # a loop over the stream was left; it may be taken up again
     events: list[tuple[int, str | None, str]] | None = None  # a stream as the SDK's decoder saw it
@@ -105,15 +121,24 @@ class LiveCall:
     ending: Ending = Ending.RETURNED
     ended_ns: int = 0
 
-    def __init__(self, facts: ClientFacts, endpoint: Endpoint, body: Any, request: Request | None) -> None:
-        self.started_at_ns = wall_ns()
-        self.started_ns = monotonic_ns()
+    def __init__(self, facts: ClientFacts, begun: Any) -> None:
         self.facts = facts
-        self.endpoint = endpoint
-        self.body = body  # before it was sent; kept only where it never was
-        self.request = request
-        self.attempts: list[Sent] = []
+        # Plain tuples come in; here they get their names.
+        self.endpoint, options, self.stream, exchanges, self.started_at_ns, self.started_ns, self.request = begun
+        self.body = options.json_data  # before it was sent; kept only where it never was
+        self.parses = callable(options.post_parser)
+        self.attempts = [Sent(*exchange[1:]) for exchange in exchanges]
+        if exchanges:
+            self._read_request(exchanges[-1][0])
         self._once = [True]
+
+    def _read_request(self, request: Any) -> None:
+        """Note what was sent and where."""
+        try:
+            self.url = request.url
+            self.sent = request.content
+        except Exception as error:  # noqa: BLE001 - a body that is a stream cannot be kept; the call goes on
+            swallow("read a request's body", error)
 
     def disown(self) -> None:
         """Leave the hand-off to somebody else."""
@@ -135,7 +160,7 @@ class LiveCall:
         self.ended_ns = monotonic_ns()
         self.ending = ending
         try:
-            weight = _OVERHEAD_BYTES
+            weight = EXCHANGE_BYTES * max(1, len(self.attempts))
             if self.sent is not None:
                 weight += len(self.sent)
                 self.body = None
@@ -194,5 +219,5 @@ atexit.register(_at_exit)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
-# The call that HTTP requests belong to: of this thread, or of this asyncio task.
-active: Final[ContextVar[LiveCall | None]] = ContextVar("llmtrail_call", default=None)
+# Where the HTTP exchanges of the call under way are noted: of this thread, or of this asyncio task.
+active: Final[ContextVar[list[Exchange] | None]] = ContextVar("llmtrail_exchanges", default=None)
