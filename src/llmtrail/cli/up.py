@@ -2,7 +2,9 @@
 
 import gc
 import signal
+import sys
 import threading
+from importlib.abc import MetaPathFinder
 from typing import Annotated
 
 import typer
@@ -25,6 +27,7 @@ def command(
 ) -> None:
     """Start the gateway, the log, the writer, the store and SQL in one process."""
     loaded = settings(config, data, host=host, port=port, sql_port=sql_port)
+    sys.meta_path.insert(0, _NoPandas())
     from llmtrail.local.embedded import Embedded, StartError
 
     stop = threading.Event()
@@ -41,7 +44,20 @@ def command(
         raise CommandError(Exit.UNREACHABLE, str(error)) from error
 
 
+class _NoPandas(MetaPathFinder):
+    """Keep pandas from being imported: Arrow looks for it at its first conversion, for 60 MB and most of a second.
+
+    This process makes no data frame; the engine's package brings pandas along for those that do.
+    """
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Refuse pandas, leave everything else to the others."""
+        del path, target
+        if fullname == "pandas":
+            raise ModuleNotFoundError("pandas is left out of this process.", name=fullname)
+
+
 def _collect_rarely() -> None:
-    """Look for cycles rarely: a batch is 20,000 calls, none of them in a cycle, and each look visits all of them."""
+    """Look for cycles rarely: a batch is 10,000 calls, none of them in a cycle, and each look visits all of them."""
     gc.freeze()  # what start-up made stays for good
     gc.set_threshold(_ALLOCATIONS_BETWEEN_LOOKS, 20, 50)
