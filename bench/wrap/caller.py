@@ -1,4 +1,4 @@
-"""Make paced calls through one client, plain or wrapped, and print what llmtrail's own code cost: `caller.py PORT LOAD`.
+"""Make paced calls through one client, plain or wrapped, and print what llmtrail itself cost: `caller.py PORT LOAD`.
 
 A stub answers in place of the network. Timers stand on both sides of each hook that `wrap` puts in: what passes
 between an outer and an inner one is llmtrail's. The plain client has the same timers with nothing between, which is
