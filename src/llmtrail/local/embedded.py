@@ -133,6 +133,9 @@ class Embedded:
         log = self._open_rooms().log
         return sum(log.end(topic, 0) - log.committed(group, topic, 0) for topic, group in _READERS)
 
+    def _backlog_full(self) -> bool:
+        return self.backlog_events() >= self._config.ingest.backlog_events_max
+
     def _url(self, index: int) -> str:
         if self._servers is None:
             raise StartError("llmtrail is not running; use it as a context manager.")
@@ -216,7 +219,7 @@ class Embedded:
             tally=self.metrics,
             clock=self._clock,
             random=clock_module.random_bytes,
-            backlog_full=lambda: self.backlog_events() >= config.ingest.backlog_events_max,
+            backlog_full=self._backlog_full,
             natives=natives,
         )
         gateway = Gateway(
@@ -250,11 +253,11 @@ class Embedded:
         self._servers.start()
         if config.server.grpc:
             self._start_grpc(rooms, tokens)
-        port_file.write(folder, port_file.Running(os.getpid(), self.http_url, self.sql_url))
+        port_file.write(folder, port_file.Running(os.getpid(), self.http_url, self.sql_url, self.grpc_port))
 
     def _start_grpc(self, rooms: _Rooms, tokens: Tokens) -> None:
         policy = ContentPolicy(self._config.ingest.content)
-        parts = GrpcParts(rooms.log, self._clock, tokens, policy, self._count_spans)
+        parts = GrpcParts(rooms.log, self._clock, tokens, policy, self._count_spans, self._backlog_full)
         server = grpc_server(self._config.server, parts)
         server.start()
         self.grpc_port = server.port

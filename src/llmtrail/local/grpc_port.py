@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llmtrail.clock import Clock
 from llmtrail.config import ConfigError, ServerConfig
 from llmtrail.core.redact import ContentPolicy
-from llmtrail.log.port import Append, Log
+from llmtrail.log.port import Append, Log, LogFullError
 from llmtrail_ingest.gateway.tokens import Scope, Tokens, grant_for
 from llmtrail_ingest.tally import Fate
 
@@ -25,6 +25,7 @@ class GrpcParts:
     tokens: Tokens
     policy: ContentPolicy
     count: Callable[[Fate, int], None]
+    backlog_full: Callable[[], bool]
 
 
 def grpc_server(config: ServerConfig, parts: GrpcParts) -> "GrpcServer":
@@ -41,6 +42,8 @@ def grpc_server(config: ServerConfig, parts: GrpcParts) -> "GrpcServer":
         return Granted(grant.tenant or "") if grant is not None and Scope.INGEST in grant.scopes else None
 
     def append(appends: Sequence[Append]) -> None:
+        if parts.backlog_full():
+            raise LogFullError("the store is too far behind the log; nothing was kept.")
         if appends:
             parts.log.append(appends, parts.clock.now_ns())
 

@@ -15,6 +15,7 @@ class Running:
     pid: int
     http: str
     sql: str
+    grpc_port: int | None = None
 
 
 def write(folder: Path, running: Running) -> None:
@@ -28,8 +29,11 @@ def read(folder: Path) -> Running | None:
     """Return where the process of this folder answers, or None when none is running."""
     try:
         told = json.loads((folder / NAME).read_text())
-        running = Running(int(told["pid"]), str(told["http"]), str(told["sql"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        grpc_port = told.get("grpc_port")
+        running = Running(
+            int(told["pid"]), str(told["http"]), str(told["sql"]), None if grpc_port is None else int(grpc_port)
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return running if _alive(running.pid) else None
 
