@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
@@ -104,6 +105,12 @@ class Embedded:
         except (ConfigError, StoreError, PortTakenError, LogBusyError, ValueError) as cause:
             self._close()
             raise StartError(str(cause)) from cause
+        except (OSError, sqlite3.Error) as cause:
+            self._close()
+            folder = self._config.server.data
+            raise StartError(
+                f"cannot start in {folder}: {cause}. Check that its disk has room and that it may be written to."
+            ) from cause
         except BaseException:
             self._close()
             raise
