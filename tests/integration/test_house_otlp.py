@@ -178,21 +178,34 @@ def test_a_call_told_by_wrap_and_by_an_instrumentation_is_one_call(house: House,
     assert house.sql(told) == wanted
 
 
-def test_spans_over_grpc_are_stored_as_over_http(tmp_path: Path) -> None:
-    with running_house(tmp_path, "[server]\ngrpc = true\ngrpc_port = 0\n") as house:
-        where = port_file.read(tmp_path)
-        assert where is not None
-        assert where.grpc_port
-        (request,) = recorded("openinference-chat")
-        with grpc.insecure_channel(f"127.0.0.1:{where.grpc_port}") as channel:
-            export = channel.unary_unary(
-                "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-                request_serializer=ExportTraceServiceRequest.SerializeToString,
-                response_deserializer=ExportTraceServiceResponse.FromString,
-            )
-            export(ExportTraceServiceRequest.FromString(request.body), timeout=10)
+def export_over_grpc(folder: Path) -> None:
+    """Send one recorded chat to the gRPC port that the house told."""
+    where = port_file.read(folder)
+    assert where is not None
+    assert where.grpc_port
+    (request,) = recorded("openinference-chat")
+    with grpc.insecure_channel(f"127.0.0.1:{where.grpc_port}") as channel:
+        export = channel.unary_unary(
+            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+            request_serializer=ExportTraceServiceRequest.SerializeToString,
+            response_deserializer=ExportTraceServiceResponse.FromString,
+        )
+        export(ExportTraceServiceRequest.FromString(request.body), timeout=10)
+
+
+def test_spans_over_grpc_are_stored_as_over_http_and_held_to_the_same_backlog(tmp_path: Path) -> None:
+    # Rows wait for company this long, so that a backlog of one stands for a while.
+    bounds = "[ingest]\nbacklog_events_max = 1\nbatch_ms = 3000\n"
+    with running_house(tmp_path, f"[server]\ngrpc = true\ngrpc_port = 0\n{bounds}") as house:
+        assert house.post(json.dumps({"started_at": time.time_ns(), "request_model": "m"})).status == 200
+        with pytest.raises(grpc.RpcError) as refused:
+            export_over_grpc(tmp_path)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
         house.settle()
-        assert house.sql("SELECT request_model, input_tokens FROM llmtrail.calls") == [["gpt-4o-mini", 57]]
+        export_over_grpc(tmp_path)
+        house.settle()
+        told = "SELECT request_model, input_tokens FROM llmtrail.calls ORDER BY request_model"
+        assert house.sql(told) == [["gpt-4o-mini", 57], ["m", None]]
 
 
 @pytest.mark.parametrize(
