@@ -88,7 +88,7 @@ class IngestConfig:
     batch_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 250
     # Milliseconds of quiet after which an OTLP trace counts as complete for now.
     settle_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 1_500
-    # Past this many unwritten events the gateway answers 503, so that a stuck store is noticed by its senders.
+    # Past this many unwritten events the gateway answers 429, so that a stuck store is noticed by its senders.
     backlog_events_max: Positive = 2_000_000
 
 

@@ -22,7 +22,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(tmp_path)], capture_output=True, check=False
     )
     if mounted.returncode != 0:
-        pytest.skip("NOT RUN: a real full disk needs the right to mount; the page limit's test stands in for it")
+        pytest.skip("needs a loop device or tmpfs, which only root may mount: the page limit's test stands in for it.")
     yield tmp_path
     subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
