@@ -74,9 +74,8 @@ def test_a_bad_event_is_told_and_kept_and_its_neighbours_are_stored(house: House
     assert house.request(f"before-{name}")["calls"]
     assert house.request(f"after-{name}")["calls"]
     house.settle()
-    kept = house.sql(
-        f"SELECT DISTINCT reason FROM llmtrail.dead_letters WHERE value_base64 = '{base64.b64encode(BAD[name]).decode()}'"
-    )
+    value = base64.b64encode(BAD[name]).decode()
+    kept = house.sql(f"SELECT DISTINCT reason FROM llmtrail.dead_letters WHERE value_base64 = '{value}'")
     assert kept == [[rejected["reason"]]]
 
 
