@@ -13,9 +13,8 @@ import threading
 import time
 from pathlib import Path
 
+from bench_house import House
 from record import record
-
-from house import House
 
 HERE = Path(__file__).parent
 

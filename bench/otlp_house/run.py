@@ -9,9 +9,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench_house import House
 from record import record
-
-from house import House
 
 
 def main() -> None:
