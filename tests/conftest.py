@@ -1,10 +1,13 @@
 """What holds for every test: seeds are printed, Hypothesis is calm on slow machines, CI takes no skips."""
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from kafka_here import Kafka, StartBroker, kafka_here, own_brokers
 
 # A skip whose reason begins so is no failure in CI; each says why nobody can mend it from here.
 ALLOWED_SKIPS = {
@@ -61,3 +64,17 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _hold(report)
     return report
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """Give a real Kafka that all tests share: name topics and groups with `kafka_here.fresh_prefix()`."""
+    with kafka_here(tmp_path_factory.mktemp("kafka")) as found:
+        yield found
+
+
+@pytest.fixture
+def own_kafka(tmp_path: Path) -> Iterator[StartBroker]:
+    """Give a function that starts a real broker for this test alone, to be killed, frozen and restarted."""
+    with own_brokers(tmp_path) as start:
+        yield start

@@ -17,6 +17,7 @@ def _run(folder: Path, reason: str, *, in_ci: bool) -> "subprocess.CompletedProc
     environment = {name: value for name, value in os.environ.items() if name != "CI"} | (
         {"CI": "true"} if in_ci else {}
     )
+    environment["PYTHONPATH"] = str(TESTS)  # where conftest.py finds the modules beside it
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "."]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd=folder, env=environment)
 
