@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +13,7 @@ import msgspec
 FILE_NAME = "llmtrail.toml"
 ENV_PREFIX = "LLMTRAIL_"
 ENV_NESTING = "__"  # LLMTRAIL_INGEST__BATCH_ROWS; names without it belong to the SDK
+ENV_KAFKA = "LLMTRAIL_KAFKA"  # the SDK's name for the brokers: whoever sets it means every part
 
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
@@ -137,6 +138,22 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class KafkaConfig:
+    """Where Kafka is. Without `bootstrap_servers` everything stays in one process, on the local log."""
+
+    # Addresses of brokers, host:port, separated by commas. The environment's LLMTRAIL_KAFKA says them too.
+    bootstrap_servers: str = ""
+    # What every topic's name begins with, so that several installations share one Kafka.
+    topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{0,100}$")] = ""
+    # Copies of each topic. 0: as schemas/topics.toml says (3); 1 on a laptop with one broker.
+    replication: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    # Passed on to Kafka's client (librdkafka) as it stands: security.protocol, sasl.*, ssl.*, client.id and so on.
+    client: Mapping[str, str] = field(default_factory=dict)
+    # A file of more such settings, one key=value a line: for the secrets among them.
+    client_file: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, one section a room."""
 
@@ -145,6 +162,7 @@ class Config:
     store: StoreConfig = StoreConfig()
     pricing: PricingConfig = PricingConfig()
     log: LogConfig = LogConfig()
+    kafka: KafkaConfig = KafkaConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +190,8 @@ def load_config(
     file = path or here / FILE_NAME
     if path is not None or file.is_file():
         _merge_file(file, settings, origins)
+    if environ.get(ENV_KAFKA):
+        _put(settings, origins, "kafka.bootstrap_servers", environ[ENV_KAFKA], ENV_KAFKA)
     for name, text in sorted(environ.items()):
         if name.startswith(ENV_PREFIX) and ENV_NESTING in name:
             key = name.removeprefix(ENV_PREFIX).lower().replace(ENV_NESTING, ".")
@@ -179,6 +199,7 @@ def load_config(
     for key, value in (overrides or {}).items():
         if value is not None:
             _put(settings, origins, key, value, "command line")
+    _join_client_keys(settings)
     _check_keys(settings, Config, "", origins)
     return Loaded(_convert(settings, origins), origins)
 
@@ -198,6 +219,27 @@ def read_secret(text: str, file: Path | None, name: str) -> str:
 def store_url(store: StoreConfig) -> str:
     """Return the ClickHouse server's address, or "" where the engine runs in this process."""
     return read_secret(store.url, store.url_file, "store.url") if store.url or store.url_file else ""
+
+
+def kafka_client(kafka: KafkaConfig) -> dict[str, str]:
+    """Return the settings for Kafka's client: servers, `client`, and those of `client_file`, which win.
+
+    Raises ConfigError where the file cannot be read or a line is no setting; the text never holds a value.
+    """
+    settings = {"bootstrap.servers": kafka.bootstrap_servers, **kafka.client}
+    if kafka.client_file is None:
+        return settings
+    try:
+        lines = kafka.client_file.read_text(encoding="utf-8").splitlines()
+    except OSError as cause:
+        raise ConfigError(f"kafka.client_file: cannot read {kafka.client_file}.") from cause
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        key, equals, value = line.partition("=")
+        if line and not line.startswith("#"):
+            if not equals:
+                raise ConfigError(f"kafka.client_file: line {number} of {kafka.client_file} is no key=value.")
+            settings[key.strip()] = value.strip()
+    return settings
 
 
 def kept_days(store: StoreConfig) -> dict[str, int]:
@@ -249,6 +291,24 @@ def _put(settings: dict[str, Any], origins: dict[str, str], key: str, value: obj
             raise ConfigError(f"{origin}: {key!r} goes below a plain value.")
     table[last] = value
     origins[key] = origin
+
+
+def _join_client_keys(settings: dict[str, Any]) -> None:
+    """Join the keys below [kafka.client]: TOML reads `sasl.mechanism = ...` there as a table `sasl`."""
+    kafka = settings.get("kafka")
+    client = kafka.get("client") if isinstance(kafka, dict) else None
+    if isinstance(kafka, dict) and isinstance(client, dict):
+        kafka["client"] = dict(_joined("", client))
+
+
+def _joined(prefix: str, table: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from _joined(f"{prefix}{name}.", value)
+        elif isinstance(value, bool):
+            yield f"{prefix}{name}", str(value).lower()
+        else:
+            yield f"{prefix}{name}", str(value) if isinstance(value, int | float) else value
 
 
 def _check_keys(table: Mapping[str, Any], kind: type, prefix: str, origins: Mapping[str, str]) -> None:
@@ -307,7 +367,8 @@ def _walk(prefix: str, value: object) -> list[tuple[str, object]]:
 
 
 def _shown(key: str, value: object) -> str:
-    secret = key.rpartition(".")[2] in {"token", "url"}
+    # Which of a client's settings are secret is librdkafka's business, and grows with it.
+    secret = key.rpartition(".")[2] in {"token", "url"} or key.startswith("kafka.client.")
     if value is None or value == "":
         return "-"
     return "(hidden)" if secret else str(value)
