@@ -1,7 +1,7 @@
 """The log as the rest of the house sees it. Knows nothing of SQLite or Kafka."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 # Topic names are Kafka's; embedded mode uses the same ones.
@@ -40,6 +40,16 @@ class Records:
         """Return the offset after the last record."""
         return self.first_offset + len(self.values)
 
+    def first(self, count: int) -> "Records":
+        """Return the first `count` records."""
+        return replace(
+            self,
+            values=self.values[:count],
+            keys=self.keys[:count],
+            appended_at_ns=self.appended_at_ns[:count],
+            headers=self.headers[:count],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
@@ -73,6 +83,10 @@ class LogClosedError(RuntimeError):
     """The log was closed; nothing of the append was kept."""
 
 
+class PlanTooLongError(ValueError):
+    """The ranges in flight, with their notes, are longer than the log keeps; plan a shorter range."""
+
+
 class RecordTooLargeError(ValueError):
     """One record, or one append as a whole, is over the log's limits. Nothing of the append was kept."""
 
@@ -87,7 +101,32 @@ class LogCorruptError(RuntimeError):
         self.position = position
 
 
-class Log(Protocol):
+class GroupLog(Protocol):
+    """The log as one group reads it: what is there, what is planned, what is done."""
+
+    def read(self, topic: str, partition: int, offset: int, records_max: int, bytes_max: int) -> Records:
+        """Return records from `offset` on (fewer than asked, or none, where there are no more)."""
+
+    def wait(self, topic: str, partition: int, offset: int, timeout_s: float) -> bool:
+        """Wait until a record at `offset` exists or the time is over; say whether it exists."""
+
+    def plan(self, group: str, topic: str, plans: Sequence[Plan]) -> None:
+        """Make the group's ranges in flight durable. Replaces the group's former plans of these partitions.
+
+        Raises PlanTooLongError where their notes are longer than the log keeps.
+        """
+
+    def plans(self, group: str, topic: str) -> list[Plan]:
+        """Return the group's ranges in flight, as last made durable, in offset order."""
+
+    def commit(self, group: str, topic: str, partition: int, next_offset: int) -> None:
+        """Make durable that the group is done with every record before `next_offset`; drops plans below it."""
+
+    def committed(self, group: str, topic: str, partition: int) -> int:
+        """Return the group's committed offset, or the partition's start where it never committed."""
+
+
+class Log(GroupLog, Protocol):
     """A durable, ordered, partitioned log. Safe for use from several threads."""
 
     def append(self, appends: Sequence[Append], now_ns: int) -> list[int]:
@@ -95,12 +134,6 @@ class Log(Protocol):
 
         Raises LogFullError or LogClosedError, and then nothing was kept.
         """
-
-    def read(self, topic: str, partition: int, offset: int, records_max: int, bytes_max: int) -> Records:
-        """Return records from `offset` on (fewer than asked, or none, where there are no more)."""
-
-    def wait(self, topic: str, partition: int, offset: int, timeout_s: float) -> bool:
-        """Wait until a record at `offset` exists or the time is over; say whether it exists."""
 
     def end(self, topic: str, partition: int) -> int:
         """Return the offset that the next appended record will get."""
@@ -113,18 +146,6 @@ class Log(Protocol):
 
     def partitions(self, topic: str) -> int:
         """Return the number of partitions."""
-
-    def plan(self, group: str, topic: str, plans: Sequence[Plan]) -> None:
-        """Make the group's ranges in flight durable. Replaces the group's former plans of these partitions."""
-
-    def plans(self, group: str, topic: str) -> list[Plan]:
-        """Return the group's ranges in flight, as last made durable, in offset order."""
-
-    def commit(self, group: str, topic: str, partition: int, next_offset: int) -> None:
-        """Make durable that the group is done with every record before `next_offset`; drops plans below it."""
-
-    def committed(self, group: str, topic: str, partition: int) -> int:
-        """Return the group's committed offset, or the partition's start where it never committed."""
 
     def trim(self, topic: str, partition: int, before_offset: int) -> int:
         """Forget records below `before_offset` that every group has committed; return the new start."""

@@ -88,6 +88,10 @@ class KnownCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_hash: int
     first_ingested_at_ns: int
     bodies_key: int
+    # What the stored revision counts for in the rolling statistics.
+    ingested_at_ns: int
+    cost_nanousd: int | None
+    tenant: str
     # Where the stored revision stands in the log: the writer tells its own doing from a repeat by it.
     topic_id: str
     partition: int

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from llmtrail.clock import Clock
 from llmtrail.core.pricing import PriceBook
-from llmtrail.log.port import CALLS, Log, LogClosedError, Plan, Records
+from llmtrail.log.port import CALLS, GroupLog, LogClosedError, Plan, PlanTooLongError, Records
 from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 from llmtrail_ingest.tally import Fate, Tally
 from llmtrail_ingest.writer.decisions import Decisions, from_note, to_note
@@ -30,6 +30,8 @@ BATCH_MS_MAX = 250
 IN_FLIGHT_MAX = 2
 RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 10.0
+# A planned range was on the log, so it is there: it is waited for, not given up.
+REPEAT_S_MAX = 30.0
 _IDLE_S = 0.5
 # With nothing to read, finished inserts are still to be committed soon.
 _UNDER_WAY_S = 0.02
@@ -64,17 +66,20 @@ class WriterConfig:
     batch_ms: int = BATCH_MS_MAX
     in_flight: int = IN_FLIGHT_MAX
     checked: bool = False  # whether only our own gateway writes to the log
+    group: str = GROUP
 
 
 @dataclass(frozen=True, slots=True)
 class WriterParts:
     """What a writer works with."""
 
-    log: Log
+    log: GroupLog
     sink: Sink
     book: Callable[[str], PriceBook]
     tally: Tally
     clock: Clock
+    # Told of each range once it is planned, in log order, and again when it is repeated after a crash.
+    statistics: Callable[[Batch], None] | None = None
 
 
 class Writer:
@@ -95,14 +100,15 @@ class Writer:
         """Repeat exactly the ranges that a former writer had in flight; return how many there were."""
         self._in_flight.clear()
         self._seen = SeenIds(self._horizon_ms())
-        self._next_offset = self._log.committed(GROUP, CALLS, self._partition)
-        plans = [plan for plan in self._log.plans(GROUP, CALLS) if plan.partition == self._partition]
+        self._next_offset = self._log.committed(self._config.group, CALLS, self._partition)
+        plans = [plan for plan in self._log.plans(self._config.group, CALLS) if plan.partition == self._partition]
         repeated = 0
         for plan in plans:
             if plan.next_offset <= self._next_offset:
                 continue
             records = self._read_exactly(plan)
             batch = self._step(records, from_note(plan.note))
+            self._count(batch)
             self._insert(batch)
             self._repair(batch)
             self._done(batch, plan)
@@ -116,14 +122,11 @@ class Writer:
         if records is None:
             self._settle_inserts(block=bool(self._in_flight))
             return 0
-        batch = self._step(records, None)
-        note = to_note(Decisions(self._book_id(), batch.skipped, frozenset(batch.revisions)))
-        plan = Plan(records.topic_id, records.partition, records.first_offset, records.next_offset, note)
-        # A successor repeats exactly what is told here, so it is durable before anything is inserted.
-        self._log.plan(GROUP, CALLS, [*(earlier for _, earlier, _ in self._in_flight), plan])
+        batch, plan = self._planned(records)
+        self._count(batch)
         self._in_flight.append((batch, plan, self._inserts.submit(self._insert, batch)))
-        self._next_offset = records.next_offset
-        return len(records.values)
+        self._next_offset = plan.next_offset
+        return plan.next_offset - plan.first_offset
 
     def drain(self) -> None:
         """Wait for the inserts under way and commit them."""
@@ -162,8 +165,31 @@ class Writer:
         records = self._log.read(CALLS, self._partition, offset, config.batch_rows, config.batch_bytes)
         return records if records.values else None
 
+    def _planned(self, records: Records) -> tuple[Batch, Plan]:
+        """Decide about a range and make it durable: a successor repeats exactly what is told here."""
+        earlier = [plan for _, plan, _ in self._in_flight]
+        while True:
+            batch = self._step(records, None)
+            note = to_note(Decisions(self._book_id(), batch.skipped, frozenset(batch.revisions)))
+            plan = Plan(records.topic_id, records.partition, records.first_offset, records.next_offset, note)
+            try:
+                self._log.plan(self._config.group, CALLS, [*earlier, plan])
+            except PlanTooLongError:
+                # Repeats and news in turns make a long note; half a range makes half of it.
+                if len(records.values) <= 1:
+                    raise
+                records = records.first(len(records.values) // 2)
+            else:
+                return batch, plan
+
+    def _count(self, batch: Batch) -> None:
+        if self._parts.statistics is not None:
+            self._parts.statistics(batch)
+
     def _read_exactly(self, plan: Plan) -> Records:
         count = plan.next_offset - plan.first_offset
+        # Another machine's log may still have to send it.
+        self._log.wait(CALLS, self._partition, plan.next_offset - 1, REPEAT_S_MAX)
         # One record over the byte bound still comes, so twice the bound always holds what one read once gave.
         records = self._log.read(CALLS, self._partition, plan.first_offset, count, 2 * self._config.batch_bytes)
         if records.next_offset != plan.next_offset or records.topic_id != plan.topic_id:
@@ -230,7 +256,7 @@ class Writer:
             block = False
 
     def _done(self, batch: Batch, plan: Plan) -> None:
-        self._log.commit(GROUP, CALLS, self._partition, plan.next_offset)
+        self._log.commit(self._config.group, CALLS, self._partition, plan.next_offset)
         self._next_offset = max(self._next_offset, plan.next_offset)
         tally = self._parts.tally
         tally.add(Fate.STORED, "", len(batch.rows))

@@ -39,6 +39,7 @@ class Batch:
     skipped: dict[int, SkipReason] = field(default_factory=dict)  # by place in the range
     revisions: set[int] = field(default_factory=set)  # by place in the range
     known: dict[int, Standing] = field(default_factory=dict)
+    formers: dict[int, Standing] = field(default_factory=dict)  # what a row revises, by the row's place in `rows`
 
     @property
     def token(self) -> str:
@@ -186,6 +187,8 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
         tenant=tenant,
         writes_body=known is None or _has_content(event.call),
     )
+    if known is not None:
+        batch.formers[len(batch.rows)] = known
     batch.rows.append(row)
     batch.known[event.key] = row
     context.seen.add(event.key, place.appended_at_ns // _NS_PER_MS)
