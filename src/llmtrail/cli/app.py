@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from llmtrail.cli import dead_letters, demo, doctor, migrate, replay, reprice, show, sql, up
+from llmtrail.cli import dead_letters, demo, doctor, migrate, replay, reprice, show, sql, topics, up
 from llmtrail.cli.exits import CommandError, Exit, leave
 
 # Every command's own file; each imports what it needs only when it runs, so that `show` is quick.
@@ -33,6 +33,7 @@ def build() -> typer.Typer:
     for name, module in COMMANDS.items():
         house.command(name, epilog=module.EXAMPLE)(module.command)
     house.add_typer(dead_letters.build(), name="dead-letters")
+    house.add_typer(topics.build(), name="topics")
     return house
 
 

@@ -16,13 +16,14 @@ from llmtrail.cli.client import House, find_house, get_json, stream_sql
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.safe_text import safe_line
+from llmtrail.cli.topics import topic_differences
 from llmtrail.cli.wording import count
-from llmtrail.config import Loaded
+from llmtrail.config import KafkaConfig, Loaded
 
 EXAMPLE = example("llmtrail doctor", "llmtrail doctor --json", "llmtrail doctor --settings")
 # Below this ClickHouse's merges and the log soon have no room.
 FREE_BYTES_MIN = 2 * 1024**3
-_EXTRAS = {"server": "starlette", "embedded": "chdb", "grpc": "grpc"}
+_EXTRAS = {"server": "starlette", "embedded": "chdb", "grpc": "grpc", "kafka": "confluent_kafka", "aggregator": "faust"}
 _UNPRICED = """SELECT ifNull(unpriced_reason, 'unknown') AS reason,
     coalesce(response_model, request_model) AS model, count() AS calls
     FROM calls WHERE cost_nanousd IS NULL AND ingest_day >= today() - 7
@@ -57,10 +58,11 @@ def command(
     config: ConfigOption = None,
     token: TokenOption = "",
 ) -> None:
-    """Check this installation: Python, extras, settings, disk, the running process, unpriced calls."""
+    """Check this installation: Python, extras, settings, disk, Kafka's topics, the running process, unpriced calls."""
     loaded = settings(config, data)
     findings = [*_installation(), *_folder(loaded.config.server.data)]
     house = find_house(loaded.config.server.data, token)
+    findings += _kafka(loaded.config.kafka)
     findings += _running(house) if house else [Finding(Grade.ODD, "no llmtrail runs on this folder", "llmtrail up")]
     lines = loaded.lines() if show_settings else _said(loaded)
     if as_json:
@@ -100,6 +102,20 @@ def _folder(data: Path) -> Iterator[Finding]:
         yield Finding(Grade.BAD, shown, "free some space, or shorten [store] retention in llmtrail.toml")
     else:
         yield Finding(Grade.GOOD, shown)
+
+
+def _kafka(where: KafkaConfig) -> Iterator[Finding]:
+    if not where.bootstrap_servers:
+        return
+    try:
+        found = topic_differences(where)
+    except CommandError as error:
+        yield Finding(Grade.BAD, safe_line(str(error), 300), "start Kafka, or mend [kafka] in llmtrail.toml")
+        return
+    if not found:
+        yield Finding(Grade.GOOD, f"every topic of Kafka at {where.bootstrap_servers} is as described")
+    for one in found:
+        yield Finding(Grade(one.gravity.value), safe_line(str(one), 300), one.cure)
 
 
 def _running(house: House) -> Iterator[Finding]:

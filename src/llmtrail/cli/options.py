@@ -1,6 +1,7 @@
 """Options that several commands share, and the settings they lead to. Knows no command."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -21,9 +22,14 @@ TokenOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 
-def settings(config: Path | None, data: Path | None = None, **server: object) -> Loaded:
-    """Return the settings in force; `server` are [server] settings of the command line. Raises CommandError."""
-    said = {"server.data": data, **{f"server.{name}": value for name, value in server.items()}}
+def settings(
+    config: Path | None, data: Path | None = None, overrides: Mapping[str, object] | None = None, **server: object
+) -> Loaded:
+    """Return the settings in force; `server` are [server] settings of the command line, `overrides` dotted others.
+
+    Raises CommandError.
+    """
+    said = {"server.data": data, **{f"server.{name}": value for name, value in server.items()}, **(overrides or {})}
     try:
         return load_config(config, os.environ, said, here=Path.cwd())
     except ConfigError as error:

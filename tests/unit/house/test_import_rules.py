@@ -23,6 +23,11 @@ BREACHES = {
         "import clickhouse_connect",
         "ClickHouse is spoken in one room",
     ),
+    "a service speaks Kafka": (
+        "services/ingest/llmtrail_ingest/tally.py",
+        "import confluent_kafka",
+        "Kafka is spoken in one room",
+    ),
     "the SDK needs an extra": ("src/llmtrail/emit/tally.py", "import pyarrow", "The SDK needs no extra"),
     "two rooms know each other": ("src/llmtrail/clock.py", "import llmtrail.log.local", "No cycles"),
 }
