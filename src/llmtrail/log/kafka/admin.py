@@ -18,7 +18,9 @@ from confluent_kafka.admin import (
 from llmtrail.log.topic_diff import Changes, TopicState
 from llmtrail.log.topics import Topic
 
-# A cluster that does not answer within this is not there; a laptop's answers within milliseconds.
+# A cluster that does not tell its topics within this is not there: time for a name, a handshake and a slow line.
+REACH_S_MAX = 5.0
+# One that is there may take longer to make or describe many topics.
 ANSWER_S_MAX = 15.0
 # Why a connection failed is said again at each attempt; the last few tell it.
 _REASONS_MAX = 2
@@ -37,9 +39,9 @@ class KafkaRefusedError(RuntimeError):
 class KafkaAdmin:
     """A cluster's topics. `settings` are librdkafka's, bootstrap.servers among them."""
 
-    def __init__(self, settings: Mapping[str, str], answer_s_max: float = ANSWER_S_MAX) -> None:
+    def __init__(self, settings: Mapping[str, str], reach_s_max: float = REACH_S_MAX) -> None:
         self._servers = settings.get("bootstrap.servers", "")
-        self._answer_s_max = answer_s_max
+        self._reach_s_max = reach_s_max
         self._reasons: list[str] = []
         # Why it cannot connect goes into our errors; printing it as well would clutter the terminal.
         given: dict[str, Any] = {**settings, "log_level": 0, "error_cb": self._note}
@@ -54,17 +56,17 @@ class KafkaAdmin:
         Raises KafkaAwayError where it cannot be reached, KafkaRefusedError where it does not tell.
         """
         try:
-            listed = self._client.list_topics(timeout=self._answer_s_max).topics
+            listed = self._client.list_topics(timeout=self._reach_s_max).topics
         except KafkaException as cause:
             raise self._told(cause, "its topics") from cause
         there = sorted(listed.keys() & set(names))
         if not there:
             return {}
-        described = self._client.describe_topics(TopicCollection(there), request_timeout=self._answer_s_max)
+        described = self._client.describe_topics(TopicCollection(there), request_timeout=ANSWER_S_MAX)
         asked = [ConfigResource(ResourceType.TOPIC, name) for name in there]
         configs = {
             resource.name: self._wait(future, f"the settings of {resource.name}")
-            for resource, future in self._client.describe_configs(asked, request_timeout=self._answer_s_max).items()
+            for resource, future in self._client.describe_configs(asked, request_timeout=ANSWER_S_MAX).items()
         }
         return {
             name: _state(self._wait(future, f"the topic {name}"), configs[name]) for name, future in described.items()
@@ -78,22 +80,20 @@ class KafkaAdmin:
         self._create(changes.create)
         if changes.grow:
             grown = [NewPartitions(name, count) for name, count in changes.grow.items()]
-            for name, future in self._client.create_partitions(grown, request_timeout=self._answer_s_max).items():
+            for name, future in self._client.create_partitions(grown, request_timeout=ANSWER_S_MAX).items():
                 self._wait(future, f"more partitions of {name}")
         if changes.configure:
             asked = [_resource(name, settings) for name, settings in changes.configure.items()]
-            for resource, future in self._client.incremental_alter_configs(
-                asked, request_timeout=self._answer_s_max
-            ).items():
+            for resource, future in self._client.incremental_alter_configs(asked, request_timeout=ANSWER_S_MAX).items():
                 self._wait(future, f"the settings of {resource.name}")
 
     def _create(self, topics: Collection[Topic]) -> None:
         if not topics:
             return
         made = [NewTopic(topic.name, topic.partitions, topic.replication, config=topic.config()) for topic in topics]
-        for name, future in self._client.create_topics(made, request_timeout=self._answer_s_max).items():
+        for name, future in self._client.create_topics(made, request_timeout=ANSWER_S_MAX).items():
             try:
-                future.result(self._answer_s_max)
+                future.result(ANSWER_S_MAX)
             except KafkaException as cause:
                 # Another one who creates the same topics was quicker.
                 if _error(cause).code() != KafkaError.TOPIC_ALREADY_EXISTS:
@@ -101,7 +101,7 @@ class KafkaAdmin:
 
     def _wait(self, future: "Future[Any]", what: str) -> Any:
         try:
-            return future.result(self._answer_s_max)
+            return future.result(ANSWER_S_MAX)
         except KafkaException as cause:
             raise self._told(cause, what) from cause
 

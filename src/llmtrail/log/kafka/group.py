@@ -4,10 +4,14 @@ Settings follow the measured recipe: cooperative-sticky, nothing committed by it
 thread polls; workers read what it fetched, and commit.
 """
 
+import contextlib
 import logging
+import queue
 import threading
+import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Protocol, cast
 
@@ -30,7 +34,10 @@ POLL_MS_MAX = 300_000
 HANDOVER_S_MAX = 10.0
 _BROKER_S_MAX = 10.0
 _MESSAGES_PER_POLL = 2_000
-_POLL_S = 0.1
+# A poll waits so long for messages, and commits wait for a poll: a tenth of what a batch waits for company.
+_POLL_S = 0.02
+# A commit that takes longer than this goes to a broker that is away: the worker starts over when it is back.
+_COMMIT_S_MAX = 30.0
 # How often ends of partitions (for the lag) and the topic's id are asked for, in polls' time.
 _LOOK_EVERY_S = 5.0
 _NS_PER_MS = 1_000_000
@@ -78,6 +85,12 @@ class GroupSettings:
     reread_records: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    place: TopicPartition
+    done: Future[None]
+
+
 @dataclass(slots=True)
 class _Assigned:
     log: PartitionLog
@@ -98,6 +111,8 @@ class GroupReader:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"llmtrail-{settings.group}", daemon=True)
         self._consumer: Consumer | None = None
+        # The driver lets one thread in at a time, and a polling one hardly ever lets another pass: it commits itself.
+        self._commits: queue.SimpleQueue[_Commit] = queue.SimpleQueue()
         self._headers: dict[tuple[tuple[str, bytes | None], ...], Mapping[str, str]] = {}
         self.skipped_records = 0
         self.failure = ""
@@ -150,6 +165,7 @@ class GroupReader:
             look_in = 0
             while not self._stopping.is_set():
                 self._deliver(consumer.consume(_MESSAGES_PER_POLL, _POLL_S))
+                self._serve_commits(wait_s=0)
                 self._balance_memory(consumer)
                 self._revive()
                 look_in -= 1
@@ -278,20 +294,47 @@ class GroupReader:
             if not commit:
                 assigned.log.lose()
             assigned.worker.stop()
+        until_ns = time.monotonic_ns() + int(HANDOVER_S_MAX * 1e9)
+        while any(assigned.thread.is_alive() for assigned in ending) and time.monotonic_ns() < until_ns:
+            # The workers' last commits pass through this very thread.
+            self._serve_commits(wait_s=_POLL_S)
         for assigned in ending:
-            if assigned.thread.ident is not None:
-                assigned.thread.join(HANDOVER_S_MAX)
             # What is still in flight is the successor's to repeat: it stands in the plan.
             assigned.log.lose()
 
     def _commit(self, partition: int, next_offset: int, metadata: str) -> None:
-        consumer = self._consumer
-        if consumer is None:
+        asked = _Commit(TopicPartition(self._settings.topic, partition, next_offset, metadata), Future())
+        self._commits.put(asked)
+        asked.done.result(_COMMIT_S_MAX)
+
+    def _joined(self) -> Consumer:
+        if self._consumer is None:
             raise RuntimeError(f"{self._settings.group} is not in its group.")
-        place = TopicPartition(self._settings.topic, partition, next_offset, metadata)
-        for answer in consumer.commit(offsets=[place], asynchronous=False) or ():
-            if answer.error is not None:
-                raise KafkaException(answer.error)
+        return self._consumer
+
+    def _serve_commits(self, wait_s: float) -> None:
+        """Commit what workers asked for, all partitions in one request."""
+        asked: dict[int, _Commit] = {}
+        with contextlib.suppress(queue.Empty):
+            asked_first = self._commits.get(timeout=wait_s) if wait_s else self._commits.get_nowait()
+            asked[asked_first.place.partition] = asked_first
+            while True:
+                one = self._commits.get_nowait()
+                asked[one.place.partition] = one
+        if not asked:
+            return
+        try:
+            answers = self._joined().commit(offsets=[one.place for one in asked.values()], asynchronous=False) or ()
+            refused = {answer.partition: answer.error for answer in answers if answer.error is not None}
+        except Exception as cause:  # noqa: BLE001 - told to every worker that asked, each of which starts over.
+            for one in asked.values():
+                one.done.set_exception(cause)
+            return
+        for partition, one in asked.items():
+            if partition in refused:
+                one.done.set_exception(KafkaException(refused[partition]))
+            else:
+                one.done.set_result(None)
 
 
 def topic_id_of(settings: GroupSettings) -> str:
