@@ -1,4 +1,4 @@
-"""Write the reference pages from the code itself: settings, metrics, commands. `make docs` runs it."""
+"""Write the reference pages from the code itself: settings, metrics, commands, topics. `make docs` runs it."""
 
 import ast
 import inspect
@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 
 import typer.main
 
+import asyncapi_document
 from llmtrail import config
 from llmtrail.cli.app import build
 from llmtrail.metrics import METRICS
@@ -135,6 +136,7 @@ def main() -> int:
     FOLDER.mkdir(parents=True, exist_ok=True)
     for name, text in pages().items():
         (FOLDER / name).write_text(text)
+    asyncapi_document.FILE.write_text(asyncapi_document.text())
     return 0
 
 

@@ -123,12 +123,11 @@ def test_doctor_tells_of_topics(run: Run) -> None:
 
 def test_a_kafka_that_is_not_there_is_told_with_its_address(run: Run) -> None:
     nowhere = f"127.0.0.1:{free_port()}"
-    for command in (["topics", "create"], ["topics", "list"], ["topics", "check"]):
-        told = run(*command, "--kafka", nowhere)
-        assert told.returncode == 3
-        assert f"no Kafka answers at {nowhere}: " in told.stderr
-        assert "Connection refused" in told.stderr
-        assert "%3|" not in told.stderr, "the client's own chatter"
+    told = run("topics", "create", "--kafka", nowhere)
+    assert told.returncode == 3
+    assert f"no Kafka answers at {nowhere}: " in told.stderr
+    assert "Connection refused" in told.stderr
+    assert "%3|" not in told.stderr, "the client's own chatter"
     assert f"no Kafka answers at {nowhere}" in run("doctor", LLMTRAIL_KAFKA=nowhere).stdout
 
 
@@ -162,7 +161,7 @@ def test_more_copies_than_brokers_are_refused_in_kafkas_words(run: Run) -> None:
 
 def test_a_broker_that_stands_still_is_away(own_kafka: StartBroker) -> None:
     broker = own_kafka()
-    admin = KafkaAdmin({"bootstrap.servers": broker.bootstrap_servers}, answer_s_max=2)
+    admin = KafkaAdmin({"bootstrap.servers": broker.bootstrap_servers}, reach_s_max=2)
     wanted = scaled(read_topics(schema_folder()), replication=1)
     admin.apply(Changes(create=wanted[:1]))
     broker.freeze()

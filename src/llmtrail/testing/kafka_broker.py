@@ -143,9 +143,7 @@ class LocalBroker:
             return self._process.poll() is None
         if not self.pid:
             return False
-        asked = ["ps", "-ww", "-o", "args=", "-p", str(self.pid)]
-        told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
-        return str(self.folder / _PROPERTIES_FILE) in told
+        return str(self.folder / _PROPERTIES_FILE) in self._asked_of_system("args=")
 
     def kill(self) -> None:
         """End the broker without any warning (SIGKILL)."""
@@ -153,8 +151,13 @@ class LocalBroker:
         self._wait_gone()
 
     def freeze(self) -> None:
-        """Let the broker stand still (SIGSTOP): it holds its connections and answers nothing."""
+        """Let the broker stand still (SIGSTOP): it holds its connections and answers nothing, from now on."""
         self._signal(signal.SIGSTOP)
+        until = time.monotonic() + _STOP_S_MAX
+        while not self._asked_of_system("state=").startswith("T"):  # its threads stop one by one
+            if time.monotonic() > until:
+                raise TimeoutError(f"the broker {self.pid} does not stand still.")
+            time.sleep(_ASK_EVERY_S)
 
     def thaw(self) -> None:
         """Let a frozen broker go on (SIGCONT)."""
@@ -224,6 +227,11 @@ class LocalBroker:
                 self.kill()
                 raise NoKafkaError(f"Kafka did not answer within {_START_S_MAX:.0f} s: {_words(self.printed())}")
             time.sleep(_ASK_EVERY_S)
+
+    def _asked_of_system(self, what: str) -> str:
+        """Return what `ps` tells of the broker's process, or "" where there is none."""
+        asked = ["ps", "-ww", "-o", what, "-p", str(self.pid)]
+        return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
 
     def _signal(self, number: signal.Signals) -> None:
         if self.is_running():

@@ -1,5 +1,6 @@
 """Ask a Kafka cluster for its topics, and change them. Knows nothing of which topics there should be."""
 
+import time
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
 from typing import Any
@@ -22,6 +23,9 @@ from llmtrail.log.topics import Topic
 REACH_S_MAX = 5.0
 # One that is there may take longer to make or describe many topics.
 ANSWER_S_MAX = 15.0
+# Brokers learn of a change moments after it was taken; one that takes longer than this is told by the next check.
+_LEARN_ASKS_MAX = 50
+_LEARN_EVERY_S = 0.1
 # Why a connection failed is said again at each attempt; the last few tell it.
 _REASONS_MAX = 2
 # librdkafka's way to say that the address in Kafka's answer is not one for us; all of them mean: not reached.
@@ -73,7 +77,7 @@ class KafkaAdmin:
         }
 
     def apply(self, changes: Changes) -> None:
-        """Make, grow and configure topics. Doing it twice is as doing it once.
+        """Make, grow and configure topics; return when the brokers know. Doing it twice is as doing it once.
 
         Raises KafkaAwayError where the cluster cannot be reached, KafkaRefusedError where it says no.
         """
@@ -86,6 +90,16 @@ class KafkaAdmin:
             asked = [_resource(name, settings) for name, settings in changes.configure.items()]
             for resource, future in self._client.incremental_alter_configs(asked, request_timeout=ANSWER_S_MAX).items():
                 self._wait(future, f"the settings of {resource.name}")
+        self._learnt(changes)
+
+    def _learnt(self, changes: Changes) -> None:
+        """Wait until the brokers tell of the changes themselves, so that whoever looks next sees them."""
+        names = {topic.name for topic in changes.create} | changes.grow.keys() | changes.configure.keys()
+        for _ in range(_LEARN_ASKS_MAX):
+            states = self.states(names)
+            if names <= states.keys() and all(_shows(state, changes) for state in states.values()):
+                return
+            time.sleep(_LEARN_EVERY_S)
 
     def _create(self, topics: Collection[Topic]) -> None:
         if not topics:
@@ -128,6 +142,11 @@ def _error(cause: KafkaException) -> KafkaError:
 def _resource(name: str, settings: Mapping[str, str]) -> ConfigResource:
     entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in settings.items()]
     return ConfigResource(ResourceType.TOPIC, name, incremental_configs=entries)
+
+
+def _shows(state: TopicState, changes: Changes) -> bool:
+    asked = changes.configure.get(state.name, {})
+    return state.partitions >= changes.grow.get(state.name, 0) and asked.items() <= state.config.items()
 
 
 def _state(description: Any, config: Mapping[str, Any]) -> TopicState:
