@@ -148,11 +148,6 @@ def read_places(handle: Handle, places: Sequence[Place]) -> list[StoredCall]:
     return found.joined(bodies.result())
 
 
-def read_found(handle: Handle, places: Sequence[Place]) -> Found:
-    """Read these calls without their content."""
-    return Found(_read_calls(handle, places_sql((place.ingest_day, place.call_id) for place in places), _CALL_NAMES))
-
-
 def read_by_id(handle: Handle, call_ids: Sequence[str], days: Sequence[str], *, positions: bool = False) -> Found:
     """Read calls by id without their content, on these days or, where `days` is empty, on any."""
     where = f"toUInt128(call_id) IN ({', '.join(map(_key, call_ids))})"
