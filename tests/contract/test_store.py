@@ -145,6 +145,29 @@ def test_a_call_id_that_does_not_tell_its_day_is_found_all_the_same(store: Handl
         assert find_request(store, call_id.upper()) is not None
 
 
+@pytest.mark.parametrize("id_value", ["it's", "a\\'b", "{id:String}", "%s", "Grüße 🎈", "a\x00b", "0x41"])
+def test_an_id_of_any_characters_is_found_as_it_is(store: Handle, number: int, id_value: str) -> None:
+    insert_calls(store, [a_row(a_call(number, request_id=id_value))], f"characters-{number}")
+    document = find_request(store, id_value)
+    assert document is not None
+    assert [call["call_id"] for call in document["calls"]] == [a_call_id(number)]
+
+
+def test_a_call_whose_id_merely_shares_the_hash_is_not_shown(store: Handle, number: int) -> None:
+    bearer, stranger = a_call(number, provider_request_id=f"p-{number}"), a_call(number + 1)
+    insert_calls(store, [a_row(bearer), a_row(stranger)], f"collision-{number}")
+    for call_id, id_value in ((stranger.call_id, f"p-{number}"), (stranger.call_id, f"nobody-{number}")):
+        store.command(
+            "INSERT INTO llmtrail.ids_data (id_hash, kind, call_id, ingest_day, bodies_key) SELECT "
+            f"cityHash64('{id_value}'), 'provider_request', call_id, ingest_day, bodies_key FROM llmtrail.calls_data "
+            f"WHERE call_id = '{call_id}'"
+        )
+    document = find_request(store, f"p-{number}")
+    assert document is not None
+    assert [call["call_id"] for call in document["calls"]] == [bearer.call_id]
+    assert find_request(store, f"nobody-{number}") is None
+
+
 def test_an_unknown_id_and_another_tenants_id_are_not_found(store: Handle, number: int) -> None:
     insert_calls(store, [a_row(a_full_call(number))], f"tenant-{number}")
     assert find_request(store, "' OR 1 = 1 --") is None
