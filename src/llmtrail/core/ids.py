@@ -1,7 +1,6 @@
 """Ids and log keys: how a call is named and which partition it belongs to. Pure: randomness is an argument."""
 
 import hashlib
-import uuid
 
 _VARIANT = 0x8000000000000000
 _VERSION_7 = 0x7000
@@ -13,7 +12,9 @@ def uuid7(now_ns: int, random: bytes) -> str:
     bits = int.from_bytes(random[:10], "big")
     high = (milliseconds << 16) | _VERSION_7 | (bits >> 68)
     low = _VARIANT | (bits & ((1 << 62) - 1))
-    return str(uuid.UUID(int=(high << 64) | low))
+    # As `str(uuid.UUID(...))` writes it, for a fifth of the time.
+    digits = f"{high:016x}{low:016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def derived_call_id(started_at_ns: int, *parts: str) -> str:

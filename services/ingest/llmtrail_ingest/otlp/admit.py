@@ -27,8 +27,9 @@ _TIME_NS_MAX = 2**63 - 1
 _TRACE_ID_LENGTH = 32
 _SPAN_ID_LENGTH = 16
 _SCHEMA = "spans.v1"
-# Spans that are looked at together for something to hide; where there is, each of them is looked at by itself.
-LOOKED_AT_TOGETHER = 16
+# Spans that are looked at together for something to hide: a whole request, then where there is something, sixteen, then
+# each by itself. A look gives Python's lock away and has to wait for it afterwards, so that few looks are fast looks.
+LOOKED_AT_TOGETHER = (1_024, 16)
 # Parts whose `call` may hold text.
 _WITH_TEXT = frozenset(
     {
@@ -121,22 +122,30 @@ def admit_logs(logs: Sequence[LogRecord], policy: ContentPolicy, tenant: str) ->
 
 def _keep(admitted: Admitted, parts: Sequence[Part], policy: ContentPolicy) -> None:
     """Apply the content policy to what is kept, and encode it for the log."""
-    for start in range(0, len(parts), LOOKED_AT_TOGETHER):
-        some = parts[start : start + LOOKED_AT_TOGETHER]
-        treat = policy is not ContentPolicy.FULL
-        if policy is ContentPolicy.REDACTED:
-            # Most spans hold nothing to hide; one look at several costs little more than a look at one.
-            treat = suspicious(b"\n".join([bytes(part.call) for part in some if part.kind in _WITH_TEXT]))
-        for part in some:
-            kept = part
-            if treat and part.kind in _WITH_TEXT:
-                kept = msgspec.structs.replace(
-                    kept, call=msgspec.Raw(apply_policy(bytes(part.call), policy, suspicious))
-                )
-            if admitted.tenant:
-                kept = msgspec.structs.replace(kept, tenant=admitted.tenant)
-            admitted.values.append(encode_part(kept))
-            admitted.keys.append((part.trace_id or part.response_id).encode())
+    treated = range(len(parts)) if policy is not ContentPolicy.FULL else ()
+    if policy is ContentPolicy.REDACTED:
+        # Most spans hold nothing to hide; one look at several costs little more than a look at one.
+        for together in LOOKED_AT_TOGETHER:
+            treated = _suspects(parts, treated, together)
+    to_treat = set(treated)
+    for place, part in enumerate(parts):
+        kept = part
+        if place in to_treat and part.kind in _WITH_TEXT:
+            kept = msgspec.structs.replace(kept, call=msgspec.Raw(apply_policy(bytes(part.call), policy, suspicious)))
+        if admitted.tenant:
+            kept = msgspec.structs.replace(kept, tenant=admitted.tenant)
+        admitted.values.append(encode_part(kept))
+        admitted.keys.append((part.trace_id or part.response_id).encode())
+
+
+def _suspects(parts: Sequence[Part], places: Sequence[int], together: int) -> list[int]:
+    """Return those of the places that lie, so many looked at together, where something may have to be hidden."""
+    found: list[int] = []
+    for start in range(0, len(places), together):
+        some = places[start : start + together]
+        if suspicious(b"\n".join([bytes(parts[place].call) for place in some if parts[place].kind in _WITH_TEXT])):
+            found += some
+    return found
 
 
 def _span_fault(span: SpanRecord) -> RejectReason | None:

@@ -114,6 +114,8 @@ def _value(value: AnyValue, depth: int) -> Any:
     kind = value.WhichOneof("value")
     if kind is None:
         return None
+    if kind == "int_value":
+        return value.int_value
     match kind:
         case "array_value" if depth < DEPTH_MAX:
             return [_value(item, depth + 1) for item in value.array_value.values]

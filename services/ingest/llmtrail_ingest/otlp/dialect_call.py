@@ -1,5 +1,7 @@
 """Read a span or log record that is a call as the fields of a call event. Pure; knows no trace."""
 
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from llmtrail.core.failure import FailureMode
@@ -67,6 +69,8 @@ _KEPT_NAMES = frozenset(
     }
 )
 _KEPT_MAX = 64  # attributes a call
+# Sets of attribute names whose reading is remembered: an application has a handful; some 5 kB each.
+_PLANS_MAX = 256
 _OUTPUT = "gen_ai.output.messages"
 _OPENLLMETRY = "opentelemetry.instrumentation.openai.v1"
 _OPENLIT = "openlit"
@@ -218,11 +222,8 @@ def _models(attributes: Attributes, invocation: dict[str, Any]) -> dict[str, str
 
 def _parameters(attributes: Attributes, invocation: dict[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in invocation.items() if key not in _NOT_INVOCATION}
-    for key, value in attributes.items():
-        if key.startswith(_PARAMETER):
-            name = key[len(_PARAMETER) :]
-            if name not in _NOT_PARAMETERS:
-                found[_PARAMETER_SYNONYMS.get(name, name)] = value
+    for key, name in _plan(tuple(attributes)).parameters:
+        found[name] = attributes[key]
     if (output_type := attributes.get("gen_ai.output.type")) is not None:
         found["output_type"] = output_type
     if (tools := tools_of(attributes)) is not None:
@@ -252,17 +253,36 @@ def _versions(attributes: Attributes) -> dict[str, str]:
 
 def _kept(attributes: Attributes, scope: str) -> dict[str, Any]:
     kept: dict[str, Any] = {"otel_scope": scope} if scope else {}
-    for key, value in attributes.items():
-        if key in _KEPT_NAMES or key.startswith(_KEPT_PREFIXES):
-            if isinstance(value, str):
-                if not value or len(value) > _SCALAR_LENGTH_MAX:
-                    continue
-                kept[key] = (parsed(value) or value) if key == "metadata" else value
-            elif isinstance(value, int | float):
-                kept[key] = value
-            if len(kept) >= _KEPT_MAX:
-                break
+    for key in _plan(tuple(attributes)).kept:
+        value = attributes[key]
+        if isinstance(value, str):
+            if not value or len(value) > _SCALAR_LENGTH_MAX:
+                continue
+            kept[key] = (parsed(value) or value) if key == "metadata" else value
+        elif isinstance(value, int | float):
+            kept[key] = value
+        if len(kept) >= _KEPT_MAX:
+            break
     return kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What the names of a span's attributes say before any value is looked at: which are parameters, which are kept."""
+
+    parameters: tuple[tuple[str, str], ...]
+    kept: tuple[str, ...]
+
+
+@lru_cache(maxsize=_PLANS_MAX)
+def _plan(names: tuple[str, ...]) -> _Plan:
+    asked = [(key, key[len(_PARAMETER) :]) for key in names if key.startswith(_PARAMETER)]
+    return _Plan(
+        parameters=tuple(
+            (key, _PARAMETER_SYNONYMS.get(name, name)) for key, name in asked if name not in _NOT_PARAMETERS
+        ),
+        kept=tuple(key for key in names if key in _KEPT_NAMES or key.startswith(_KEPT_PREFIXES)),
+    )
 
 
 def _latency_ms(span: SpanRecord) -> float:

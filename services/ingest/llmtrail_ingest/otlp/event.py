@@ -15,7 +15,7 @@ Fields = dict[str, bytes | int]
 _MERGED = frozenset({"usage", "versions", "error", "parameters", "attributes"})
 # What tells the call's own time and end must come from one record, the most telling one that has it.
 _JOINED_LISTS = ("messages", "output", "tool_calls")
-_CONTEXT_FIELDS = ("request_id", "user_id", "feature", "session_id", "tenant", "environment", "service", "host")
+CONTEXT_FIELDS = ("request_id", "user_id", "feature", "session_id", "tenant", "environment", "service", "host")
 _RELEASE = "release"
 # Required by the event's schema where no record of the call names a model.
 _NO_MODEL = b'"unknown"'
@@ -39,7 +39,7 @@ def event_of(group: Group, context: Mapping[str, str]) -> Fields:
             fields[name] = _ENCODE(value)
     if "request_model" not in fields and "response_model" not in fields:
         fields["request_model"] = _NO_MODEL
-    for name in _CONTEXT_FIELDS:
+    for name in CONTEXT_FIELDS:
         if name in context:
             fields[name] = _ENCODE(context[name])
     if _RELEASE in context:

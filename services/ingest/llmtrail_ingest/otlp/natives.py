@@ -8,7 +8,7 @@ calls topic holds is shown again after a restart (`remember`).
 
 import threading
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -51,8 +51,7 @@ _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODE = msgspec.json.Encoder().encode
 
 
-@dataclass(slots=True, eq=False)
-class Known:
+class Known(msgspec.Struct, eq=False, gc=False):
     """One call: who told it first, under which id and key, its highest revision, and what native events told."""
 
     call_id: str
@@ -66,7 +65,7 @@ class Known:
     is_joined: bool = False
     native_fields: frozenset[str] = frozenset()
     # The revision given to each of the native event's own, so that a repeat of it gets the same one.
-    given: dict[int, int] = field(default_factory=dict)
+    given: dict[int, int] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,16 +111,26 @@ class NativeCalls:
             return _renamed(value, known.call_id, revision, told.call_id), known.key
 
     def claim(
-        self, response_id: str, models: Iterable[str], started_ns: int, call_id: str, key: bytes, now_ns: int
+        self,
+        response_id: str,
+        models: Iterable[str],
+        started_ns: int,
+        call_id: str,
+        key: bytes,
+        now_ns: int,
+        *,
+        revision: int = -1,
     ) -> Claimed | None:
-        """Return the native call that an OTLP call is, or None; then it is noted under its own id and key."""
+        """Return the native call that an OTLP call is, or None; then it is noted under its own id, key and revision."""
         with self._lock:
             known = self._joined.get(call_id)
             if known is not None:
                 return Claimed(known.call_id, known.key, known.native_fields)
             if not response_id or call_id in self._by_call:
                 return None
-            mine = Known(call_id, key, response_id, frozenset(models), started_ns, now_ns, is_native=False, revision=-1)
+            mine = Known(
+                call_id, key, response_id, frozenset(models), started_ns, now_ns, is_native=False, revision=revision
+            )
             other = self._match(mine)
             if other is None:
                 self._note(mine, now_ns)

@@ -63,7 +63,7 @@ class PartKind(StrEnum):
     LINKS = "links"  # which span is whose parent, for spans of which nothing else is kept
 
 
-class Part(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+class Part(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=False):
     """What is kept of one span or log record: the value of a record of `llm.spans`.
 
     `call` holds the fields of a call event as JSON, content policy applied; `context` and `resource` are values

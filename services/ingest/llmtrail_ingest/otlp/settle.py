@@ -16,9 +16,20 @@ import msgspec
 from llmtrail.core.ids import derived_call_id
 from llmtrail_ingest.otlp.event import Fields
 from llmtrail_ingest.otlp.group import SPAN_KINDS, Group, Node, log_belongs, stream_belongs
+from llmtrail_ingest.otlp.lone import lone_event
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.otlp.records import Part, PartKind
-from llmtrail_ingest.otlp.trace import RECORDS_MAX, Published, Trace, adopt, events_of, forget_texts, take
+from llmtrail_ingest.otlp.trace import (
+    RECORDS_MAX,
+    Published,
+    Trace,
+    adopt,
+    events_of,
+    forget_texts,
+    hold,
+    rest_lone,
+    take,
+)
 
 _SECOND_NS = 1_000_000_000
 # Streams of one process and model whose end may come under another trace: more at once than any process reads.
@@ -55,8 +66,7 @@ class LateReason(StrEnum):
     JOINED_LATE = "joined_late"  # two calls published apart turned out to be one
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, gc=False):
     """An event to append to `llm.calls`."""
 
     key: bytes
@@ -88,7 +98,7 @@ class Settler:
         self._dirty: dict[tuple[str, str], Trace] = {}
         self._evicted: dict[int, None] = {}
         # Call spans by what a record without a trace may name; records that wait for such a span.
-        self._by_response: dict[tuple[str, str, str], tuple[Trace, Node]] = {}
+        self._by_response: dict[tuple[str, str, str], tuple[Trace, Node | None]] = {}
         self._opened: dict[tuple[str, str, str], list[tuple[Trace, Node]]] = {}
         self._strays: dict[tuple[str, str, str], list[tuple[Trace, Node]]] = {}
         self.counts = Counts()
@@ -107,6 +117,10 @@ class Settler:
         """Add a record that stands at `offset` of the log and was appended at `now_ns`."""
         self.counts.records += 1
         trace = self._trace_of(part, now_ns)
+        if hold(trace, part):
+            self._touch(trace, now_ns, {partition: offset})
+            self._index_lone(trace, part)
+            return
         had = trace.records
         node = take(trace, part)
         if trace.records == had:
@@ -161,6 +175,7 @@ class Settler:
             self._dirty[trace.key] = trace
         for partition, offset in offsets.items():
             trace.offsets[partition] = min(trace.offsets.get(partition, offset), offset)
+        # The latest touched stands last.
         self._settled.pop(trace.key, None)
         self._open.pop(trace.key, None)
         self._open[trace.key] = trace
@@ -171,8 +186,9 @@ class Settler:
             return
         trace.is_dirty = False
         trace.offsets = {}
-        forget_texts(trace)
-        if not trace.view.calls or trace.is_complete:
+        if trace.lone is None:
+            forget_texts(trace)
+        if not trace.has_calls or trace.is_complete:
             self._open.pop(trace.key, None)
             self._settled[trace.key] = trace
 
@@ -188,7 +204,10 @@ class Settler:
                 if trace.last_ns <= quiet_ns or trace.first_ns <= first_ns or place < excess
             ]
 
-        waiting = {trace.key for trace in quiet() if self._waits_for_partner(trace, now_ns)}
+        due = quiet()
+        if not any(trace.has_others for trace in due):
+            return due
+        waiting = {trace.key for trace in due if trace.has_others and self._waits_for_partner(trace, now_ns)}
         # Asked again, because strays that were brought home have woken the traces of their calls.
         return [trace for trace in quiet() if trace.key not in waiting]
 
@@ -207,13 +226,26 @@ class Settler:
     def _forget(self, trace: Trace) -> None:
         self._open.pop(trace.key, None)
         self._settled.pop(trace.key, None)
-        for node in (*trace.view.calls, *trace.view.streamed, *trace.view.logs):
+        if trace.lone is not None:
+            found = self._by_response.get(_response_key(trace.lone))
+            if found is not None and found[0] is trace:
+                del self._by_response[_response_key(trace.lone)]
+            return
+        for node in (*trace.graph.view.calls, *trace.graph.view.streamed, *trace.graph.view.logs):
             self._unindex(node)
 
     def _count_late(self, reason: LateReason) -> None:
         self.counts.late[reason] = self.counts.late.get(reason, 0) + 1
 
     # --- records that come under another trace's id -------------------------------------------------------------
+
+    def _index_lone(self, trace: Trace, part: Part) -> None:
+        if not part.response_id:
+            return
+        key = _response_key(part)
+        self._by_response[key] = (trace, None)
+        if key in self._strays:
+            self._bring_home_strays(trace, trace.graph.view.calls[0])
 
     def _index(self, trace: Trace, node: Node) -> None:
         """Remember a call's span for records that will name it; bring home those that waited for it."""
@@ -244,7 +276,7 @@ class Settler:
     def _waits_for_partner(self, trace: Trace, now_ns: int) -> bool:
         """Bring the trace's strays to their calls; say whether one should still wait for its call to come."""
         waits = False
-        for stray in [*trace.view.streamed, *trace.view.logs]:
+        for stray in [*trace.graph.view.streamed, *trace.graph.view.logs]:
             if stray.bound_span_id or stray.call_id or not _is_stray(trace, stray):
                 continue
             found = self._partner(stray)
@@ -256,12 +288,16 @@ class Settler:
 
     def _partner(self, stray: Node) -> tuple[Trace, Node] | None:
         if stray.part.kind is PartKind.LOG:
-            found = self._by_response.get(_response_key(stray.part))
-            return found if found is not None and _fits(found[1], stray) else None
+            told = self._by_response.get(_response_key(stray.part))
+            if told is None:
+                return None
+            # A lone span is its trace's first call, also when others have come to it.
+            node = told[1] or told[0].graph.view.calls[0]
+            return (told[0], node) if _fits(node, stray) else None
         taken = {
             streamed.bound_span_id
             for trace, _ in self._opened.get(_stream_key(stray.part), ())
-            for streamed in trace.view.streamed
+            for streamed in trace.graph.view.streamed
         }
         fitting = [
             (trace, node)
@@ -271,18 +307,18 @@ class Settler:
         return max(fitting, key=lambda pair: (pair[1].part.end_ns, pair[1].part.span_id), default=None)
 
     def _move(self, stray: Node, home: Trace, trace: Trace, call: Node) -> None:
-        for nodes in (home.view.streamed, home.view.logs):
+        for nodes in (home.graph.view.streamed, home.graph.view.logs):
             if stray in nodes:
                 nodes.remove(stray)
         self._unindex(stray)
         if call.part.kind is PartKind.OPENED:
             self._unindex(call)
         adopt(trace, stray, call.part.span_id)
-        if stray.call_id and stray.call_id in home.published:
-            trace.published[stray.call_id] = home.published.pop(stray.call_id)
+        if stray.call_id and stray.call_id in home.graph.published:
+            trace.graph.published[stray.call_id] = home.graph.published.pop(stray.call_id)
         offsets = dict(home.offsets)
         self._touch(trace, trace.last_ns, offsets)
-        if not (home.view.calls or home.view.streamed or home.view.logs):
+        if not (home.graph.view.calls or home.graph.view.streamed or home.graph.view.logs):
             # Nothing is left to publish; the trace stays known, so that a record sent again is still a repeat.
             self._rest(home)
 
@@ -298,12 +334,28 @@ class Settler:
                 if not pairs:
                     del index[key]
         found = self._by_response.get(_response_key(node.part))
-        if found is not None and found[1] is node:
+        if found is not None and (found[1] is node or (found[1] is None and node in found[0].graph.view.calls[:1])):
             del self._by_response[_response_key(node.part)]
 
     # --- events -------------------------------------------------------------------------------------------------
 
+    def _publish_lone(self, trace: Trace, part: Part, now_ns: int) -> Event | None:
+        """Publish a trace of one span; None where a native call told it too, or its event needs more to be made."""
+        call_id = derived_call_id(part.start_ns, part.tenant, part.trace_id, part.span_id)
+        value = lone_event(part, call_id)
+        if value is None:
+            return None
+        key = part.trace_id.encode()
+        models = (part.model,)
+        if self._natives.claim(part.response_id, models, part.start_ns, call_id, key, now_ns, revision=0) is not None:
+            return None
+        self.counts.calls += 1
+        rest_lone(trace, call_id)
+        return Event(key=key, value=value, tenant=part.tenant)
+
     def _publish_trace(self, trace: Trace, now_ns: int) -> list[Event]:
+        if trace.lone is not None and (lone := self._publish_lone(trace, trace.lone, now_ns)) is not None:
+            return [lone]
         events: list[Event] = []
         for group, fields in events_of(trace):
             event = self._publish_call(trace, group, fields, now_ns)
@@ -314,7 +366,7 @@ class Settler:
     def _publish_call(self, trace: Trace, group: Group, fields: Fields, now_ns: int) -> Event | None:
         call_id, key = self._identity(group, now_ns)
         told = self._natives.told_fields(call_id)
-        published = trace.published.setdefault(call_id, Published({}, -1))
+        published = trace.graph.published.setdefault(call_id, Published({}, -1))
         changed = {
             name: value
             for name, value in fields.items()
@@ -397,7 +449,9 @@ def _stream_key(part: Part) -> tuple[str, str, str]:
 
 def _is_stray(trace: Trace, node: Node) -> bool:
     if node.part.kind is PartKind.STREAMED:
-        return not any(call.part.kind is PartKind.OPENED and stream_belongs(call, node) for call in trace.view.calls)
+        return not any(
+            call.part.kind is PartKind.OPENED and stream_belongs(call, node) for call in trace.graph.view.calls
+        )
     return node.part.kind is PartKind.LOG and not node.part.trace_id and bool(node.part.response_id)
 
 
