@@ -147,6 +147,8 @@ class KafkaConfig:
     topic_prefix: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{0,100}$")] = ""
     # Copies of each topic. 0: as schemas/topics.toml says (3); 1 on a laptop with one broker.
     replication: Annotated[int, msgspec.Meta(ge=0, le=100)] = 0
+    # A name that outlives restarts of one process, so that its partitions wait for it. Empty: others take over at once.
+    instance_id: Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9._-]{0,100}$")] = ""
     # Passed on to Kafka's client (librdkafka) as it stands: security.protocol, sasl.*, ssl.*, client.id and so on.
     client: Mapping[str, str] = field(default_factory=dict)
     # A file of more such settings, one key=value a line: for the secrets among them.

@@ -65,6 +65,15 @@ INGEST_UNPRICED_CALLS = Metric(
 INGEST_SPANS = Metric(
     "llmtrail_ingest_spans", Kind.COUNTER, "OTLP spans and log records by what became of them.", ("fate",)
 )
+CONSUMER_LAG = Metric(
+    "kafka_consumergroup_lag",
+    Kind.GAUGE,
+    "Records of a partition that the group has not committed, as the member that works on it sees it.",
+    ("consumergroup", "topic", "partition"),
+)
+INGEST_SKIPPED_RECORDS = Metric(
+    "llmtrail_ingest_skipped_records", Kind.GAUGE, "Records that left the topic before they were read.", ("topic",)
+)
 LOG_SIZE_BYTES = Metric("llmtrail_log_size_bytes", Kind.GAUGE, "Bytes on disk of the local log.")
 WEB_LOOKUP_SECONDS = Metric("llmtrail_web_lookup_seconds", Kind.HISTOGRAM, "Time to find the record of one id.")
 WEB_QUERIES = Metric(
@@ -81,6 +90,8 @@ METRICS = (
     INGEST_BACKLOG_EVENTS,
     INGEST_UNPRICED_CALLS,
     INGEST_SPANS,
+    CONSUMER_LAG,
+    INGEST_SKIPPED_RECORDS,
     LOG_SIZE_BYTES,
     WEB_LOOKUP_SECONDS,
     WEB_QUERIES,

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import msgspec
 
-from llmtrail.log.port import DEAD_LETTERS, Append, Log, LogClosedError, Records
+from llmtrail.log.port import DEAD_LETTERS, Append, GroupLog, LogClosedError, Records
 from llmtrail.store.rows import DeadLetterRow
 
 _LOG = logging.getLogger(__name__)
@@ -19,6 +19,16 @@ BATCH_LETTERS_MAX = 1_000
 BATCH_BYTES_MAX = 16 * 1024 * 1024
 _IDLE_S = 0.5
 _RETRY_S = 2.0
+
+
+class Origin(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a record stood that the writer turned away: its row bears that place, so a repeat replaces itself."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    received_at_ns: int
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -32,6 +42,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     index: int | None = None
     call_id: str | None = None
     tenant: str | None = None
+    origin: Origin | None = None
 
 
 _DECODER = msgspec.json.Decoder(Letter)
@@ -56,6 +67,25 @@ def letter_of(value: bytes, *, reason: str, detail: str, source: str, index: int
     )
 
 
+def origin_letter(row: DeadLetterRow) -> Letter:
+    """Return the letter of a record that the writer turned away, to be appended to `llm.dead_letters`."""
+    return Letter(
+        reason=row.reason,
+        detail=row.detail,
+        source="log",
+        value_base64=base64.b64encode(row.value).decode(),
+        key_base64=base64.b64encode(row.key).decode(),
+        tenant=row.tenant or None,
+        origin=Origin(
+            topic=row.topic,
+            topic_id=row.topic_id,
+            partition=row.partition,
+            offset=row.offset,
+            received_at_ns=row.received_at_ns,
+        ),
+    )
+
+
 def letter_rows(records: Records) -> list[DeadLetterRow]:
     """Return the rows of a run of `llm.dead_letters`; what is no letter itself is kept whole, under `not_a_letter`."""
     return [_row(records, index) for index in range(len(records.values))]
@@ -65,6 +95,13 @@ def _row(records: Records, index: int) -> DeadLetterRow:
     value = records.values[index]
     headers = dict(records.headers[index])
     tenant = headers.get("tenant", "")
+    stands = Origin(
+        topic=records.topic,
+        topic_id=records.topic_id,
+        partition=records.partition,
+        offset=records.first_offset + index,
+        received_at_ns=records.appended_at_ns[index],
+    )
     try:
         letter = _DECODER.decode(value)
         reason, detail = letter.reason, letter.detail
@@ -72,16 +109,17 @@ def _row(records: Records, index: int) -> DeadLetterRow:
         if letter.index is not None:
             headers["index"] = str(letter.index)
         tenant = letter.tenant or tenant
+        stands = letter.origin or stands
         key = base64.b64decode(letter.key_base64) or records.keys[index]
         value = base64.b64decode(letter.value_base64)
     except (msgspec.MsgspecError, ValueError) as cause:
         reason, detail, key = "not_a_letter", str(cause), records.keys[index]
     return DeadLetterRow(
-        topic=records.topic,
-        topic_id=records.topic_id,
-        partition=records.partition,
-        offset=records.first_offset + index,
-        received_at_ns=records.appended_at_ns[index],
+        topic=stands.topic,
+        topic_id=stands.topic_id,
+        partition=stands.partition,
+        offset=stands.offset,
+        received_at_ns=stands.received_at_ns,
         reason=reason,
         detail=detail,
         key=key,
@@ -101,7 +139,7 @@ class LetterSink(Protocol):
 class DeadLetterWriter:
     """Carries `llm.dead_letters` into the table. A repeat after a crash replaces the same rows."""
 
-    def __init__(self, log: Log, sink: LetterSink) -> None:
+    def __init__(self, log: GroupLog, sink: LetterSink) -> None:
         self._log = log
         self._sink = sink
         self._stopped = threading.Event()

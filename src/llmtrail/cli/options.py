@@ -19,6 +19,9 @@ ConfigOption = Annotated[
 TokenOption = Annotated[
     str, typer.Option("--token", envvar="LLMTRAIL_TOKEN", help="Token that may read, where tokens are set.")
 ]
+KafkaOption = Annotated[
+    str | None, typer.Option("--kafka", help="Kafka's addresses, host:port. Default: [kafka] bootstrap_servers.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 
 

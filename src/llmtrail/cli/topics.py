@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from llmtrail.cli.exits import CommandError, Exit
-from llmtrail.cli.options import ConfigOption, JsonOption, example, settings
+from llmtrail.cli.options import ConfigOption, JsonOption, KafkaOption, example, settings
 from llmtrail.cli.wording import count
 from llmtrail.config import ConfigError, KafkaConfig, kafka_client
 from llmtrail.log.topic_diff import Changes, Difference, Gravity, TopicState, changes, differences
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 _HOUR_MS = 3_600_000
 _Answer = TypeVar("_Answer")
 
-KafkaOption = Annotated[
-    str | None, typer.Option("--kafka", help="Kafka's addresses, host:port. Default: [kafka] bootstrap_servers.")
-]
 ReplicationOption = Annotated[
     int | None,
     typer.Option("--replication", min=1, max=100, help="Copies of each topic; 1 where there is one broker."),

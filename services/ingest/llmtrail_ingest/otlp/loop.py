@@ -88,7 +88,7 @@ class SettleLoop:
 
     def start(self) -> None:
         """Start the loop in a thread of its own."""
-        self._thread = threading.Thread(target=self._run, name="llmtrail-settle", daemon=True)
+        self._thread = threading.Thread(target=self.run, name="llmtrail-settle", daemon=True)
         self._thread.start()
 
     def stop(self, timeout_s: float = 10.0) -> None:
@@ -112,7 +112,8 @@ class SettleLoop:
         self._commit()
         return published
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Settle until stopped."""
         while not self._stopping.is_set():
             try:
                 self.run_once(self._now_ns())

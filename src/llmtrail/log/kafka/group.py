@@ -8,19 +8,17 @@ import contextlib
 import logging
 import queue
 import threading
-import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
+from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.notes import from_metadata
 from llmtrail.log.kafka.partition import Fetched, PartitionLog
 
 try:
-    from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicCollection, TopicPartition
-    from confluent_kafka.admin import AdminClient
+    from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 except ImportError as error:
     raise ImportError("Kafka needs a driver; install it with: pip install 'llmtrail[kafka]'") from error
 
@@ -74,15 +72,28 @@ class Worker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GroupSettings:
-    """Which group reads which topic where. `client` are further librdkafka settings (security)."""
+    """Which group reads which topic. `client` are librdkafka's settings: where the brokers are, security.
 
-    servers: str
+    `topic` is what the house calls it; the cluster's name has `prefix` before it, and so has the group's.
+    """
+
+    client: Mapping[str, str]
     group: str
     topic: str
+    prefix: str = ""
     instance_id: str = ""
-    client: Mapping[str, str] = field(default_factory=dict)
     # Records before the cursor that a worker wants to see again when it starts.
     reread_records: int = 0
+
+    @property
+    def cluster_topic(self) -> str:
+        """Return the topic's name on the cluster."""
+        return self.prefix + self.topic
+
+    @property
+    def cluster_group(self) -> str:
+        """Return the group's name on the cluster."""
+        return self.prefix + self.group
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +139,11 @@ class GroupReader:
             self._thread.join(timeout_s + _BROKER_S_MAX)
 
     @property
+    def settings(self) -> GroupSettings:
+        """Return which group this is a member of."""
+        return self._settings
+
+    @property
     def is_alive(self) -> bool:
         """Say whether the member polls."""
         return self._thread.is_alive()
@@ -155,13 +171,15 @@ class GroupReader:
     def _serve(self) -> None:
         settings = self._settings
         self._topic_id = topic_id_of(settings)
-        own: dict[str, Any] = {"bootstrap.servers": settings.servers, "group.id": settings.group}
+        own: dict[str, Any] = {"group.id": settings.cluster_group}
         if settings.instance_id:
             own["group.instance.id"] = settings.instance_id
         consumer = Consumer({**_CONSUMER, **settings.client, **own}, logger=_LOG)
         self._consumer = consumer
         try:
-            consumer.subscribe([settings.topic], on_assign=self._take, on_revoke=self._hand_over, on_lost=self._give_up)
+            consumer.subscribe(
+                [settings.cluster_topic], on_assign=self._take, on_revoke=self._hand_over, on_lost=self._give_up
+            )
             look_in = 0
             while not self._stopping.is_set():
                 self._deliver(consumer.consume(_MESSAGES_PER_POLL, _POLL_S))
@@ -222,7 +240,7 @@ class GroupReader:
 
     def _balance_memory(self, consumer: Consumer) -> None:
         for partition, assigned in self._assigned.items():
-            place = [TopicPartition(self._settings.topic, partition)]
+            place = [TopicPartition(self._settings.cluster_topic, partition)]
             if not assigned.paused and assigned.log.is_full:
                 consumer.pause(place)
                 assigned.paused = True
@@ -240,7 +258,7 @@ class GroupReader:
         if topic_id_of(self._settings) != self._topic_id:
             raise RuntimeError(f"{self._settings.topic} was made anew: its old records are gone; reading starts over.")
         for partition, assigned in self._assigned.items():
-            place = TopicPartition(self._settings.topic, partition)
+            place = TopicPartition(self._settings.cluster_topic, partition)
             _, high = consumer.get_watermark_offsets(place, timeout=_BROKER_S_MAX, cached=True)
             if high > 0:
                 assigned.log.announce_end(high)
@@ -256,7 +274,7 @@ class GroupReader:
 
     def _open(self, consumer: Consumer, place: TopicPartition) -> TopicPartition:
         """Make the partition's log and worker; return where fetching starts."""
-        topic, partition = self._settings.topic, place.partition
+        topic, partition = self._settings.cluster_topic, place.partition
         low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=_BROKER_S_MAX)
         committed, plans = place.offset, from_metadata(place.metadata, self._topic_id, partition)
         if plans is None or committed < 0:
@@ -270,7 +288,7 @@ class GroupReader:
                 topic, partition, committed, low, high, lost,
             )  # fmt: skip
             committed, plans = low, []
-        log = PartitionLog(topic, self._topic_id, partition, self._commit)
+        log = PartitionLog(self._settings.topic, self._topic_id, partition, self._commit)
         log.begin(committed, plans, high)
         worker = self._open_worker(log, partition)
         thread = threading.Thread(target=worker.run, name=f"{self._settings.group}-{partition}", daemon=True)
@@ -294,8 +312,9 @@ class GroupReader:
             if not commit:
                 assigned.log.lose()
             assigned.worker.stop()
-        until_ns = time.monotonic_ns() + int(HANDOVER_S_MAX * 1e9)
-        while any(assigned.thread.is_alive() for assigned in ending) and time.monotonic_ns() < until_ns:
+        for _ in range(int(HANDOVER_S_MAX / _POLL_S)):
+            if not any(assigned.thread.is_alive() for assigned in ending):
+                break
             # The workers' last commits pass through this very thread.
             self._serve_commits(wait_s=_POLL_S)
         for assigned in ending:
@@ -303,7 +322,7 @@ class GroupReader:
             assigned.log.lose()
 
     def _commit(self, partition: int, next_offset: int, metadata: str) -> None:
-        asked = _Commit(TopicPartition(self._settings.topic, partition, next_offset, metadata), Future())
+        asked = _Commit(TopicPartition(self._settings.cluster_topic, partition, next_offset, metadata), Future())
         self._commits.put(asked)
         asked.done.result(_COMMIT_S_MAX)
 
@@ -339,11 +358,7 @@ class GroupReader:
 
 def topic_id_of(settings: GroupSettings) -> str:
     """Return Kafka's own id of the topic as a UUID; raises RuntimeError when the topic does not exist."""
-    client = AdminClient({**settings.client, "bootstrap.servers": settings.servers}, logger=_LOG)
-    future = client.describe_topics(TopicCollection([settings.topic]), request_timeout=_BROKER_S_MAX)[settings.topic]
-    try:
-        told = future.result(timeout=2 * _BROKER_S_MAX).topic_id
-    except KafkaException as cause:
-        raise RuntimeError(f"{settings.topic}: {cause.args[0].str()}. Run `llmtrail topics create`.") from cause
-    high, low = told.get_most_significant_bits(), told.get_least_significant_bits()
-    return str(uuid.UUID(int=((high & 0xFFFFFFFFFFFFFFFF) << 64) | (low & 0xFFFFFFFFFFFFFFFF)))
+    state = KafkaAdmin(settings.client).states({settings.cluster_topic}).get(settings.cluster_topic)
+    if state is None:
+        raise RuntimeError(f"there is no topic {settings.cluster_topic}; run `llmtrail topics create`.")
+    return state.topic_id

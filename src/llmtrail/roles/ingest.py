@@ -1,0 +1,185 @@
+"""`llmtrail ingest` over Kafka: the gateway in front of it, the writers behind it. Composes; decides nothing.
+
+Each part is a consumer group of its own, so any number of these processes share the partitions. When the store is
+away only the rows' cursor stands still: the gateway, the settler and the statistics go on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from starlette.routing import BaseRoute
+
+from llmtrail import clock as clock_module
+from llmtrail.clock import Clock
+from llmtrail.config import Config, kafka_client, store_url
+from llmtrail.core.redact import ContentPolicy
+from llmtrail.local.grants import tokens_of
+from llmtrail.local.measured import MeasuredSink
+from llmtrail.local.sink import StoreSink
+from llmtrail.log.kafka.group import GroupReader, GroupSettings
+from llmtrail.log.kafka.partition import PartitionLog
+from llmtrail.log.kafka.producer import KafkaProducer
+from llmtrail.log.port import CALLS, DEAD_LETTERS, SPANS
+from llmtrail.metrics import CONSUMER_LAG, INGEST_SKIPPED_RECORDS, INGEST_SPANS
+from llmtrail.roles.ports import KafkaAppender, LettersToLog, SpansLog
+from llmtrail.roles.process import RoleError, RoleProcess
+from llmtrail.store.arrow import warm_up
+from llmtrail.store.errors import StoreError
+from llmtrail.store.handle import Handle, open_http
+from llmtrail_ingest.dead_letter import DeadLetterWriter
+from llmtrail_ingest.gateway.app import Gateway, GatewayConfig, GatewayParts
+from llmtrail_ingest.gateway.body import BodyLimits
+from llmtrail_ingest.gateway.otlp import otlp_routes
+from llmtrail_ingest.gateway.tokens import check_binding
+from llmtrail_ingest.otlp.loop import REREAD_RECORDS_MAX, SettleLoop
+from llmtrail_ingest.otlp.natives import NativeCalls
+from llmtrail_ingest.otlp.settle import SettleLimits
+from llmtrail_ingest.pricebook import load_pricebook
+from llmtrail_ingest.tally import Fate
+from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
+
+ROWS_GROUP = "llmtrail.rows"
+STATISTICS_GROUP = "llmtrail.statistics"
+LETTERS_GROUP = "llmtrail.dead-letters"
+SETTLER_GROUP = "llmtrail.settler"
+_NS_PER_MS = 1_000_000
+
+
+class Part(StrEnum):
+    """What one `llmtrail ingest` may do."""
+
+    GATEWAY = "gateway"
+    ROWS = "rows"
+    STATISTICS = "statistics"
+
+
+@dataclass(slots=True)
+class _Rooms:
+    producer: KafkaProducer
+    process: RoleProcess
+    config: Config
+    clock: Clock
+
+
+def start(config: Config, parts: frozenset[Part], process: RoleProcess) -> None:
+    """Start the parts in `process`; raises RoleError, ConfigError or PortTakenError, with what to do."""
+    if not config.kafka.bootstrap_servers:
+        raise RoleError("no Kafka is named: set LLMTRAIL_KAFKA=host:port, or run `llmtrail up` for one process.")
+    rooms = _Rooms(KafkaProducer(kafka_client(config.kafka), config.kafka.topic_prefix), process, config, process.clock)
+    process.on_stop(rooms.producer.close)
+    groups: dict[str, GroupReader] = {}
+    if Part.ROWS in parts:
+        groups |= _row_groups(rooms)
+    if Part.GATEWAY in parts:
+        groups[SPANS] = _settlers(rooms)
+    _run(groups, process)
+    process.serve(_gateway_routes(rooms) if Part.GATEWAY in parts else ())
+
+
+def _run(groups: dict[str, GroupReader], process: RoleProcess) -> None:
+    for name, group in groups.items():
+        group.start()
+        process.add(name, _readiness(group))
+    process.together([group.stop for group in groups.values()])
+
+    def measure() -> None:
+        for group in groups.values():
+            for partition, lag in group.lags().items():
+                labels = {"consumergroup": group.settings.group, "topic": group.settings.topic}
+                process.metrics.set(CONSUMER_LAG, lag, partition=str(partition), **labels)
+            process.metrics.set(INGEST_SKIPPED_RECORDS, group.skipped_records, topic=group.settings.topic)
+
+    process.before_scrape(measure)
+
+
+def _readiness(group: GroupReader) -> Callable[[], str]:
+    return lambda: group.failure if group.is_alive else "its thread ended"
+
+
+def _group(config: Config, group: str, topic: str, *, reread_records: int = 0) -> GroupSettings:
+    client, prefix = kafka_client(config.kafka), config.kafka.topic_prefix
+    return GroupSettings(client, group, topic, prefix, config.kafka.instance_id, reread_records)
+
+
+def _row_groups(rooms: _Rooms) -> dict[str, GroupReader]:
+    config, process = rooms.config, rooms.process
+    handle = _open_store(config)
+    process.on_stop(handle.close)
+    process.add("store", _answers(handle))
+    warm_up()
+    sink = MeasuredSink(StoreSink(handle), process.metrics, rooms.clock)
+    book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
+    batches = WriterConfig(batch_rows=config.ingest.batch_rows, batch_ms=config.ingest.batch_ms, group=ROWS_GROUP)
+    letters = LettersToLog(sink, rooms.producer)
+
+    def writer(log: PartitionLog, partition: int) -> Writer:
+        parts = WriterParts(log=log, sink=letters, book=lambda _: book, tally=process.metrics, clock=rooms.clock)
+        return Writer(parts, batches, partition)
+
+    def letter_writer(log: PartitionLog, _: int) -> DeadLetterWriter:
+        return DeadLetterWriter(log, sink)
+
+    return {
+        "rows": GroupReader(_group(config, ROWS_GROUP, CALLS), writer),
+        "dead letters": GroupReader(_group(config, LETTERS_GROUP, DEAD_LETTERS), letter_writer),
+    }
+
+
+def _open_store(config: Config) -> Handle:
+    url = store_url(config.store)
+    if not url:
+        raise RoleError(
+            "no ClickHouse is named: set LLMTRAIL_STORE__URL=http://user:password@host:8123, "
+            "or leave the rows to other processes with `--roles gateway,statistics`."
+        )
+    try:
+        return open_http(url)
+    except StoreError as cause:
+        raise RoleError(str(cause)) from cause
+
+
+def _answers(handle: Handle) -> Callable[[], str]:
+    def ready() -> str:
+        try:
+            handle.query("SELECT 1")
+        except StoreError as error:
+            return str(error)
+        return ""
+
+    return ready
+
+
+def _settlers(rooms: _Rooms) -> GroupReader:
+    limits = SettleLimits(quiet_ns=rooms.config.ingest.settle_ms * _NS_PER_MS)
+
+    def settler(log: PartitionLog, _: int) -> SettleLoop:
+        return SettleLoop(SpansLog(log, rooms.producer), rooms.clock.now_ns, NativeCalls(), limits)
+
+    return GroupReader(_group(rooms.config, SETTLER_GROUP, SPANS, reread_records=REREAD_RECORDS_MAX), settler)
+
+
+def _gateway_routes(rooms: _Rooms) -> list[BaseRoute]:
+    config, metrics = rooms.config, rooms.process.metrics
+    tokens = tokens_of(config.ingest)
+    check_binding(config.server.host, tokens)
+    parts = GatewayParts(
+        appender=KafkaAppender(rooms.producer),
+        tally=metrics,
+        clock=rooms.clock,
+        random=clock_module.random_bytes,
+        backlog_full=lambda: rooms.producer.is_full,
+    )
+    gateway = Gateway(
+        parts,
+        GatewayConfig(
+            policy=ContentPolicy(config.ingest.content),
+            limits=BodyLimits(body_bytes_max=config.ingest.body_bytes_max),
+            tokens=tokens,
+        ),
+    )
+
+    def count_spans(fate: Fate, spans: int) -> None:
+        metrics.count(INGEST_SPANS, spans, fate=str(fate))
+
+    return [*gateway.routes(), *otlp_routes(gateway, count_spans)]

@@ -1,0 +1,95 @@
+"""What every role's process has: parts that run, their health, metrics, an HTTP port. Knows no role."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Self
+
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+
+from llmtrail.clock import Clock
+from llmtrail.config import ServerConfig
+from llmtrail.local import port_file
+from llmtrail.local.http import process_routes
+from llmtrail.local.measured import MeasuredApp
+from llmtrail.local.servers import Listener, Servers
+from llmtrail.metrics import Metrics
+
+_LOG = logging.getLogger(__name__)
+
+# A part says "" when it is ready, else why it is not.
+Readiness = Callable[[], str]
+
+
+class RoleError(RuntimeError):
+    """A role cannot start; the text says what to do."""
+
+
+class RoleProcess:
+    """Runs parts until closed; the last one started is the first one stopped. One instance per process."""
+
+    def __init__(self, server: ServerConfig, clock: Clock) -> None:
+        self._server = server
+        self.clock = clock
+        self.metrics = Metrics()
+        self._ready: dict[str, Readiness] = {}
+        self._before_scrape: list[Callable[[], None]] = []
+        self._stack = ExitStack()
+        self.http_url = ""
+
+    def __enter__(self) -> Self:
+        """Return itself; parts are added and then served."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop every part, the last one first."""
+        self._stack.close()
+
+    def on_stop(self, stop: Callable[[], object]) -> None:
+        """Have `stop` called when the process ends."""
+        self._stack.callback(stop)
+
+    def together(self, stops: Sequence[Callable[[], object]]) -> None:
+        """Have `stops` called side by side when the process ends, so that the slowest one tells how long it takes."""
+
+        def stop_all() -> None:
+            threads = [threading.Thread(target=stop, daemon=True) for stop in stops]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+        self._stack.callback(stop_all)
+
+    def add(self, name: str, ready: Readiness) -> None:
+        """Add a part to `/readyz`."""
+        self._ready[name] = ready
+
+    def before_scrape(self, update: Callable[[], None]) -> None:
+        """Have `update` called before metrics are shown."""
+        self._before_scrape.append(update)
+
+    def serve(self, routes: Sequence[BaseRoute] = ()) -> None:
+        """Answer `routes` and those of the process; say where in the data folder's port file."""
+        app = Starlette(routes=[*routes, *process_routes(self._readiness, self._exposition)])
+        listener = Listener(MeasuredApp(app, self.metrics, self.clock), self._server.host, self._server.port)
+        servers = Servers([listener])
+        servers.start()
+        self._stack.callback(servers.stop)
+        host = self._server.host
+        self.http_url = f"http://{f'[{host}]' if ':' in host else host}:{servers.ports[0]}"
+        folder = self._server.data
+        folder.mkdir(parents=True, exist_ok=True)
+        port_file.write(folder, port_file.Running(os.getpid(), self.http_url, "", None))
+        self._stack.callback(port_file.remove, folder, os.getpid())
+
+    def _readiness(self) -> Mapping[str, str]:
+        return {name: ready() for name, ready in self._ready.items()}
+
+    def _exposition(self) -> bytes:
+        for update in self._before_scrape:
+            update()
+        return self.metrics.render()
