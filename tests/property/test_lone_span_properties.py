@@ -53,7 +53,7 @@ def spans(draw: st.DrawFn, tenant: str) -> Part:
         start_ns=START_NS,
         end_ns=START_NS + SECOND_NS,
         response_id=draw(st.sampled_from(["", "chatcmpl-1"])),
-        model=call.get("request_model", ""),
+        model=str(call.get("request_model", "")),
         context=draw(contexts),
         resource=draw(contexts),
         call=msgspec.Raw(msgspec.json.encode(call)),

@@ -122,7 +122,7 @@ def admit_logs(logs: Sequence[LogRecord], policy: ContentPolicy, tenant: str) ->
 
 def _keep(admitted: Admitted, parts: Sequence[Part], policy: ContentPolicy) -> None:
     """Apply the content policy to what is kept, and encode it for the log."""
-    treated = range(len(parts)) if policy is not ContentPolicy.FULL else ()
+    treated: Sequence[int] = range(len(parts)) if policy is not ContentPolicy.FULL else ()
     if policy is ContentPolicy.REDACTED:
         # Most spans hold nothing to hide; one look at several costs little more than a look at one.
         for together in LOOKED_AT_TOGETHER:

@@ -112,19 +112,17 @@ def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
 
 def _value(value: AnyValue, depth: int) -> Any:
     kind = value.WhichOneof("value")
-    if kind is None:
-        return None
-    if kind == "int_value":
-        return value.int_value
     match kind:
+        case "int_value":
+            return value.int_value
         case "array_value" if depth < DEPTH_MAX:
             return [_value(item, depth + 1) for item in value.array_value.values]
         case "kvlist_value" if depth < DEPTH_MAX:
             return {pair.key: _value(pair.value, depth + 1) for pair in value.kvlist_value.values}
-        case "array_value" | "kvlist_value":
-            return None
         case "bytes_value":
             return base64.b64encode(value.bytes_value).decode()
+        case None | "array_value" | "kvlist_value":
+            return None
         case _:
             return getattr(value, kind)
 

@@ -1,14 +1,13 @@
 """Read a span or log record that is a call as the fields of a call event. Pure; knows no trace."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from llmtrail.core.failure import FailureMode
 from llmtrail_ingest.otlp.dialect_content import content_of, finish_reasons_of, tool_calls_of, tools_of
 from llmtrail_ingest.otlp.dialect_result import result_of
 from llmtrail_ingest.otlp.dialect_usage import cost_nanousd_of, usage_of
-from llmtrail_ingest.otlp.dialect_values import Attributes, an_object, first, flag, number, parsed, text
+from llmtrail_ingest.otlp.dialect_values import Attributes, an_object, by_names, first, flag, number, parsed, text
 from llmtrail_ingest.otlp.records import LogRecord, SpanRecord
 
 _ID_LENGTH_MAX = 512  # as core.call
@@ -69,8 +68,6 @@ _KEPT_NAMES = frozenset(
     }
 )
 _KEPT_MAX = 64  # attributes a call
-# Sets of attribute names whose reading is remembered: an application has a handful; some 5 kB each.
-_PLANS_MAX = 256
 _OUTPUT = "gen_ai.output.messages"
 _OPENLLMETRY = "opentelemetry.instrumentation.openai.v1"
 _OPENLIT = "openlit"
@@ -222,7 +219,7 @@ def _models(attributes: Attributes, invocation: dict[str, Any]) -> dict[str, str
 
 def _parameters(attributes: Attributes, invocation: dict[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in invocation.items() if key not in _NOT_INVOCATION}
-    for key, name in _plan(tuple(attributes)).parameters:
+    for key, name in _plan(attributes).parameters:
         found[name] = attributes[key]
     if (output_type := attributes.get("gen_ai.output.type")) is not None:
         found["output_type"] = output_type
@@ -253,7 +250,7 @@ def _versions(attributes: Attributes) -> dict[str, str]:
 
 def _kept(attributes: Attributes, scope: str) -> dict[str, Any]:
     kept: dict[str, Any] = {"otel_scope": scope} if scope else {}
-    for key in _plan(tuple(attributes)).kept:
+    for key in _plan(attributes).kept:
         value = attributes[key]
         if isinstance(value, str):
             if not value or len(value) > _SCALAR_LENGTH_MAX:
@@ -274,7 +271,7 @@ class _Plan:
     kept: tuple[str, ...]
 
 
-@lru_cache(maxsize=_PLANS_MAX)
+@by_names
 def _plan(names: tuple[str, ...]) -> _Plan:
     asked = [(key, key[len(_PARAMETER) :]) for key in names if key.startswith(_PARAMETER)]
     return _Plan(

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from llmtrail_ingest.otlp.dialect_values import Attributes, an_object, content, first, indexed, parsed
+from llmtrail_ingest.otlp.dialect_values import Attributes, an_object, by_names, content, first, indexed, parsed
 
 _SYSTEM = "gen_ai.system_instructions"
 _INPUT = ("gen_ai.input.messages", "gen_ai.prompt")
@@ -145,9 +145,12 @@ def _variables(attributes: Attributes) -> Any:
     found = first(attributes, ("llm.prompt_template.variables", "traceloop.prompt.template_variables"))
     if found is not None:
         return content(found)
-    return {
-        key.removeprefix(_VARIABLES): value for key, value in attributes.items() if key.startswith(_VARIABLES)
-    } or None
+    return {key.removeprefix(_VARIABLES): attributes[key] for key in _variables_in(attributes)} or None
+
+
+@by_names
+def _variables_in(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name.startswith(_VARIABLES))
 
 
 def _message(row: dict[str, Any]) -> dict[str, Any]:

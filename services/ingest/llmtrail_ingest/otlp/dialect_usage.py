@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from llmtrail_ingest.otlp.dialect_values import Attributes, an_object, count, first, money_nanousd
+from llmtrail_ingest.otlp.dialect_values import Attributes, an_object, by_names, count, first, money_nanousd
 
 # Newest name first; older dialects' names after it.
 _ALIASES: tuple[tuple[str, tuple[str, ...]], ...] = (
@@ -66,9 +66,9 @@ _SCOPES_WITH_RAW_INPUT = ("openlit",)
 def usage_of(attributes: Attributes, provider: str | None, scope: str) -> dict[str, int]:
     """Return the usage group: `input_tokens` with cache reads and writes included, only what is known."""
     usage: dict[str, int] = {}
-    for field, names in _ALIASES:
+    for field, names in _aliases_in(attributes):
         for name in names:
-            if name in attributes and (tokens := count(attributes[name])) is not None:
+            if (tokens := count(attributes[name])) is not None:
                 usage[field] = tokens
                 break
     raw = an_object(attributes.get(_RAW)) if _RAW in attributes else {}
@@ -78,6 +78,14 @@ def usage_of(attributes: Attributes, provider: str | None, scope: str) -> dict[s
     if cached and provider is not None and "anthropic" in provider and _leaves_cache_out(usage, attributes, scope, raw):
         usage["input_tokens"] += cached
     return usage
+
+
+@by_names
+def _aliases_in(names: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Return the aliases of each field that are among a span's attribute names."""
+    told = frozenset(names)
+    found = ((field, tuple(name for name in aliases if name in told)) for field, aliases in _ALIASES)
+    return tuple((field, aliases) for field, aliases in found if aliases)
 
 
 def cost_nanousd_of(attributes: Attributes) -> int | None:

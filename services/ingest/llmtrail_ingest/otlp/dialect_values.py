@@ -1,8 +1,8 @@
 """Read single attribute values whose type differs from dialect to dialect. Pure; knows no attribute's name."""
 
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 import orjson
 
@@ -10,6 +10,29 @@ from llmtrail.core.call import COUNT_MAX, MONEY_NANOUSD_MAX
 
 Attributes = Mapping[str, Any]
 _NANO = 1_000_000_000
+# Sets of attribute names whose reading is remembered: an application has a handful. 2 MB of names at most.
+NAME_SETS_MAX = 256
+NAME_SET_LENGTH_MAX = 8_192
+_T = TypeVar("_T")
+
+
+def by_names(read: Callable[[tuple[str, ...]], _T]) -> Callable[[Attributes], _T]:
+    """Make a reading of attribute names one of attributes that is done once a set of names."""
+    known: dict[tuple[str, ...], _T] = {}
+
+    def remembered(attributes: Attributes) -> _T:
+        names = tuple(attributes)
+        found = known.get(names)
+        if found is None:
+            found = read(names)
+            # Names are the sender's: what is kept of them must be bounded.
+            if sum(map(len, names)) <= NAME_SET_LENGTH_MAX:
+                if len(known) >= NAME_SETS_MAX:
+                    known.clear()
+                known[names] = found
+        return found
+
+    return remembered
 
 
 def first(attributes: Attributes, names: Iterable[str]) -> Any:
