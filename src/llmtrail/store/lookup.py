@@ -113,7 +113,7 @@ def _days_about(call_id: uuid.UUID) -> list[str]:
 
 
 def _hits(handle: Handle, id_value: str) -> list[tuple[str, Place]]:
-    # A bound parameter costs a look-up more than a millisecond; as hexadecimal digits an id is safe in the text itself.
+    # A bound parameter costs about 0.2 ms; as hexadecimal digits an id is safe in the text itself.
     lines = handle.query_bytes(
         "SELECT kind, call_id, ingest_day, bodies_key FROM llmtrail.ids_data "  # noqa: S608 - digits only.
         f"WHERE id_hash = cityHash64(unhex('{id_value.encode('utf-8', 'surrogatepass').hex()}')) LIMIT {HITS_MAX}",
