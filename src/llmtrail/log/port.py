@@ -8,6 +8,8 @@ from typing import Protocol
 CALLS = "llm.calls"
 SPANS = "llm.spans"  # what OTLP requests held, until their trace has settled
 DEAD_LETTERS = "llm.dead_letters"
+PARTIALS = "llm.partials"  # what each range of calls adds to the statistics
+STATS = "llm.stats"  # the slots of the statistics, each with its newest value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""The aggregator: folds partials into slots of rolling statistics."""

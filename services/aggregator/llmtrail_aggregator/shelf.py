@@ -1,0 +1,66 @@
+"""Where slots stand: encoded in any table of bytes, decoded when asked for, found by shard and tier. No I/O of its own.
+
+The table is Faust's or a dictionary; whoever owns it makes it durable, in the order in which it was written.
+"""
+
+from collections.abc import Collection, Iterable, MutableMapping
+
+from llmtrail.core.slot import SlotKey, SlotState, Tier, decode_slot, encode_slot
+
+# Decoded slots that are kept at hand: every shard's present slot, the one before it, and what they roll up into.
+DECODED_MAX = 512
+_NOTHING: Collection[SlotKey] = ()
+
+
+class Shelf:
+    """Slots over a table of bytes, keyed by `SlotKey.text()`. For one thread."""
+
+    def __init__(self, table: MutableMapping[str, bytes], decoded_max: int = DECODED_MAX) -> None:
+        self._table = table
+        self._decoded: dict[SlotKey, SlotState] = {}
+        self._decoded_max = decoded_max
+        self._kept: dict[tuple[int, Tier], set[SlotKey]] = {}
+
+    def reindex(self, keys: Iterable[str]) -> None:
+        """Find the slots of these keys, and no others."""
+        self._decoded.clear()
+        self._kept.clear()
+        for text in keys:
+            self._index(SlotKey.parse(text))
+
+    def get(self, key: SlotKey) -> SlotState | None:
+        """Return a slot, or None where there is none."""
+        found = self._decoded.pop(key, None)
+        if found is None:
+            if key not in self._kept.get((key.shard, key.tier), _NOTHING):
+                return None
+            found = decode_slot(self._table[key.text()])
+        self._keep_decoded(key, found)
+        return found
+
+    def kept(self, shard: int, tier: Tier) -> Collection[SlotKey]:
+        """Return the keys of a shard's slots of one tier, in no order."""
+        return self._kept.get((shard, tier), _NOTHING)
+
+    def put(self, key: SlotKey, slot: SlotState) -> bytes:
+        """Write a slot; return its bytes."""
+        value = encode_slot(slot)
+        self._table[key.text()] = value
+        self._index(key)
+        self._keep_decoded(key, slot)
+        return value
+
+    def delete(self, key: SlotKey) -> None:
+        """Forget a slot."""
+        self._decoded.pop(key, None)
+        self._kept.get((key.shard, key.tier), set()).discard(key)
+        self._table.pop(key.text(), None)
+
+    def _index(self, key: SlotKey) -> None:
+        self._kept.setdefault((key.shard, key.tier), set()).add(key)
+
+    def _keep_decoded(self, key: SlotKey, slot: SlotState) -> None:
+        self._decoded.pop(key, None)
+        self._decoded[key] = slot  # the dictionary's order is that of last use
+        if len(self._decoded) > self._decoded_max:
+            del self._decoded[next(iter(self._decoded))]

@@ -1,0 +1,210 @@
+"""The aggregator's Faust worker: partials in, slots out. The only file that knows Faust; `fold` decides.
+
+The settings are a measured recipe. `at_least_once` with the source position inside each table value counted exactly
+after every kill; Faust's own `exactly_once` lost a sixth. An agent that raises acknowledges its event and loses it, so
+nothing is raised: what cannot be folded becomes a dead letter.
+"""
+
+import base64
+import json
+import sys
+from collections.abc import MutableMapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import faust
+from faust.types import StreamT
+
+from llmtrail.clock import Clock, SystemClock
+from llmtrail.core.partial import BadPartialError, decode_partial
+from llmtrail.log.port import DEAD_LETTERS, PARTIALS, STATS
+from llmtrail_aggregator.fold import Changes, apply
+from llmtrail_aggregator.published import Published
+from llmtrail_aggregator.shelf import Shelf
+
+APP = "llmtrail.aggregate"
+# A killed worker's partitions are served again within 15 s: the broker notices after this.
+SESSION_S = 8.0
+# What a worker holds that it has not folded: messages of some ten kilobytes each.
+POLL_RECORDS_MAX = 200
+BUFFERED_MAX = 256
+MESSAGE_BYTES_MAX = 8 * 1024 * 1024
+# A statistic is seen at most this long after it was folded; slots that change more often are sent once.
+PUBLISH_EVERY_S = 0.5
+REPORT_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """What a worker is started with."""
+
+    servers: str
+    prefix: str
+    partitions: int
+    replication: int
+    zones: tuple[str, ...]
+    instance_id: str = ""
+
+
+class Aggregator:
+    """One worker: the Faust app with its agent, table and timers."""
+
+    def __init__(self, settings: WorkerSettings, clock: Clock, report: "Report") -> None:
+        self._settings = settings
+        self._clock = clock
+        self._report = report
+        self.app = _app(settings)
+        prefix = settings.prefix
+        partials = self.app.topic(
+            prefix + PARTIALS, key_type=bytes, value_type=bytes, internal=False, partitions=settings.partitions
+        )
+        self._stats = self.app.topic(prefix + STATS, key_type=bytes, value_type=bytes)
+        self._letters = self.app.topic(prefix + DEAD_LETTERS, key_type=bytes, value_type=bytes)
+        self._table = self.app.Table(
+            "slots",
+            key_type=str,
+            value_type=bytes,
+            key_serializer="raw",
+            value_serializer="raw",
+            partitions=settings.partitions,
+            extra_topic_configs={"segment.ms": 3_600_000, "max.message.bytes": MESSAGE_BYTES_MAX},
+        )
+        self._shelf: Shelf | None = None
+        self.published = Published()
+        self.app.agent(partials, name="fold", concurrency=1)(self.fold)
+        self.app.timer(PUBLISH_EVERY_S, on_leader=False)(self.publish)
+        self.app.timer(REPORT_EVERY_S, on_leader=False)(self.tell)
+        self.app.on_partitions_revoked.connect(self._forget)
+
+    async def fold(self, stream: StreamT[bytes]) -> None:
+        """Fold every partial of the stream; nothing is raised."""
+        async for event in stream.events():
+            try:
+                partial = decode_partial(event.value)
+                changes = apply(self._slots(), partial, self._settings.zones)
+            except BadPartialError as bad:
+                await self._turn_away(event, bad)
+            except Exception as cause:  # noqa: BLE001 - an agent that raises loses its event and says nothing.
+                await self._turn_away(event, cause)
+            else:
+                self._keep(changes)
+                self._report.folded(partial, changes, self._clock.now_ns())
+
+    def _keep(self, changes: Changes) -> None:
+        """Write in the order that the fold asks for: a parent stands before its children go."""
+        shelf = self._slots()
+        for key, slot in changes.writes:
+            if slot is None:
+                shelf.delete(key)
+                self.published.delete(key)
+            else:
+                self.published.put(key, shelf.put(key, slot))
+
+    def _slots(self) -> Shelf:
+        """Return the slots of the partitions that this worker has now, indexed once after each rebalance."""
+        if self._shelf is None:
+            table = cast("MutableMapping[str, bytes]", self._table)
+            mine = {place.partition for place in self.app.consumer.assignment()}
+            own = [key for key in table if int(key.partition("/")[0]) % self._settings.partitions in mine]
+            self._shelf = Shelf(table)
+            self._shelf.reindex(own)
+        return self._shelf
+
+    async def _turn_away(self, event: Any, cause: Exception) -> None:
+        letter = {
+            "reason": "bad_partial",
+            "detail": f"{type(cause).__name__}: {cause}"[:500],
+            "source": "aggregate",
+            "value_base64": base64.b64encode(event.value or b"").decode(),
+        }
+        message = event.message
+        letter["detail"] += f" ({message.topic}[{message.partition}] offset {message.offset})"
+        await self._letters.send(key=event.key, value=json.dumps(letter).encode())
+        self._report.turned_away()
+
+    async def publish(self) -> None:
+        """Send the slots that changed; those that changed more than once are sent once."""
+        for key, value in self.published.take():
+            # A shard's slots stay in one partition, so that nobody sees a child go before its parent has it.
+            await self._stats.send(
+                key=key.text().encode(), value=value, partition=key.shard % self._settings.partitions
+            )
+
+    async def tell(self) -> None:
+        """Report on this worker."""
+        assignment = self.app.consumer.assignment() if self.app.consumer else set()
+        recovery = cast("Any", self.app.tables).recovery
+        mine = sorted({place.partition for place in assignment if place.topic == self._settings.prefix + PARTIALS})
+        self._report.write(mine, recovery.active_remaining_total())
+
+    async def _forget(self, *_: object, **__: object) -> None:
+        self._shelf = None
+
+
+class Report:
+    """What a worker says of itself: one line of JSON a second, read by its supervisor."""
+
+    def __init__(self) -> None:
+        self._counts = {"partials": 0, "applied": 0, "repeated": 0, "late": 0, "bad": 0}
+        self._delay_s = 0.0
+
+    def folded(self, partial: Any, changes: Changes, now_ns: int) -> None:
+        """Count a folded partial."""
+        self._counts["partials"] += 1
+        self._counts["applied"] += changes.applied
+        self._counts["repeated"] += changes.repeated
+        self._counts["late"] += changes.late
+        self._delay_s = max(self._delay_s, now_ns / 1e9 - partial.watermark_s)
+
+    def turned_away(self) -> None:
+        """Count a message that was no partial."""
+        self._counts["bad"] += 1
+
+    def write(self, partitions: list[int], recovery_remaining: int) -> None:
+        """Write the line."""
+        told = {**self._counts, "partitions": partitions, "recovery_remaining": recovery_remaining}
+        told["delay_s"] = round(self._delay_s, 3)
+        self._delay_s = 0.0
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+
+
+def _app(settings: WorkerSettings) -> faust.App:
+    return faust.App(
+        settings.prefix + APP,
+        broker=[f"kafka://{server}" for server in settings.servers.split(",")],
+        store="memory://",
+        autodiscover=False,
+        web_enabled=False,
+        key_serializer="raw",
+        value_serializer="raw",
+        processing_guarantee="at_least_once",
+        topic_partitions=settings.partitions,
+        topic_replication_factor=settings.replication,
+        topic_disable_leader=True,
+        broker_session_timeout=SESSION_S,
+        broker_heartbeat_interval=SESSION_S / 4,
+        broker_request_timeout=SESSION_S * 4,
+        broker_max_poll_records=POLL_RECORDS_MAX,
+        broker_commit_interval=1.0,
+        consumer_max_fetch_size=MESSAGE_BYTES_MAX,
+        consumer_group_instance_id=settings.instance_id or None,
+        producer_acks=-1,
+        producer_max_request_size=MESSAGE_BYTES_MAX,
+        producer_compression_type="zstd",
+        stream_buffer_maxsize=BUFFERED_MAX,
+        stream_wait_empty=False,
+    )
+
+
+def main() -> None:
+    """Run one worker; its settings are the one argument, as JSON."""
+    told = json.loads(sys.argv[1])
+    settings = WorkerSettings(**{**told, "zones": tuple(told["zones"])})
+    aggregator = Aggregator(settings, SystemClock(), Report())
+    worker = faust.Worker(aggregator.app, loglevel="WARNING", redirect_stdouts=False)
+    worker.execute_from_commandline()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""From planned ranges to partial statistics: the second cursor over the same pure step."""

@@ -1,0 +1,69 @@
+"""The calls that the statistics have counted lately, in bounded memory. Pure: knows neither log nor store.
+
+The statistics never ask the store, which may be away. So they know a repeat or a revision only of a call that is still
+remembered here; how far back that goes is told by `horizon_ms`.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from llmtrail.core.call import Call, Parser
+from llmtrail.core.columns import CONTENT_FIELDS
+from llmtrail.store.rows import CallRow, KnownCall
+from llmtrail_ingest.writer.seen import made_at_ms
+
+# About 900 bytes each: 180 MB when full.
+CALLS_MAX = 200_000
+_NO_CONTENT: dict[str, Any] = {name: msgspec.Raw() for name in CONTENT_FIELDS}
+_NS_PER_MS = 1_000_000
+
+
+class CountedCalls:
+    """Remembers what each call counted for, the latest ones. For one thread."""
+
+    def __init__(self, calls_max: int = CALLS_MAX) -> None:
+        self._calls_max = calls_max
+        self._calls: OrderedDict[int, KnownCall] = OrderedDict()
+        # Of a forgotten call nothing is known any more; none of them was made after this.
+        self.horizon_ms = 0
+
+    def remember(self, row: CallRow) -> None:
+        """Remember a call as it counts now."""
+        self._calls.pop(row.call_key, None)
+        self._calls[row.call_key] = _without_content(row)
+        if len(self._calls) > self._calls_max:
+            key, _ = self._calls.popitem(last=False)
+            made_ms = made_at_ms(key, row.ingested_at_ns // _NS_PER_MS)
+            if made_ms is not None:
+                self.horizon_ms = max(self.horizon_ms, made_ms)
+
+    def known(self, call_keys: Sequence[int]) -> dict[int, KnownCall]:
+        """Return those of the calls that are remembered."""
+        return {key: self._calls[key] for key in call_keys if key in self._calls}
+
+
+def _without_content(row: CallRow) -> KnownCall:
+    return KnownCall(
+        call=_bare(row.call),
+        revision=row.call.revision,
+        content_hash=row.content_hash,
+        first_ingested_at_ns=row.first_ingested_at_ns,
+        bodies_key=row.bodies_key,
+        ingested_at_ns=row.ingested_at_ns,
+        cost_nanousd=row.cost_nanousd,
+        tenant=row.tenant,
+        topic_id=row.topic_id,
+        partition=row.partition,
+        offset=row.offset,
+    )
+
+
+def _bare(call: Call) -> Call:
+    """Return a call without its texts: they are slices of the whole record, which would be kept with them."""
+    parser = call.parser and Parser(status=call.parser.status)
+    return msgspec.structs.replace(
+        call, **_NO_CONTENT, parameters=msgspec.Raw(), attributes=msgspec.Raw(), retrieval=None, parser=parser
+    )

@@ -1,0 +1,97 @@
+"""What one range of the log adds to the statistics of one shard: the message on `llm.partials`. Pure."""
+
+import msgspec
+
+from llmtrail.core.cell import Cell
+
+VERSION = 1
+# The finest slot of time.
+SLOT_S = 10
+# A call that began earlier than this before it reached the log is counted as late, and not in any window.
+LATE_S_MAX = 24 * 3600
+_NS_PER_S = 1_000_000_000
+
+Cells = dict[str, Cell]  # by the scope's text
+
+
+class Source(msgspec.Struct, frozen=True, gc=False):
+    """The range of the log that a partial sums up. Ranges of one partition follow each other and never overlap."""
+
+    topic_id: str
+    partition: int
+    first_offset: int
+    next_offset: int
+
+    @property
+    def name(self) -> str:
+        """Return which partition of which topic it is a range of: what the fence is kept by."""
+        return f"{self.topic_id}/{self.partition}"
+
+
+class Evicted(msgspec.Struct, omit_defaults=True, gc=False):
+    """What was let go of one kind of heavy hitter: how many, and the most that any of them weighed."""
+
+    scopes: int = 0
+    attempts_max: int = 0
+    cost_nanousd_max: int = 0
+
+    def add(self, other: "Evicted") -> None:
+        """Take over what another place let go of."""
+        self.scopes += other.scopes
+        self.attempts_max = max(self.attempts_max, other.attempts_max)
+        self.cost_nanousd_max = max(self.cost_nanousd_max, other.cost_nanousd_max)
+
+
+class Partial(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
+    """Everything that one range adds to one shard: all its slots stand in this one message.
+
+    Without a source it adds nothing and only tells the time.
+    """
+
+    shard: int
+    watermark_s: int  # the range was on the log by this time, epoch seconds
+    source: Source | None = None
+    slots: dict[int, Cells] = {}  # by the slot's start, epoch seconds
+    hitters: dict[int, Cells] = {}  # the heaviest requests, sessions and prompts of the range, by slot
+    evicted: dict[str, Evicted] = {}  # what of them was let go, by kind
+    late: dict[str, int] = {}  # calls too late for any slot, by tenant's scope
+    skewed: int = 0  # calls whose start lay after their arrival; they are counted when they arrived
+    v: int = VERSION
+
+
+_ENCODER = msgspec.json.Encoder()
+_DECODER = msgspec.json.Decoder(Partial)
+
+
+class BadPartialError(ValueError):
+    """A message on `llm.partials` that is no partial of a version this house knows."""
+
+
+def encode_partial(partial: Partial) -> bytes:
+    """Return a partial as it goes onto the log."""
+    return _ENCODER.encode(partial)
+
+
+def decode_partial(value: bytes) -> Partial:
+    """Return the partial of a message; raises BadPartialError."""
+    try:
+        partial = _DECODER.decode(value)
+    except msgspec.MsgspecError as cause:
+        raise BadPartialError(f"no partial: {cause}") from cause
+    if partial.v != VERSION:
+        raise BadPartialError(f"a partial of version {partial.v}; this llmtrail reads version {VERSION}.")
+    return partial
+
+
+def slot_of(instant_ns: int) -> int:
+    """Return the start of the finest slot that holds an instant, in epoch seconds."""
+    return instant_ns // (SLOT_S * _NS_PER_S) * SLOT_S
+
+
+def counts_at_ns(started_at_ns: int, appended_at_ns: int) -> int | None:
+    """Return the instant a call counts at: its start, its arrival where that came first, None where it is too late."""
+    if started_at_ns > appended_at_ns:
+        return appended_at_ns
+    if started_at_ns < appended_at_ns - LATE_S_MAX * _NS_PER_S:
+        return None
+    return started_at_ns

@@ -1,0 +1,116 @@
+"""Rolling windows over slots: which slots make up a window now, and what they come to. Pure.
+
+A window ends now. It counts the slots that began within it, finest ones where they are still kept, so its far edge is
+exact to ten seconds for a window of minutes, to a minute for an hour, to a quarter of an hour for a day. A calendar day
+or month begins at midnight of its zone.
+"""
+
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+
+import msgspec
+
+from llmtrail.core.calendar import day_start_s, month_start_s
+from llmtrail.core.cell import Cell
+from llmtrail.core.sketch import quantiles
+from llmtrail.core.slot import SECONDS_OF, SlotKey, SlotState, Tier
+
+PERCENTILES = (0.5, 0.95, 0.99)
+
+
+class Window(StrEnum):
+    """The windows that are kept."""
+
+    MINUTE = "1m"
+    FIVE_MINUTES = "5m"
+    HOUR = "1h"
+    DAY = "1d"
+    TODAY = "today"  # the calendar day so far
+    MONTH = "month"  # the calendar month so far
+
+
+_SECONDS = {Window.MINUTE: 60, Window.FIVE_MINUTES: 300, Window.HOUR: 3_600, Window.DAY: 86_400}
+
+
+class Percentiles(msgspec.Struct, frozen=True):
+    """Estimates, each within 0.79 % of a value of that rank; None where nothing was told."""
+
+    p50: float | None
+    p95: float | None
+    p99: float | None
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True):
+    """What one scope came to in one window. What no call told is None, never 0."""
+
+    calls: int
+    errors: int
+    error_rate: float | None
+    cost_nanousd: int | None  # of the priced calls; None where no call was
+    unpriced: int
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_write_tokens: int
+    reasoning_tokens: int
+    attempts: int
+    retries: int | None  # None where no call told its retries
+    failures: dict[str, int]
+    latency_ms: Percentiles
+    time_to_first_token_ms: Percentiles
+
+
+def is_counted(key: SlotKey, window: Window, now_s: int, zone: str = "UTC") -> bool:
+    """Say whether a live slot belongs to a window that ends at `now_s`; raises UnknownZoneError."""
+    if key.start_s > now_s:
+        return False
+    if window is Window.MONTH:
+        return (key.tier is not Tier.MONTH or key.zone == zone) and key.start_s >= month_start_s(now_s, zone)
+    if key.tier is Tier.MONTH:
+        return False
+    if window is Window.TODAY:
+        return key.start_s >= day_start_s(now_s, zone)
+    seconds = SECONDS_OF[key.tier]
+    began_s = now_s - _SECONDS[window]
+    return key.start_s >= -(-began_s // seconds) * seconds
+
+
+def is_dead(key: SlotKey, through_of: Callable[[SlotKey], int]) -> bool:
+    """Say whether a coarser slot has absorbed this one already. `through_of` returns -1 where there is no slot."""
+    if key.tier is Tier.MONTH or key.tier is Tier.QUARTER:
+        return False  # Months of several zones take a quarter one after the other; who reads one zone asks for it.
+    parent, seconds = (Tier.MINUTE, 60) if key.tier is Tier.TEN_SECONDS else (Tier.QUARTER, 900)
+    above = SlotKey(key.shard, parent, key.start_s // seconds * seconds)
+    return through_of(above) >= key.start_s + SECONDS_OF[key.tier]
+
+
+def summed(slots: Iterable[SlotState], wanted: Callable[[str], bool]) -> dict[str, Cell]:
+    """Add up the cells of some slots, by scope, of the scopes that are wanted."""
+    sums: dict[str, Cell] = {}
+    for slot in slots:
+        for cells in (slot.cells, slot.hitters):
+            for scope, cell in cells.items():
+                if wanted(scope):
+                    sums.setdefault(scope, Cell()).add(cell)
+    return {scope: cell for scope, cell in sums.items() if cell.calls > 0}
+
+
+def figures(cell: Cell) -> Figures:
+    """Return what a cell says."""
+    return Figures(
+        calls=cell.calls,
+        errors=cell.errors,
+        error_rate=cell.errors / cell.calls if cell.calls else None,
+        cost_nanousd=cell.cost_nanousd if cell.calls > cell.unpriced else None,
+        unpriced=cell.unpriced,
+        input_tokens=cell.input_tokens,
+        output_tokens=cell.output_tokens,
+        cache_read_tokens=cell.cache_read_tokens,
+        cache_write_tokens=cell.cache_write_tokens,
+        reasoning_tokens=cell.reasoning_tokens,
+        attempts=cell.attempts,
+        retries=cell.retries if cell.calls > cell.retry_unknown else None,
+        failures=dict(sorted(cell.failures.items())),
+        latency_ms=Percentiles(*quantiles(cell.latency, PERCENTILES)),
+        time_to_first_token_ms=Percentiles(*quantiles(cell.time_to_first_token, PERCENTILES)),
+    )
