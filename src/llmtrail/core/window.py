@@ -13,7 +13,7 @@ import msgspec
 from llmtrail.core.calendar import day_start_s, month_start_s
 from llmtrail.core.cell import Cell
 from llmtrail.core.sketch import quantiles
-from llmtrail.core.slot import SECONDS_OF, SlotKey, SlotState, Tier
+from llmtrail.core.slot import MINUTE_S, QUARTER_S, SECONDS_OF, SlotKey, SlotState, Tier
 
 PERCENTILES = (0.5, 0.95, 0.99)
 
@@ -75,12 +75,20 @@ def is_counted(key: SlotKey, window: Window, now_s: int, zone: str = "UTC") -> b
     return key.start_s >= -(-began_s // seconds) * seconds
 
 
-def is_dead(key: SlotKey, through_of: Callable[[SlotKey], int]) -> bool:
-    """Say whether a coarser slot has absorbed this one already. `through_of` returns -1 where there is no slot."""
-    if key.tier is Tier.MONTH or key.tier is Tier.QUARTER:
-        return False  # Months of several zones take a quarter one after the other; who reads one zone asks for it.
-    parent, seconds = (Tier.MINUTE, 60) if key.tier is Tier.TEN_SECONDS else (Tier.QUARTER, 900)
-    above = SlotKey(key.shard, parent, key.start_s // seconds * seconds)
+def is_dead(key: SlotKey, through_of: Callable[[SlotKey], int], zone: str = "UTC") -> bool:
+    """Say whether a coarser slot has absorbed this one already. `through_of` returns -1 where there is no slot.
+
+    A quarter of an hour is dead once the month of `zone` has it: only the calendar month reads both.
+    """
+    match key.tier:
+        case Tier.MONTH:
+            return False
+        case Tier.QUARTER:
+            above = SlotKey(key.shard, Tier.MONTH, month_start_s(key.start_s, zone), zone)
+        case Tier.MINUTE:
+            above = SlotKey(key.shard, Tier.QUARTER, key.start_s // QUARTER_S * QUARTER_S)
+        case Tier.TEN_SECONDS:
+            above = SlotKey(key.shard, Tier.MINUTE, key.start_s // MINUTE_S * MINUTE_S)
     return through_of(above) >= key.start_s + SECONDS_OF[key.tier]
 
 
