@@ -4,7 +4,7 @@ import os
 import socket
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
@@ -17,6 +17,10 @@ class Settings(TypedDict, total=False):
     """What `llmtrail.configure` takes; what is left out keeps its value."""
 
     url: str
+    kafka: str | None
+    kafka_prefix: str
+    kafka_client: Mapping[str, str]
+    kafka_client_file: str | Path | None
     token: str | None
     spool: str | Path | None
     content: str
@@ -28,9 +32,16 @@ class Settings(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class EmitConfig:
-    """How this process sends its calls. `spool` None keeps what cannot be sent in memory only."""
+    """How this process sends its calls. `spool` None keeps what cannot be sent in memory only.
+
+    With `kafka` (brokers, host:port, separated by commas) they go there and not to `url`.
+    """
 
     url: str = DEFAULT_URL
+    kafka: str | None = None
+    kafka_prefix: str = ""  # of the topic's name
+    kafka_client: Mapping[str, str] | str = field(default_factory=dict, repr=False)  # librdkafka's; text: JSON
+    kafka_client_file: Path | None = None  # more of them, one key=value a line
     token: str | None = None
     spool: Path | None = None
     content: str = DEFAULT_CONTENT
@@ -46,6 +57,11 @@ def from_environment(environment: Mapping[str, str] | None = None) -> EmitConfig
     values = os.environ if environment is None else environment
     return EmitConfig(
         url=values.get("LLMTRAIL_URL") or DEFAULT_URL,
+        # The services read the same names.
+        kafka=values.get("LLMTRAIL_KAFKA__BOOTSTRAP_SERVERS") or values.get("LLMTRAIL_KAFKA") or None,
+        kafka_prefix=values.get("LLMTRAIL_KAFKA__TOPIC_PREFIX", ""),
+        kafka_client=values.get("LLMTRAIL_KAFKA__CLIENT", ""),
+        kafka_client_file=Path(file) if (file := values.get("LLMTRAIL_KAFKA__CLIENT_FILE")) else None,
         token=values.get("LLMTRAIL_TOKEN") or None,
         spool=_spool_folder(values),
         content=(values.get("LLMTRAIL_CONTENT") or DEFAULT_CONTENT).strip().lower(),
@@ -60,6 +76,11 @@ def from_environment(environment: Mapping[str, str] | None = None) -> EmitConfig
 def overlaid(config: EmitConfig, **settings: Unpack[Settings]) -> EmitConfig:
     """Return `config` with the given settings in place of its own."""
     changes: dict[str, Any] = dict(settings)
+    if "url" in changes:
+        # Told in code where to send to: the environment's Kafka is not meant then.
+        changes.setdefault("kafka", None)
+    if changes.get("kafka_client_file") is not None:
+        changes["kafka_client_file"] = Path(changes["kafka_client_file"]).expanduser()
     if "spool" in changes:
         spool = changes["spool"]
         changes["spool"] = None if spool is None else Path(spool).expanduser()

@@ -21,6 +21,7 @@ from llmtrail.emit.context import Request, RequestFields, current_request, make_
 from llmtrail.emit.door import Recorder
 from llmtrail.emit.endpoint import Endpoint, Nowhere
 from llmtrail.emit.handoff import Builder
+from llmtrail.emit.kafka import KafkaPoster
 from llmtrail.emit.sender import Poster
 from llmtrail.emit.snapshot import snapshot
 from llmtrail.emit.tally import LOGGER, Stats
@@ -65,11 +66,17 @@ def replace_recorder(recorder: Recorder | None) -> Recorder | None:
 def configure(**settings: Unpack[Settings]) -> None:
     """Send from now on as told; what is left out comes from the environment.
 
-    Takes `url`, `token`, `spool` (a folder, or None for memory only), `content` (full, redacted, hash, none),
-    `disabled`, `service`, `environment`, `release`. What was recorded before is sent or spooled.
-    Raises ValueError for a setting that cannot work, and changes nothing then.
+    Takes `url`, or `kafka` (brokers) with `kafka_prefix`, `kafka_client` and `kafka_client_file`; `token`, `spool` (a
+    folder, or None for memory only), `content` (full, redacted, hash, none), `disabled`, `service`, `environment`,
+    `release`. What was recorded before is sent or spooled.
+    Raises ValueError for a setting that cannot work, ImportError where Kafka's driver is not installed, and changes
+    nothing then.
     """
-    former = replace_recorder(_compose(overlaid(from_environment(), **settings)))
+    config = overlaid(from_environment(), **settings)
+    poster = _poster(config)
+    if isinstance(poster, KafkaPoster) and not config.disabled:
+        poster.connect()
+    former = replace_recorder(_with_poster(config, poster))
     if former is not None:
         former.close()
 
@@ -119,7 +126,11 @@ def _make_first() -> Recorder:
 
 def _compose(config: EmitConfig) -> Recorder:
     """Put a recorder together. Raises ValueError for an address or a content policy that cannot work."""
-    return _with_poster(config, Endpoint(config.url, config.token))
+    return _with_poster(config, _poster(config))
+
+
+def _poster(config: EmitConfig) -> Poster:
+    return KafkaPoster(config, SystemClock()) if config.kafka else Endpoint(config.url, config.token)
 
 
 def _compose_safely(config: EmitConfig) -> Recorder:

@@ -27,8 +27,11 @@ _IDLE_WAIT_S: Final = 1.0
 class Poster(Protocol):
     """Where batches are posted to."""
 
-    def post(self, events: Sequence[bytes]) -> Reply:
-        """Send one batch. Raises OSError or http.client.HTTPException when no answer came."""
+    def post(self, events: Sequence[bytes]) -> Reply | Answer:
+        """Send one batch; return HTTP's reply, or the answer where it is no HTTP.
+
+        Raises OSError or http.client.HTTPException when no answer came.
+        """
 
     def close(self) -> None:
         """Close the connection."""
@@ -146,6 +149,8 @@ class Sender:
         except (OSError, http.client.HTTPException, ValueError) as error:
             # ValueError: http.client raises it for headers that are no headers.
             return Later(type(error).__name__)
+        if not isinstance(reply, Reply):
+            return reply
         now_s = self._clock.now_ns() / 1e9
         return read_answer(reply.status, reply.body, reply.retry_after, len(events), now_s)
 
