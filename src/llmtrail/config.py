@@ -138,6 +138,18 @@ class LogConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class StatsConfig:
+    """What rolling statistics are kept of."""
+
+    # Time zones whose calendar months are kept; windows of hours and days need none.
+    zones: tuple[str, ...] = ("UTC",)
+    # Features whose users are counted one by one (all users are counted over all features anyway).
+    feature_users: tuple[str, ...] = ()
+    # Calls of one partition that are remembered, so that a repeat or revision is known: about 900 bytes each.
+    known_calls: Annotated[int, msgspec.Meta(ge=1_000)] = 50_000
+
+
+@dataclass(frozen=True, slots=True)
 class KafkaConfig:
     """Where Kafka is. Without `bootstrap_servers` everything stays in one process, on the local log."""
 
@@ -164,6 +176,7 @@ class Config:
     store: StoreConfig = StoreConfig()
     pricing: PricingConfig = PricingConfig()
     log: LogConfig = LogConfig()
+    stats: StatsConfig = StatsConfig()
     kafka: KafkaConfig = KafkaConfig()
 
 

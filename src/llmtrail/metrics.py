@@ -74,6 +74,11 @@ CONSUMER_LAG = Metric(
 INGEST_SKIPPED_RECORDS = Metric(
     "llmtrail_ingest_skipped_records", Kind.GAUGE, "Records that left the topic before they were read.", ("topic",)
 )
+STATISTICS_UNMATCHED = Metric(
+    "llmtrail_statistics_unmatched_revisions",
+    Kind.COUNTER,
+    "Revisions of calls counted too long ago to be remembered: stored, but not in the rolling statistics.",
+)
 LOG_SIZE_BYTES = Metric("llmtrail_log_size_bytes", Kind.GAUGE, "Bytes on disk of the local log.")
 WEB_LOOKUP_SECONDS = Metric("llmtrail_web_lookup_seconds", Kind.HISTOGRAM, "Time to find the record of one id.")
 WEB_QUERIES = Metric(
@@ -92,6 +97,7 @@ METRICS = (
     INGEST_SPANS,
     CONSUMER_LAG,
     INGEST_SKIPPED_RECORDS,
+    STATISTICS_UNMATCHED,
     LOG_SIZE_BYTES,
     WEB_LOOKUP_SECONDS,
     WEB_QUERIES,

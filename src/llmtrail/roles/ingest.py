@@ -17,11 +17,12 @@ from llmtrail.core.redact import ContentPolicy
 from llmtrail.local.grants import tokens_of
 from llmtrail.local.measured import MeasuredSink
 from llmtrail.local.sink import StoreSink
+from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
 from llmtrail.log.kafka.partition import PartitionLog
 from llmtrail.log.kafka.producer import KafkaProducer
-from llmtrail.log.port import CALLS, DEAD_LETTERS, SPANS
-from llmtrail.metrics import CONSUMER_LAG, INGEST_SKIPPED_RECORDS, INGEST_SPANS
+from llmtrail.log.port import CALLS, DEAD_LETTERS, PARTIALS, SPANS
+from llmtrail.metrics import CONSUMER_LAG, INGEST_SKIPPED_RECORDS, INGEST_SPANS, STATISTICS_UNMATCHED
 from llmtrail.roles.ports import KafkaAppender, LettersToLog, SpansLog
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail.store.arrow import warm_up
@@ -36,11 +37,13 @@ from llmtrail_ingest.otlp.loop import REREAD_RECORDS_MAX, SettleLoop
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.otlp.settle import SettleLimits
 from llmtrail_ingest.pricebook import load_pricebook
-from llmtrail_ingest.tally import Fate
+from llmtrail_ingest.statistics.cursor import GROUP as STATISTICS_GROUP
+from llmtrail_ingest.statistics.cursor import IN_FLIGHT, PartialsSink, Publishing, StatisticsCursor
+from llmtrail_ingest.statistics.known import CountedCalls
+from llmtrail_ingest.tally import CountingTally, Fate
 from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
 
 ROWS_GROUP = "llmtrail.rows"
-STATISTICS_GROUP = "llmtrail.statistics"
 LETTERS_GROUP = "llmtrail.dead-letters"
 SETTLER_GROUP = "llmtrail.settler"
 _NS_PER_MS = 1_000_000
@@ -71,8 +74,10 @@ def start(config: Config, parts: frozenset[Part], process: RoleProcess) -> None:
     groups: dict[str, GroupReader] = {}
     if Part.ROWS in parts:
         groups |= _row_groups(rooms)
+    if Part.STATISTICS in parts:
+        groups["statistics"] = _statistics(rooms)
     if Part.GATEWAY in parts:
-        groups[SPANS] = _settlers(rooms)
+        groups["settler"] = _settlers(rooms)
     _run(groups, process)
     process.serve(_gateway_routes(rooms) if Part.GATEWAY in parts else ())
 
@@ -124,6 +129,36 @@ def _row_groups(rooms: _Rooms) -> dict[str, GroupReader]:
         "rows": GroupReader(_group(config, ROWS_GROUP, CALLS), writer),
         "dead letters": GroupReader(_group(config, LETTERS_GROUP, DEAD_LETTERS), letter_writer),
     }
+
+
+def _statistics(rooms: _Rooms) -> GroupReader:
+    config, metrics = rooms.config, rooms.process.metrics
+    topic = config.kafka.topic_prefix + PARTIALS
+    state = KafkaAdmin(kafka_client(config.kafka)).states({topic}).get(topic)
+    if state is None:
+        raise RoleError(f"there is no topic {topic}; run `llmtrail topics create`.")
+    publishing = Publishing(
+        rooms.producer,
+        state.partitions,
+        frozenset(config.stats.feature_users),
+        lambda calls: metrics.count(STATISTICS_UNMATCHED, calls),
+    )
+    book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
+    batches = WriterConfig(
+        batch_rows=config.ingest.batch_rows,
+        batch_ms=config.ingest.batch_ms,
+        in_flight=IN_FLIGHT,
+        group=STATISTICS_GROUP,
+    )
+
+    def cursor(log: PartitionLog, partition: int) -> StatisticsCursor:
+        counted = CountedCalls(config.stats.known_calls)
+        sink = PartialsSink(publishing, counted)
+        # What becomes of an event is counted by the rows' cursor.
+        parts = WriterParts(log, sink, lambda _: book, CountingTally(), rooms.clock, sink.publish)
+        return StatisticsCursor(log, partition, Writer(parts, batches, partition), counted, book)
+
+    return GroupReader(_group(config, STATISTICS_GROUP, CALLS, reread_records=config.stats.known_calls), cursor)
 
 
 def _open_store(config: Config) -> Handle:

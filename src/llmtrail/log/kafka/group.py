@@ -289,11 +289,12 @@ class GroupReader:
             )  # fmt: skip
             committed, plans = low, []
         log = PartitionLog(self._settings.topic, self._topic_id, partition, self._commit)
-        log.begin(committed, plans, high)
+        first = max(low, committed - self._settings.reread_records)
+        log.begin(committed, plans, first, high)
         worker = self._open_worker(log, partition)
         thread = threading.Thread(target=worker.run, name=f"{self._settings.group}-{partition}", daemon=True)
         self._assigned[partition] = _Assigned(log, worker, thread)
-        return TopicPartition(topic, partition, max(low, committed - self._settings.reread_records))
+        return TopicPartition(topic, partition, first)
 
     def _hand_over(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         self._end([place.partition for place in partitions], commit=True)

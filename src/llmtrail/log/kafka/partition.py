@@ -16,7 +16,7 @@ from llmtrail.log.port import LogClosedError, Plan, Records
 BUFFER_BYTES_MAX = 96 * 1024 * 1024
 BUFFER_RECORDS_MAX = 60_000
 # Records that are known to exist (a planned range, those before a cursor) are waited for so long.
-FETCH_S_MAX = 30.0
+FETCH_S_MAX = 10.0
 
 # offset, key, value, appended at (ns), headers
 Fetched = tuple[int, bytes, bytes, int, Mapping[str, str]]
@@ -36,6 +36,7 @@ class PartitionLog:
         self._changed = threading.Condition()
         self._lost = False
         self._committed = 0
+        self._first = 0
         self._plans: list[Plan] = []
         self._offsets: list[int] = []
         self._keys: list[bytes] = []
@@ -47,9 +48,9 @@ class PartitionLog:
 
     # --- the polling thread's side ---
 
-    def begin(self, committed: int, plans: Sequence[Plan], end: int) -> None:
-        """Tell where the group stands and where the partition ended when it was assigned."""
-        self._committed, self._plans, self._end = committed, list(plans), end
+    def begin(self, committed: int, plans: Sequence[Plan], first: int, end: int) -> None:
+        """Tell where the group stands, where fetching starts and where the partition ended when it was assigned."""
+        self._committed, self._plans, self._first, self._end = committed, list(plans), first, end
 
     def fill(self, fetched: Sequence[Fetched]) -> None:
         """Add fetched records, in offset order."""
@@ -142,10 +143,9 @@ class PartitionLog:
         return self._end
 
     def start(self, topic: str, partition: int) -> int:
-        """Return the offset of the first record that was fetched, or that of the cursor."""
+        """Return the offset from which records are fetched: at the cursor, or before it where a worker looks back."""
         del topic, partition
-        with self._changed:
-            return self._offsets[0] if self._offsets else self._committed
+        return self._first
 
     def topic_id(self, topic: str) -> str:
         """Return the topic's own id."""

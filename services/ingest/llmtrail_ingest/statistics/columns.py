@@ -1,0 +1,119 @@
+"""What calls count for, as Arrow columns: one row a contribution, whose sign is -1 where it takes a former one back."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from llmtrail.core.call import Usage
+from llmtrail.core.failure import Status
+from llmtrail.core.partial import counts_at_ns, slot_of
+from llmtrail.core.sketch import DROPPED_BITS
+from llmtrail.core.times import to_ns
+from llmtrail.store.rows import CallRow
+from llmtrail_ingest.writer.hashes import prompt_fingerprint
+from llmtrail_ingest.writer.step import Standing
+
+_NO_USAGE = Usage()
+_INT = pa.int64()
+# Columns that are summed as they are; each is a field of `Cell`.
+SUMS = (
+    "calls",
+    "errors",
+    "cost_nanousd",
+    "unpriced",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "attempts",
+    "retries",
+    "retry_unknown",
+)
+# What scopes are made of.
+NAMES = ("tenant", "feature", "user", "model", "prompt_name", "prompt_version", "request", "session", "prompt")
+FAILURE, LATENCY, FIRST_TOKEN, SLOT = "failure", "latency", "time_to_first_token", "slot"
+
+
+@dataclass(slots=True)
+class Contributions:
+    """Calls as they count: rows of a batch, and with sign -1 what they replace. The lists belong together."""
+
+    stands: list[Standing] = field(default_factory=list)
+    slots_s: list[int] = field(default_factory=list)
+    signs: list[int] = field(default_factory=list)
+
+    def add(self, stands: Standing, slot_s: int, sign: int) -> None:
+        """Add one call."""
+        self.stands.append(stands)
+        self.slots_s.append(slot_s)
+        self.signs.append(sign)
+
+
+def place_of(stands: Standing) -> int | None:
+    """Return the start of the slot that a call counts in, in epoch seconds; None where it came too late for any."""
+    began_ns = stands.started_at_ns if isinstance(stands, CallRow) else to_ns(stands.call.started_at)
+    at_ns = counts_at_ns(began_ns, stands.ingested_at_ns)
+    return None if at_ns is None else slot_of(at_ns)
+
+
+def table_of(contributions: Contributions) -> pa.Table:
+    """Return the columns of some contributions. Sums carry the sign; what is unknown adds nothing."""
+    stands, signs = contributions.stands, contributions.signs
+    calls = [one.call for one in stands]
+    usages = [call.usage or _NO_USAGE for call in calls]
+    costs = [one.cost_nanousd for one in stands]
+    retries = [call.retry_count for call in calls]
+    versions = [call.versions for call in calls]
+    columns: dict[str, Any] = {
+        SLOT: pa.array(contributions.slots_s, _INT),
+        "calls": pa.array(signs, _INT),
+        "errors": _signed([1 if call.status is Status.ERROR else 0 for call in calls], signs),
+        "cost_nanousd": _signed([cost or 0 for cost in costs], signs),
+        "unpriced": _signed([1 if cost is None else 0 for cost in costs], signs),
+        "input_tokens": _signed([usage.input_tokens or 0 for usage in usages], signs),
+        "output_tokens": _signed([usage.output_tokens or 0 for usage in usages], signs),
+        "cache_read_tokens": _signed([usage.cache_read_tokens or 0 for usage in usages], signs),
+        "cache_write_tokens": _signed([usage.cache_write_tokens or 0 for usage in usages], signs),
+        "reasoning_tokens": _signed([usage.reasoning_tokens or 0 for usage in usages], signs),
+        "attempts": _signed([len(call.attempts) if call.attempts else 1 for call in calls], signs),
+        "retries": _signed([told or 0 for told in retries], signs),
+        "retry_unknown": _signed([1 if told is None else 0 for told in retries], signs),
+        FAILURE: pa.array([call.failure_mode for call in calls], pa.string()),
+        LATENCY: _buckets([call.latency_ms for call in calls]),
+        FIRST_TOKEN: _buckets([call.time_to_first_token_ms for call in calls]),
+        "tenant": _names([one.tenant for one in stands]),
+        "feature": _names([call.feature for call in calls]),
+        "user": _names([call.user_id for call in calls]),
+        "model": _names([call.response_model or call.request_model for call in calls]),
+        "prompt_name": _names([(told.prompt_name or "") if told and told.prompt else None for told in versions]),
+        "prompt_version": _names([told.prompt if told else None for told in versions]),
+        "request": _names([call.request_id for call in calls]),
+        "session": _names([call.session_id for call in calls]),
+        "prompt": _names([_fingerprint(one) for one in stands]),
+    }
+    return pa.table(columns)
+
+
+def _fingerprint(stands: Standing) -> str | None:
+    if isinstance(stands, CallRow):
+        return stands.prompt_fingerprint
+    return stands.call.prompt_fingerprint or prompt_fingerprint(stands.call)
+
+
+def _signed(values: list[int], signs: list[int]) -> Any:
+    column = pa.array(values, _INT)
+    return pc.multiply(column, pa.array(signs, _INT)) if -1 in signs else column
+
+
+def _buckets(values: list[float | None]) -> Any:
+    """Return `core.sketch.bucket_of` of each value: the upper bits of the double."""
+    # Adding 0.0 makes -0.0 a plain zero.
+    numbers = pc.add(pa.array(values, pa.float64()), 0.0)
+    return pc.shift_right(numbers.view(_INT), DROPPED_BITS)
+
+
+def _names(values: list[str | None]) -> Any:
+    return pa.array(values, pa.string()).dictionary_encode()
