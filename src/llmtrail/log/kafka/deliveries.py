@@ -135,11 +135,13 @@ class Deliveries:
             self._driver.poll(_POLL_S)
             if self._clock.monotonic_ns() - self._reported_ns >= SILENCE_NS_MAX:
                 self._trouble = self._trouble or "silent"
-        if self._is_broken:
-            self._give_back()
-        elif not self._trouble and not full:
+        if not self._trouble and not full:
             return self._finish(records)
-        return Outcome(Verdict.LATER, self._trouble or "queue_full")
+        outcome = Outcome(Verdict.LATER, self._trouble or "queue_full")
+        if self._is_broken:
+            # It takes nothing more. The next batch makes a new one, which gets all that was not acknowledged.
+            self._give_back()
+        return outcome
 
     def close(self) -> None:
         """Let go of the driver and of what it still holds."""
