@@ -42,6 +42,10 @@ class TopicTail:
 
     def numbers(self) -> list[int]:
         """Return the numbers of the calls read until now, after one more look."""
+        return [one.number for one in self.read()]
+
+    def read(self) -> list[Found]:
+        """Return what was read until now, after one more look."""
         for message in self._consumer.consume(1_000, 0.2):
             if message.error() is not None:
                 continue  # a broker that restarts
@@ -53,7 +57,7 @@ class TopicTail:
             key = message.key()
             assert key is None or isinstance(key, bytes)
             self.found.append(Found(partition, offset, key, value, headers))
-        return [one.number for one in self.found]
+        return self.found
 
     def close(self) -> None:
         self._consumer.close()
