@@ -14,6 +14,8 @@ from llmtrail.core.slot import SlotState, Tier
 CELLS_MAX = 20_000
 # Requests, sessions and prompts of one slot and kind: 64 shards hold the 320 heaviest of every ten seconds.
 HITTERS_MAX = 5
+# Tiers that outlive the hour for which the heaviest and the users' histograms are kept.
+COARSE = frozenset({Tier.QUARTER, Tier.MONTH})
 
 
 def added(slot: SlotState, part: Partial, source: Source) -> SlotState:
@@ -21,13 +23,16 @@ def added(slot: SlotState, part: Partial, source: Source) -> SlotState:
     cells, hitters = dict(slot.cells), dict(slot.hitters)
     evicted = {kind: msgspec.structs.replace(one) for kind, one in slot.evicted.items()}
     overflowed = slot.overflowed
+    coarse = slot.tier in COARSE
     for more in part.slots.values():
-        overflowed += _add_cells(cells, more)
-    for more in part.hitters.values():
-        _sum(hitters, more)
-    _evict(hitters, evicted)
-    for kind, one in part.evicted.items():
-        evicted.setdefault(kind, Evicted()).add(one)
+        # What comes late, or takes back, must not leave in a histogram what its like was left out of.
+        overflowed += _add_cells(cells, _without_user_histograms(more) if coarse else more)
+    if not coarse:
+        for more in part.hitters.values():
+            _sum(hitters, more)
+        _evict(hitters, evicted)
+        for kind, one in part.evicted.items():
+            evicted.setdefault(kind, Evicted()).add(one)
     return msgspec.structs.replace(
         slot,
         applied=slot.applied + 1,
@@ -46,7 +51,7 @@ def absorb(parent: SlotState, child: SlotState) -> SlotState:
     cells, hitters = dict(parent.cells), dict(parent.hitters)
     evicted = {kind: msgspec.structs.replace(one) for kind, one in parent.evicted.items()}
     overflowed = parent.overflowed + child.overflowed
-    coarse = parent.tier in {Tier.QUARTER, Tier.MONTH}
+    coarse = parent.tier in COARSE
     overflowed += _add_cells(cells, _without_user_histograms(child.cells) if coarse else child.cells)
     if not coarse:  # The heaviest are kept for an hour.
         _sum(hitters, child.hitters)
@@ -100,8 +105,9 @@ def _add_cells(into: Cells, more: Mapping[str, Cell]) -> int:
 
 
 def _other(scope_text: str) -> str:
+    """Return where a scope is counted that found no room: one place for each kind, whatever names there are."""
     scope = parse_scope(scope_text)
-    return Scope(scope.tenant, scope.kind, (OTHER,) * len(scope.values)).text()
+    return Scope(OTHER, scope.kind, (OTHER,) * len(scope.values)).text()
 
 
 def _without_user_histograms(cells: Mapping[str, Cell]) -> Cells:
