@@ -48,6 +48,7 @@ class KafkaPoster:
         self._topic_prefix = config.kafka_prefix
         self._clock = clock
         self._deliveries: Deliveries | None = None
+        self._has_told = False
 
     def connect(self) -> None:
         """Make the driver ready. Raises ImportError where it is not installed, ValueError for settings it refuses."""
@@ -59,7 +60,9 @@ class KafkaPoster:
             deliveries = self._ready()
             deliveries.connect()
         except (ImportError, ValueError) as error:
-            LOGGER.warning("llmtrail keeps calls in its spool: %s", error)
+            if not self._has_told:
+                self._has_told = True
+                LOGGER.warning("llmtrail keeps calls in its spool: %s", error)
             return Later("kafka_settings", _SETTINGS_WAIT_S)
         from llmtrail.log.kafka.deliveries import Verdict  # noqa: PLC0415  # Imported above by now; late on purpose.
 
