@@ -79,6 +79,24 @@ STATISTICS_UNMATCHED = Metric(
     Kind.COUNTER,
     "Revisions of calls counted too long ago to be remembered: stored, but not in the rolling statistics.",
 )
+AGGREGATE_PARTIALS = Metric(
+    "llmtrail_aggregate_partials",
+    Kind.GAUGE,
+    "What the worker did with partials since it started: applied, repeated, late, bad.",
+    ("fate",),
+)
+AGGREGATE_DELAY_SECONDS = Metric(
+    "llmtrail_aggregate_delay_seconds", Kind.GAUGE, "Longest time from a range on the log to its fold, last second."
+)
+AGGREGATE_RECOVERY_REMAINING = Metric(
+    "llmtrail_aggregate_recovery_remaining", Kind.GAUGE, "Changelog messages to read before the worker folds again."
+)
+AGGREGATE_COMMITTED_AGE_SECONDS = Metric(
+    "llmtrail_aggregate_committed_age_seconds",
+    Kind.GAUGE,
+    "For how long the worker has committed nothing though there was something to fold.",
+)
+AGGREGATE_RESTARTS = Metric("llmtrail_aggregate_restarts", Kind.GAUGE, "Workers that were replaced.")
 LOG_SIZE_BYTES = Metric("llmtrail_log_size_bytes", Kind.GAUGE, "Bytes on disk of the local log.")
 WEB_LOOKUP_SECONDS = Metric("llmtrail_web_lookup_seconds", Kind.HISTOGRAM, "Time to find the record of one id.")
 WEB_QUERIES = Metric(
@@ -98,6 +116,11 @@ METRICS = (
     CONSUMER_LAG,
     INGEST_SKIPPED_RECORDS,
     STATISTICS_UNMATCHED,
+    AGGREGATE_PARTIALS,
+    AGGREGATE_DELAY_SECONDS,
+    AGGREGATE_RECOVERY_REMAINING,
+    AGGREGATE_COMMITTED_AGE_SECONDS,
+    AGGREGATE_RESTARTS,
     LOG_SIZE_BYTES,
     WEB_LOOKUP_SECONDS,
     WEB_QUERIES,

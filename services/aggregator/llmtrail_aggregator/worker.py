@@ -7,12 +7,16 @@ nothing is raised: what cannot be folded becomes a dead letter.
 
 import base64
 import json
+import os
+import signal
+import ssl
 import sys
-from collections.abc import MutableMapping
-from dataclasses import dataclass
+import threading
+from collections.abc import Mapping, MutableMapping
 from typing import Any, cast
 
 import faust
+from faust import SASLCredentials, SSLCredentials
 from faust.types import StreamT
 
 from llmtrail.clock import Clock, SystemClock
@@ -20,11 +24,10 @@ from llmtrail.core.partial import BadPartialError, decode_partial
 from llmtrail.log.port import DEAD_LETTERS, PARTIALS, STATS
 from llmtrail_aggregator.fold import Changes, apply
 from llmtrail_aggregator.published import Published
+from llmtrail_aggregator.settings import WorkerSettings
 from llmtrail_aggregator.shelf import Shelf
 
 APP = "llmtrail.aggregate"
-# A killed worker's partitions are served again within 15 s: the broker notices after this.
-SESSION_S = 8.0
 # What a worker holds that it has not folded: messages of some ten kilobytes each.
 POLL_RECORDS_MAX = 200
 BUFFERED_MAX = 256
@@ -32,18 +35,6 @@ MESSAGE_BYTES_MAX = 8 * 1024 * 1024
 # A statistic is seen at most this long after it was folded; slots that change more often are sent once.
 PUBLISH_EVERY_S = 0.5
 REPORT_EVERY_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSettings:
-    """What a worker is started with."""
-
-    servers: str
-    prefix: str
-    partitions: int
-    replication: int
-    zones: tuple[str, ...]
-    instance_id: str = ""
 
 
 class Aggregator:
@@ -64,8 +55,6 @@ class Aggregator:
             "slots",
             key_type=str,
             value_type=bytes,
-            key_serializer="raw",
-            value_serializer="raw",
             partitions=settings.partitions,
             extra_topic_configs={"segment.ms": 3_600_000, "max.message.bytes": MESSAGE_BYTES_MAX},
         )
@@ -169,10 +158,27 @@ class Report:
         sys.stdout.flush()
 
 
+def _credentials(security: Mapping[str, str]) -> SASLCredentials | SSLCredentials | None:
+    """Return what the client shows the brokers, from librdkafka's words for it; None for plain text."""
+    protocol = security.get("security.protocol", "plaintext").lower()
+    if protocol == "plaintext":
+        return None
+    context = ssl.create_default_context(cafile=security.get("ssl.ca.location")) if protocol.endswith("ssl") else None
+    if protocol == "ssl":
+        return SSLCredentials(context=context)
+    return SASLCredentials(
+        username=security.get("sasl.username"),
+        password=security.get("sasl.password"),
+        mechanism=security.get("sasl.mechanism", "PLAIN"),
+        ssl_context=context,
+    )
+
+
 def _app(settings: WorkerSettings) -> faust.App:
     return faust.App(
         settings.prefix + APP,
         broker=[f"kafka://{server}" for server in settings.servers.split(",")],
+        broker_credentials=_credentials(settings.security),
         store="memory://",
         autodiscover=False,
         web_enabled=False,
@@ -182,9 +188,9 @@ def _app(settings: WorkerSettings) -> faust.App:
         topic_partitions=settings.partitions,
         topic_replication_factor=settings.replication,
         topic_disable_leader=True,
-        broker_session_timeout=SESSION_S,
-        broker_heartbeat_interval=SESSION_S / 4,
-        broker_request_timeout=SESSION_S * 4,
+        broker_session_timeout=settings.session_s,
+        broker_heartbeat_interval=settings.session_s / 4,
+        broker_request_timeout=max(settings.session_s * 4, 30.0),
         broker_max_poll_records=POLL_RECORDS_MAX,
         broker_commit_interval=1.0,
         consumer_max_fetch_size=MESSAGE_BYTES_MAX,
@@ -197,8 +203,17 @@ def _app(settings: WorkerSettings) -> faust.App:
     )
 
 
+def _end_with_parent() -> None:
+    """End in order when standard input ends: whoever started this worker is gone."""
+    # Not through Python's buffer, whose lock would be held when the interpreter ends.
+    while os.read(0, 1):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def main() -> None:
-    """Run one worker; its settings are the one argument, as JSON."""
+    """Run one worker; its settings are the one argument, as JSON. It ends when its standard input does."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     told = json.loads(sys.argv[1])
     settings = WorkerSettings(**{**told, "zones": tuple(told["zones"])})
     aggregator = Aggregator(settings, SystemClock(), Report())

@@ -4,13 +4,14 @@ import sys
 
 import typer
 
-from llmtrail.cli import dead_letters, demo, doctor, ingest, migrate, replay, reprice, show, sql, topics, up
+from llmtrail.cli import aggregate, dead_letters, demo, doctor, ingest, migrate, replay, reprice, show, sql, topics, up
 from llmtrail.cli.exits import CommandError, Exit, leave
 
 # Every command's own file; each imports what it needs only when it runs, so that `show` is quick.
 COMMANDS = {
     "up": up,
     "ingest": ingest,
+    "aggregate": aggregate,
     "demo": demo,
     "show": show,
     "sql": sql,

@@ -1,0 +1,41 @@
+"""Run a role's process until it is told to stop. Knows no role."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.cli.tuning import leave_pandas_out, tune
+from llmtrail.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from llmtrail.roles.process import RoleProcess
+
+
+@contextmanager
+def serving(config: Config, name: str) -> Iterator["RoleProcess"]:
+    """Give a process for the role's parts to be started in; then serve until SIGTERM or SIGINT.
+
+    Raises CommandError, with what to do, where the role cannot start.
+    """
+    leave_pandas_out()
+    try:
+        from llmtrail.clock import SystemClock
+        from llmtrail.local.servers import PortTakenError
+        from llmtrail.roles.process import RoleError, RoleProcess
+    except ImportError as error:
+        raise CommandError(Exit.WRONG_USE, f"{error.name}: pip install 'llmtrail[kafka,server]'.") from error
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        with RoleProcess(config.server, SystemClock()) as process:
+            yield process
+            tune()
+            print(f"llmtrail {name} is up: {process.http_url}", flush=True)
+            stop.wait()
+            print("stopping: finishing what is in flight …", flush=True)
+    except (RoleError, ConfigError, PortTakenError, ValueError) as error:
+        raise CommandError(Exit.UNREACHABLE, str(error)) from error

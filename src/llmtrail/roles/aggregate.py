@@ -1,0 +1,87 @@
+"""`llmtrail aggregate`: one Faust worker and what watches over it. Composes; decides nothing."""
+
+from collections.abc import Mapping
+
+from llmtrail.config import Config, kafka_client
+from llmtrail.core.calendar import UnknownZoneError, check_zone
+from llmtrail.log.kafka.admin import KafkaAdmin
+from llmtrail.log.kafka.positions import GroupPositions
+from llmtrail.log.port import PARTIALS, STATS
+from llmtrail.metrics import (
+    AGGREGATE_COMMITTED_AGE_SECONDS,
+    AGGREGATE_DELAY_SECONDS,
+    AGGREGATE_PARTIALS,
+    AGGREGATE_RECOVERY_REMAINING,
+    AGGREGATE_RESTARTS,
+    CONSUMER_LAG,
+)
+from llmtrail.roles.process import RoleError, RoleProcess
+from llmtrail_aggregator.settings import WorkerSettings
+from llmtrail_aggregator.standstill import Position
+from llmtrail_aggregator.supervisor import Supervisor
+
+GROUP = "llmtrail.aggregate"
+_FATES = ("applied", "repeated", "late", "bad")
+# librdkafka's words -> aiokafka's: what both clients can be told.
+_SECURITY = ("security.protocol", "sasl.mechanism", "sasl.username", "sasl.password", "ssl.ca.location")
+
+
+def start(config: Config, process: RoleProcess) -> Supervisor:
+    """Start a worker in `process`; raises RoleError, with what to do."""
+    if not config.kafka.bootstrap_servers:
+        raise RoleError("no Kafka is named: set LLMTRAIL_KAFKA=host:port; `llmtrail up` keeps statistics by itself.")
+    for zone in config.stats.zones:
+        try:
+            check_zone(zone)
+        except UnknownZoneError as cause:
+            raise RoleError(f"stats.zones: {cause}") from cause
+    client, prefix = kafka_client(config.kafka), config.kafka.topic_prefix
+    partitions = _partitions(client, prefix)
+    settings = WorkerSettings(
+        servers=config.kafka.bootstrap_servers,
+        prefix=prefix,
+        partitions=partitions,
+        replication=config.kafka.replication or 3,
+        zones=tuple(config.stats.zones),
+        instance_id=config.kafka.instance_id,
+        session_s=float(client.get("session.timeout.ms", 8_000)) / 1_000,
+        security={name: client[name] for name in _SECURITY if name in client},
+    )
+    cluster = GroupPositions(client, prefix + GROUP, prefix + PARTIALS, partitions)
+
+    def positions() -> Mapping[int, Position]:
+        return {partition: Position(*told) for partition, told in cluster.ask().items()}
+
+    supervisor = Supervisor(settings, positions, process.clock)
+    supervisor.start()
+    process.on_stop(supervisor.stop)
+    process.add("worker", supervisor.state.ready)
+    process.before_scrape(lambda: _measure(supervisor, process))
+    process.serve()
+    return supervisor
+
+
+def _partitions(client: Mapping[str, str], prefix: str) -> int:
+    names = {prefix + PARTIALS, prefix + STATS}
+    states = KafkaAdmin(client).states(names)
+    if missing := sorted(names - states.keys()):
+        raise RoleError(f"there is no topic {missing[0]}; run `llmtrail topics create`.")
+    counts = {state.partitions for state in states.values()}
+    if len(counts) > 1:
+        raise RoleError(
+            f"{prefix}{PARTIALS} and {prefix}{STATS} have different numbers of partitions; "
+            "a shard must have the same place in both. Run `llmtrail topics check`."
+        )
+    return counts.pop()
+
+
+def _measure(supervisor: Supervisor, process: RoleProcess) -> None:
+    state, metrics = supervisor.state, process.metrics
+    for partition, position in state.positions.items():
+        metrics.set(CONSUMER_LAG, position.lag, consumergroup=GROUP, topic=PARTIALS, partition=str(partition))
+    metrics.set(AGGREGATE_RECOVERY_REMAINING, state.recovery_remaining)
+    metrics.set(AGGREGATE_COMMITTED_AGE_SECONDS, state.still_s)
+    metrics.set(AGGREGATE_RESTARTS, state.restarts)
+    metrics.set(AGGREGATE_DELAY_SECONDS, float(state.report.get("delay_s", 0)))
+    for fate in _FATES:
+        metrics.set(AGGREGATE_PARTIALS, float(state.report.get(fate, 0)), fate=fate)
