@@ -32,7 +32,7 @@ class World:
 
     def restart(self) -> None:
         """Know only what the table holds."""
-        self.shelf = Shelf(self.table, decoded_max=3)
+        self.shelf = Shelf(self.table, decoded_cells_max=5)
         self.shelf.reindex(self.table)
 
     def fold(self, partial: Partial, writes_max: int | None = None) -> Changes:

@@ -7,30 +7,33 @@ from collections.abc import Collection, Iterable, MutableMapping
 
 from llmtrail.core.slot import SlotKey, SlotState, Tier, decode_slot, encode_slot
 
-# Decoded slots that are kept at hand: every shard's present slot, the one before it, and what they roll up into.
-DECODED_MAX = 512
+# Cells of decoded slots that are kept at hand, about 1 kB each: of 5,000 users that is every shard's present slot, the
+# one before it, and what they roll up into. Slots are counted by what is in them: one of 20,000 users is 20 MB.
+DECODED_CELLS_MAX = 100_000
 _NOTHING: Collection[SlotKey] = ()
 
 
 class Shelf:
     """Slots over a table of bytes, keyed by `SlotKey.text()`. For one thread."""
 
-    def __init__(self, table: MutableMapping[str, bytes], decoded_max: int = DECODED_MAX) -> None:
+    def __init__(self, table: MutableMapping[str, bytes], decoded_cells_max: int = DECODED_CELLS_MAX) -> None:
         self._table = table
         self._decoded: dict[SlotKey, SlotState] = {}
-        self._decoded_max = decoded_max
+        self._decoded_cells_max = decoded_cells_max
+        self._decoded_cells = 0
         self._kept: dict[tuple[int, Tier], set[SlotKey]] = {}
 
     def reindex(self, keys: Iterable[str]) -> None:
         """Find the slots of these keys, and no others."""
         self._decoded.clear()
+        self._decoded_cells = 0
         self._kept.clear()
         for text in keys:
             self._index(SlotKey.parse(text))
 
     def get(self, key: SlotKey) -> SlotState | None:
         """Return a slot, or None where there is none."""
-        found = self._decoded.pop(key, None)
+        found = self._decoded.get(key)
         if found is None:
             if key not in self._kept.get((key.shard, key.tier), _NOTHING):
                 return None
@@ -52,7 +55,7 @@ class Shelf:
 
     def delete(self, key: SlotKey) -> None:
         """Forget a slot."""
-        self._decoded.pop(key, None)
+        self._let_go(key)
         self._kept.get((key.shard, key.tier), set()).discard(key)
         self._table.pop(key.text(), None)
 
@@ -60,7 +63,18 @@ class Shelf:
         self._kept.setdefault((key.shard, key.tier), set()).add(key)
 
     def _keep_decoded(self, key: SlotKey, slot: SlotState) -> None:
-        self._decoded.pop(key, None)
+        self._let_go(key)
         self._decoded[key] = slot  # the dictionary's order is that of last use
-        if len(self._decoded) > self._decoded_max:
-            del self._decoded[next(iter(self._decoded))]
+        self._decoded_cells += _size(slot)
+        # The last one stays however large it is: it is in use.
+        while self._decoded_cells > self._decoded_cells_max and len(self._decoded) > 1:
+            self._let_go(next(iter(self._decoded)))
+
+    def _let_go(self, key: SlotKey) -> None:
+        slot = self._decoded.pop(key, None)
+        if slot is not None:
+            self._decoded_cells -= _size(slot)
+
+
+def _size(slot: SlotState) -> int:
+    return 1 + len(slot.cells) + len(slot.hitters)

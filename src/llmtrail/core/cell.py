@@ -54,9 +54,13 @@ class Cell(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
 
     def copy(self) -> "Cell":
         """Return an equal cell that shares nothing with this one."""
-        fresh = Cell()
-        fresh.add(self)
-        return fresh
+        # Not by `add`: histograms of hundreds of buckets are copied for each partial that touches them.
+        return msgspec.structs.replace(
+            self,
+            failures=dict(self.failures),
+            latency=dict(self.latency),
+            time_to_first_token=dict(self.time_to_first_token),
+        )
 
     def negated(self) -> "Cell":
         """Return the cell that takes this one back."""
