@@ -70,6 +70,21 @@ def test_a_whole_call_comes_back_as_it_went_in(store: Handle, number: int) -> No
     assert (known.first_ingested_at_ns, known.offset) == (row.first_ingested_at_ns, number)
 
 
+def test_of_two_revisions_in_one_block_only_the_later_is_shown(store: Handle, number: int) -> None:
+    # Given a block that holds the later revision before the earlier, when it was inserted
+    later = a_row(a_call(number, revision=2, request_id=f"two-{number}", output=Raw(b'"later"')))
+    earlier = a_row(a_call(number, revision=1, request_id=f"two-{number}", output=Raw(b'"earlier"')))
+    insert_calls(store, [later, earlier], f"two-{number}")
+    # Then every view shows one row of that call
+    call_id = later.call.call_id
+    for view, column, wanted in (("calls", "revision", 2), ("bodies", "output", '"later"')):
+        shown = store.query(f"SELECT {column} FROM llmtrail.{view} WHERE call_id = '{call_id}'")
+        assert list(shown) == [(wanted,)]
+    ids = store.query(f"SELECT count() FROM llmtrail.ids WHERE id_hash = cityHash64('two-{number}')")
+    assert list(ids) == [(1,)]
+    assert known_calls(store, [later.call_key])[later.call_key].call == later.call
+
+
 def test_a_call_without_anything_optional_has_null_for_all_of_it(store: Handle, number: int) -> None:
     row = a_row(a_call(number), cost_nanousd=None, cost_source="unpriced", unpriced_reason="no_price")
     insert_calls(store, [row], f"bare-{number}")

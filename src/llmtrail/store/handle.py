@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
+from llmtrail.store.arrow import Pieces
 from llmtrail.store.errors import StoreError, StoreFullError, StoreLockedError, StoreUnavailableError
 
 try:
@@ -33,7 +34,14 @@ _DISK_FULL_CODES = frozenset({243})  # NOT_ENOUGH_SPACE
 _DISK_FULL_TEXTS = ("No space left on device", "errno: 28")
 
 # What every session sets. An insert that returned is durable only when it was synchronous; all times are UTC.
-_SESSION: Mapping[str, Any] = {"async_insert": 0, "insert_deduplicate": 1, "session_timezone": "UTC"}
+# Rows of one call in one block are left for FINAL and the merges, which must look anyway: collapsing them at insert
+# copies every row of every block, and a block hardly ever holds two.
+_SESSION: Mapping[str, Any] = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "optimize_on_insert": 0,
+    "session_timezone": "UTC",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +155,30 @@ class _Pool:
             client.close()
 
 
+# How a connection inserts a block into a table, with these settings.
+_Insert = Callable[[Client, str, pa.Table, dict[str, Any]], object]
+
+
+def _insert_sent(client: Client, table: str, block: pa.Table, settings: dict[str, Any]) -> None:
+    client.insert_arrow(table, block, settings=settings)
+
+
+def _insert_in_process(client: Client, table: str, block: pa.Table, settings: dict[str, Any]) -> None:
+    """Write the block into the driver's file piece by piece: its own way copies it twice before that."""
+    client.raw_insert(table, block.schema.names, cast("BinaryIO", Pieces(block)), settings, "Arrow")
+
+
 class PooledHandle:
     """The Handle over clickhouse-connect, whatever is at the other end."""
 
-    def __init__(self, connect: Callable[[Mapping[str, Any]], Client], settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self,
+        connect: Callable[[Mapping[str, Any]], Client],
+        settings: Mapping[str, Any],
+        insert: _Insert = _insert_sent,
+    ) -> None:
         self._connect = connect
+        self._insert = insert
         self._pool = _Pool(connect, settings)
         self._readers: list[PooledHandle] = []
 
@@ -174,7 +201,7 @@ class PooledHandle:
     def insert_arrow(self, table: str, block: pa.Table, token: str) -> None:
         """Insert one block; a repeat with the same token is dropped. Durable when it returns."""
         with self._pool.lend() as client:
-            client.insert_arrow(table, block, settings={"insert_deduplication_token": token})
+            self._insert(client, table, block, {"insert_deduplication_token": token})
 
     def reader(self, limits: Limits, settings: Mapping[str, Any] | None = None) -> "PooledHandle":
         """Return a read-only handle of its own connections, whose queries stay within `limits`."""
@@ -222,7 +249,8 @@ def open_chdb(path: Path | str, *, free_bytes_min: int = FREE_BYTES_MIN) -> Pool
         except ClickHouseError as error:
             raise _opening(error, folder) from error
 
-    return _opened(PooledHandle(connect, {**_SESSION, "min_free_disk_bytes_to_perform_insert": free_bytes_min}))
+    session = {**_SESSION, "min_free_disk_bytes_to_perform_insert": free_bytes_min}
+    return _opened(PooledHandle(connect, session, _insert_in_process))
 
 
 def open_http(url: str, user: str = "default", password: str = "") -> PooledHandle:

@@ -22,6 +22,25 @@ def test_raw_texts_are_the_texts_and_empty_is_null(texts: list[str]) -> None:
     assert column.to_pylist() == [text or None for text in texts]
 
 
+@given(st.lists(st.tuples(st.none() | st.text(), st.integers(0, 9))))
+def test_the_pieces_of_a_block_are_the_block_as_a_file(rows: list[tuple[str | None, int]]) -> None:
+    texts, numbers = [text for text, _ in rows], [number for _, number in rows]
+    block = pa.table({"text": pa.array(texts, pa.string()), "number": pa.array(numbers, pa.int64())})
+    pieces = arrow.Pieces(block)
+    written = b"".join(iter(pieces.read, b""))
+    assert pa.ipc.open_file(written).read_all() == block
+    assert pieces.read() == b""
+
+
+def test_pieces_are_where_the_columns_are() -> None:
+    text = arrow.raw_texts([Raw(b"x" * 100_000)])
+    content = text.buffers()[2]
+    assert content is not None
+    pieces = arrow.Pieces(pa.table({"text": text}))
+    addresses = {pa.py_buffer(piece).address for piece in iter(pieces.read, b"")}
+    assert content.address in addresses
+
+
 @given(st.lists(st.uuids()))
 def test_uuids_keep_their_bytes(ids: list[uuid.UUID]) -> None:
     assert arrow.uuids([one.int for one in ids]).to_pylist() == [one.bytes for one in ids]
