@@ -13,7 +13,7 @@ from infra_files import INFRA, ROOT
 
 DOCKER = INFRA / "docker"
 DOCKERFILE = (DOCKER / "Dockerfile").read_text(encoding="utf-8")
-# What makes the locks anew; it stands in CONTRIBUTING.md too.
+# What makes the locks anew.
 CURE = "run infra/docker/lock.sh"
 
 
