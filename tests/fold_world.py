@@ -69,7 +69,7 @@ class World:
     def window(self, window: Window, now_s: int, zone: str = "UTC") -> dict[str, Cell]:
         """Return the sums of a window."""
         slots = self.slots(zone).items()
-        return summed((slot for key, slot in slots if is_counted(key, window, now_s, zone)), lambda _: True)
+        return summed((slot for key, slot in slots if is_counted(key, window, now_s, zone)), lambda _: True, window)
 
     @staticmethod
     def _sums(slots: Iterable[SlotState]) -> dict[str, Cell]:

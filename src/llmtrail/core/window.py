@@ -2,7 +2,8 @@
 
 A window ends now. It counts the slots that began within it, finest ones where they are still kept, so its far edge is
 exact to ten seconds for a window of minutes, to a minute for an hour, to a quarter of an hour for a day. A calendar day
-or month begins at midnight of its zone.
+or month begins at midnight of its zone. Users' percentiles and the heaviest requests, sessions and prompts are kept for
+an hour: a longer window does not tell them, rather than tell those of its last hour.
 """
 
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ import msgspec
 
 from llmtrail.core.calendar import day_start_s, month_start_s
 from llmtrail.core.cell import Cell
+from llmtrail.core.scope import USER_KINDS, kind_of
 from llmtrail.core.sketch import quantiles
 from llmtrail.core.slot import MINUTE_S, QUARTER_S, SECONDS_OF, SlotKey, SlotState, Tier
 
@@ -30,6 +32,9 @@ class Window(StrEnum):
 
 
 _SECONDS = {Window.MINUTE: 60, Window.FIVE_MINUTES: 300, Window.HOUR: 3_600, Window.DAY: 86_400}
+
+# What is kept for an hour is whole in these.
+_SHORT = frozenset({Window.MINUTE, Window.FIVE_MINUTES, Window.HOUR})
 
 
 class Percentiles(msgspec.Struct, frozen=True):
@@ -92,14 +97,18 @@ def is_dead(key: SlotKey, through_of: Callable[[SlotKey], int], zone: str = "UTC
     return through_of(above) >= key.start_s + SECONDS_OF[key.tier]
 
 
-def summed(slots: Iterable[SlotState], wanted: Callable[[str], bool]) -> dict[str, Cell]:
-    """Add up the cells of some slots, by scope, of the scopes that are wanted."""
+def summed(slots: Iterable[SlotState], wanted: Callable[[str], bool], window: Window = Window.HOUR) -> dict[str, Cell]:
+    """Add up the cells of some slots, by scope, of the scopes that are wanted; leave out what `window` does not tell."""
+    short = window in _SHORT
     sums: dict[str, Cell] = {}
     for slot in slots:
-        for cells in (slot.cells, slot.hitters):
+        for cells in (slot.cells, slot.hitters) if short else (slot.cells,):
             for scope, cell in cells.items():
                 if wanted(scope):
                     sums.setdefault(scope, Cell()).add(cell)
+    for scope, cell in sums.items():
+        if not short and (cell.latency or cell.time_to_first_token) and kind_of(scope) in USER_KINDS:
+            cell.latency, cell.time_to_first_token = {}, {}
     return {scope: cell for scope, cell in sums.items() if cell.calls > 0}
 
 
