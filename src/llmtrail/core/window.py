@@ -98,7 +98,7 @@ def is_dead(key: SlotKey, through_of: Callable[[SlotKey], int], zone: str = "UTC
 
 
 def summed(slots: Iterable[SlotState], wanted: Callable[[str], bool], window: Window = Window.HOUR) -> dict[str, Cell]:
-    """Add up the cells of some slots, by scope, of the scopes that are wanted; leave out what `window` does not tell."""
+    """Add up some slots by scope, of the scopes that are wanted and of what `window` tells."""
     short = window in _SHORT
     sums: dict[str, Cell] = {}
     for slot in slots:
