@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Make the secrets that compose.yaml mounts, once: what is there stays. They are random and never leave ./secrets.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
+# A step of its own: inside `cd` its failure would pass, and secrets would land wherever this was called from.
+here=$(dirname -- "${BASH_SOURCE[0]}")
+cd -- "$here"
 # Nobody else may enter the folder. The files themselves are mounted, and read by users that the images choose.
 mkdir -p secrets
 chmod 700 secrets

@@ -160,3 +160,14 @@ def test_secrets_are_made_once_and_belong_together(tmp_path: Path) -> None:
     assert before["clickhouse_password"] in before["clickhouse_url"]
     assert before["clickhouse_password"] not in before["clickhouse_user.xml"]
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_secrets_never_land_in_the_folder_of_the_caller(tmp_path: Path) -> None:
+    # Given a machine whose tools cannot tell where the script stands,
+    (tmp_path / "elsewhere").mkdir()
+    bash = shutil.which("bash")
+    assert bash is not None
+    done = _run([bash, str(COMPOSE / "secrets.sh")], cwd=tmp_path / "elsewhere", env={"PATH": str(tmp_path)})
+    # then it ends before it makes any.
+    assert done.returncode != 0
+    assert list((tmp_path / "elsewhere").iterdir()) == []
