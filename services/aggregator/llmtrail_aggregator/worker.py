@@ -12,7 +12,7 @@ import signal
 import ssl
 import sys
 import threading
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, cast
 
 import faust
@@ -23,7 +23,6 @@ from llmtrail.clock import Clock, SystemClock
 from llmtrail.core.partial import BadPartialError, decode_partial
 from llmtrail.log.port import DEAD_LETTERS, PARTIALS, STATS
 from llmtrail_aggregator.fold import Changes, apply
-from llmtrail_aggregator.published import Published
 from llmtrail_aggregator.settings import WorkerSettings
 from llmtrail_aggregator.shelf import Shelf
 
@@ -32,8 +31,6 @@ APP = "llmtrail.aggregate"
 POLL_RECORDS_MAX = 200
 BUFFERED_MAX = 256
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024
-# A statistic is seen at most this long after it was folded; slots that change more often are sent once.
-PUBLISH_EVERY_S = 0.5
 REPORT_EVERY_S = 1.0
 
 
@@ -49,19 +46,15 @@ class Aggregator:
         partials = self.app.topic(
             prefix + PARTIALS, key_type=bytes, value_type=bytes, internal=False, partitions=settings.partitions
         )
-        self._stats = self.app.topic(prefix + STATS, key_type=bytes, value_type=bytes)
         self._letters = self.app.topic(prefix + DEAD_LETTERS, key_type=bytes, value_type=bytes)
-        self._table = self.app.Table(
-            "slots",
-            key_type=str,
-            value_type=bytes,
-            partitions=settings.partitions,
-            extra_topic_configs={"segment.ms": 3_600_000, "max.message.bytes": MESSAGE_BYTES_MAX},
+        # The table's changelog is what everybody reads: what was published and what is restored cannot differ.
+        stats = self.app.topic(prefix + STATS, key_type=bytes, value_type=bytes, partitions=settings.partitions)
+        table = self.app.Table(
+            "slots", key_type=bytes, value_type=bytes, partitions=settings.partitions, changelog_topic=stats
         )
+        self._table = _TextKeys(cast("MutableMapping[bytes, bytes]", table))
         self._shelf: Shelf | None = None
-        self.published = Published()
         self.app.agent(partials, name="fold", concurrency=1)(self.fold)
-        self.app.timer(PUBLISH_EVERY_S, on_leader=False)(self.publish)
         self.app.timer(REPORT_EVERY_S, on_leader=False)(self.tell)
         self.app.on_partitions_revoked.connect(self._forget)
 
@@ -71,31 +64,29 @@ class Aggregator:
             try:
                 partial = decode_partial(event.value)
                 changes = apply(self._slots(), partial, self._settings.zones)
+                self._write(changes)
+                self._report.folded(partial, changes, self._clock.now_ns())
             except BadPartialError as bad:
                 await self._turn_away(event, bad)
             except Exception as cause:  # noqa: BLE001 - an agent that raises loses its event and says nothing.
+                self._shelf = None  # What is decoded may be half changed; the table is not.
                 await self._turn_away(event, cause)
-            else:
-                self._keep(changes)
-                self._report.folded(partial, changes, self._clock.now_ns())
 
-    def _keep(self, changes: Changes) -> None:
+    def _write(self, changes: Changes) -> None:
         """Write in the order that the fold asks for: a parent stands before its children go."""
         shelf = self._slots()
         for key, slot in changes.writes:
             if slot is None:
                 shelf.delete(key)
-                self.published.delete(key)
             else:
-                self.published.put(key, shelf.put(key, slot))
+                shelf.put(key, slot)
 
     def _slots(self) -> Shelf:
         """Return the slots of the partitions that this worker has now, indexed once after each rebalance."""
         if self._shelf is None:
-            table = cast("MutableMapping[str, bytes]", self._table)
             mine = {place.partition for place in self.app.consumer.assignment()}
-            own = [key for key in table if int(key.partition("/")[0]) % self._settings.partitions in mine]
-            self._shelf = Shelf(table)
+            own = [key for key in self._table if int(key.partition("/")[0]) % self._settings.partitions in mine]
+            self._shelf = Shelf(self._table)
             self._shelf.reindex(own)
         return self._shelf
 
@@ -111,14 +102,6 @@ class Aggregator:
         await self._letters.send(key=event.key, value=json.dumps(letter).encode())
         self._report.turned_away()
 
-    async def publish(self) -> None:
-        """Send the slots that changed; those that changed more than once are sent once."""
-        for key, value in self.published.take():
-            # A shard's slots stay in one partition, so that nobody sees a child go before its parent has it.
-            await self._stats.send(
-                key=key.text().encode(), value=value, partition=key.shard % self._settings.partitions
-            )
-
     async def tell(self) -> None:
         """Report on this worker."""
         assignment = self.app.consumer.assignment() if self.app.consumer else set()
@@ -128,6 +111,28 @@ class Aggregator:
 
     async def _forget(self, *_: object, **__: object) -> None:
         self._shelf = None
+
+
+class _TextKeys(MutableMapping[str, bytes]):
+    """A table whose keys are bytes, by their text."""
+
+    def __init__(self, table: MutableMapping[bytes, bytes]) -> None:
+        self._table = table
+
+    def __getitem__(self, key: str) -> bytes:
+        return self._table[key.encode()]
+
+    def __setitem__(self, key: str, value: bytes) -> None:
+        self._table[key.encode()] = value
+
+    def __delitem__(self, key: str) -> None:
+        del self._table[key.encode()]
+
+    def __iter__(self) -> Iterator[str]:
+        return (key.decode() for key in self._table)
+
+    def __len__(self) -> int:
+        return len(self._table)
 
 
 class Report:
