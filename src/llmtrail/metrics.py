@@ -152,6 +152,10 @@ class Metrics:
             raise TypeError(f"{metric.name} is no gauge.")
         made.set(value)
 
+    def clear(self, metric: Metric) -> None:
+        """Forget every value of a gauge with labels: what is set afterwards is all there is."""
+        self._made[metric.name].clear()
+
     def observe(self, metric: Metric, value: float, **labels: str) -> None:
         """Add one observation to a histogram."""
         made = self._labelled(metric, labels)

@@ -32,6 +32,9 @@ POLL_RECORDS_MAX = 200
 BUFFERED_MAX = 256
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024
 REPORT_EVERY_S = 1.0
+# A worker that was stopped for longer than this part of its session may have lost its partitions without knowing.
+AWAKE_SHARE = 0.75
+AWAKE_EVERY_S = 0.2
 
 
 class Aggregator:
@@ -56,11 +59,14 @@ class Aggregator:
         self._shelf: Shelf | None = None
         self.app.agent(partials, name="fold", concurrency=1)(self.fold)
         self.app.timer(REPORT_EVERY_S, on_leader=False)(self.tell)
+        self._awake_ns: int | None = None
+        self.app.timer(AWAKE_EVERY_S, on_leader=False)(self.stay_awake)
         self.app.on_partitions_revoked.connect(self._forget)
 
     async def fold(self, stream: StreamT[bytes]) -> None:
         """Fold every partial of the stream; nothing is raised."""
         async for event in stream.events():
+            self._end_if_it_slept()
             try:
                 partial = decode_partial(event.value)
                 changes = apply(self._slots(), partial, self._settings.zones)
@@ -101,6 +107,21 @@ class Aggregator:
         letter["detail"] += f" ({message.topic}[{message.partition}] offset {message.offset})"
         await self._letters.send(key=event.key, value=json.dumps(letter).encode())
         self._report.turned_away()
+
+    def _end_if_it_slept(self) -> None:
+        """End at once after a sleep so long that another worker may have the partitions: nothing old is written."""
+        if self._awake_ns is None:
+            return  # It recovers still, and has folded nothing.
+        slept_s = (self._clock.monotonic_ns() - self._awake_ns) / 1e9
+        if slept_s > self._settings.session_s * AWAKE_SHARE:
+            sys.stderr.write(f"the worker slept for {slept_s:.1f} s; it ends before it writes over another's work\n")
+            sys.stderr.flush()
+            os._exit(75)  # EX_TEMPFAIL: no clean-up, which would send what is still waiting to be sent
+
+    async def stay_awake(self) -> None:
+        """Note that the event loop runs."""
+        self._end_if_it_slept()
+        self._awake_ns = self._clock.monotonic_ns()
 
     async def tell(self) -> None:
         """Report on this worker."""

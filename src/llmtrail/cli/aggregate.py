@@ -15,9 +15,7 @@ def command(
     data: DataOption = None,
     kafka: KafkaOption = None,
     host: Annotated[str | None, typer.Option(help="Address to bind. Default: 127.0.0.1.", show_default=False)] = None,
-    port: Annotated[
-        int | None, typer.Option(help="Health. Default: 4318; 0: any.", show_default=False)
-    ] = None,
+    port: Annotated[int | None, typer.Option(help="Health. Default: 4318; 0: any.", show_default=False)] = None,
 ) -> None:
     """Fold partial statistics into rolling windows; start as many as are needed."""
     loaded = settings(config, data, {"kafka.bootstrap_servers": kafka}, host=host, port=port).config

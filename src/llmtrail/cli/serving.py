@@ -24,6 +24,7 @@ def serving(config: Config, name: str) -> Iterator["RoleProcess"]:
     try:
         from llmtrail.clock import SystemClock
         from llmtrail.local.servers import PortTakenError
+        from llmtrail.log.kafka.admin import KafkaAwayError, KafkaRefusedError
         from llmtrail.roles.process import RoleError, RoleProcess
     except ImportError as error:
         raise CommandError(Exit.WRONG_USE, f"{error.name}: pip install 'llmtrail[kafka,server]'.") from error
@@ -37,5 +38,5 @@ def serving(config: Config, name: str) -> Iterator["RoleProcess"]:
             print(f"llmtrail {name} is up: {process.http_url}", flush=True)
             stop.wait()
             print("stopping: finishing what is in flight …", flush=True)
-    except (RoleError, ConfigError, PortTakenError, ValueError) as error:
+    except (RoleError, ConfigError, PortTakenError, KafkaAwayError, KafkaRefusedError, ValueError) as error:
         raise CommandError(Exit.UNREACHABLE, str(error)) from error

@@ -1,5 +1,6 @@
 """The routes that belong to the process as a whole: alive, ready, metrics. Knows no room's decisions."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 
 import orjson
@@ -18,7 +19,8 @@ def process_routes(readiness: Readiness, exposition: Callable[[], bytes]) -> lis
         return Response("ok\n", media_type="text/plain")
 
     async def readyz(_: Request) -> Response:
-        parts = readiness()
+        # A part may ask a server that is away: nobody else waits for it meanwhile.
+        parts = await asyncio.to_thread(readiness)
         ready = not any(parts.values())
         told = {"ready": ready, "parts": {name: reason or "ready" for name, reason in parts.items()}}
         return Response(orjson.dumps(told), status_code=200 if ready else 503, media_type="application/json")

@@ -77,6 +77,7 @@ def _partitions(client: Mapping[str, str], prefix: str) -> int:
 
 def _measure(supervisor: Supervisor, process: RoleProcess) -> None:
     state, metrics = supervisor.state, process.metrics
+    metrics.clear(CONSUMER_LAG)
     for partition, position in state.positions.items():
         metrics.set(CONSUMER_LAG, position.lag, consumergroup=GROUP, topic=PARTIALS, partition=str(partition))
     metrics.set(AGGREGATE_RECOVERY_REMAINING, state.recovery_remaining)

@@ -89,6 +89,8 @@ def _run(groups: dict[str, GroupReader], process: RoleProcess) -> None:
     process.together([group.stop for group in groups.values()])
 
     def measure() -> None:
+        # A partition that another member has now is that one's to tell of.
+        process.metrics.clear(CONSUMER_LAG)
         for group in groups.values():
             for partition, lag in group.lags().items():
                 labels = {"consumergroup": group.settings.group, "topic": group.settings.topic}

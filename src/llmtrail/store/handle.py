@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
+from urllib.parse import unquote, urlsplit
 
-from llmtrail.store.arrow import Pieces
 from llmtrail.store.errors import StoreError, StoreFullError, StoreLockedError, StoreUnavailableError
 
 try:
@@ -18,6 +18,8 @@ try:
     import pyarrow as pa
     from clickhouse_connect.driver.client import Client
     from clickhouse_connect.driver.exceptions import ClickHouseError
+
+    from llmtrail.store.arrow import Pieces
 except ImportError as error:  # The SDK alone has no driver.
     raise ImportError("llmtrail.store needs a driver; install it with: pip install 'llmtrail[embedded]'") from error
 
@@ -254,13 +256,19 @@ def open_chdb(path: Path | str, *, free_bytes_min: int = FREE_BYTES_MIN) -> Pool
 
 
 def open_http(url: str, user: str = "default", password: str = "") -> PooledHandle:
-    """Connect to a ClickHouse server at `url` (http://host:8123). Raises StoreUnavailableError when it is away."""
+    """Connect to a ClickHouse server at `url` (http://user:password@host:8123); what it says of both counts.
+
+    Raises StoreUnavailableError, which never tells the password, when the server is away.
+    """
+    parts = urlsplit(url)
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    user, password = unquote(parts.username or user), unquote(parts.password or password)
 
     def connect(settings: Mapping[str, Any]) -> Client:
         try:
-            return _http_client(url, user, password, dict(settings))
+            return _http_client(bare, user, password, dict(settings))
         except ClickHouseError as error:
-            raise StoreUnavailableError(f"No ClickHouse server answers at {url}: {_first_line(error)}") from error
+            raise StoreUnavailableError(f"No ClickHouse server answers at {bare}: {_first_line(error)}") from error
 
     return _opened(PooledHandle(connect, _SESSION))
 

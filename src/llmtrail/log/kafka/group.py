@@ -126,7 +126,7 @@ class GroupReader:
         self._commits: queue.SimpleQueue[_Commit] = queue.SimpleQueue()
         self._headers: dict[tuple[tuple[str, bytes | None], ...], Mapping[str, str]] = {}
         self.skipped_records = 0
-        self.failure = ""
+        self.failure = "it has not joined its group yet"
 
     def start(self) -> None:
         """Join the group in a thread of its own."""
@@ -190,7 +190,8 @@ class GroupReader:
                 if look_in <= 0:
                     look_in = int(_LOOK_EVERY_S / _POLL_S)
                     self._look(consumer)
-                self.failure = ""
+                if consumer.memberid():
+                    self.failure = ""
         finally:
             self._end_all(commit=True)
             consumer.close()
