@@ -24,6 +24,7 @@ from llmtrail.local.keeper import Keeper
 from llmtrail.local.measured import MeasuredApp, MeasuredSink, folder_bytes
 from llmtrail.local.servers import Listener, PortTakenError, Servers
 from llmtrail.local.sink import StoreSink
+from llmtrail.local.statistics import LocalStatistics
 from llmtrail.log.local import LocalLog, LocalLogSettings
 from llmtrail.log.log_file import LogBusyError
 from llmtrail.log.port import CALLS, DEAD_LETTERS, SPANS, Append, Log
@@ -95,6 +96,7 @@ class Embedded:
         self._stops: list[Callable[[], None]] = []
         self._alive: dict[str, Callable[[], bool]] = {}
         self._rooms: _Rooms | None = None
+        self._statistics: LocalStatistics | None = None
         self._servers: Servers | None = None
         self.grpc_port: int | None = None
 
@@ -190,7 +192,16 @@ class Embedded:
     def _start_writer(self, rooms: _Rooms, sink: MeasuredSink) -> None:
         config = self._config
         book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
-        parts = WriterParts(log=rooms.log, sink=sink, book=lambda _: book, tally=self.metrics, clock=self._clock)
+        statistics = LocalStatistics(config.server.data, config.stats.zones, frozenset(config.stats.feature_users))
+        self._statistics = statistics
+        parts = WriterParts(
+            log=rooms.log,
+            sink=sink,
+            book=lambda _: book,
+            tally=self.metrics,
+            clock=self._clock,
+            statistics=statistics.fold,
+        )
         batches = WriterConfig(batch_rows=config.ingest.batch_rows, batch_ms=config.ingest.batch_ms, checked=True)
         writer = Writer(parts, batches)
         letters = DeadLetterWriter(rooms.log, sink)
@@ -296,6 +307,8 @@ class Embedded:
             stop()
         for thread in self._threads:
             thread.join(timeout=STOP_S_MAX)
+        if self._statistics is not None:
+            self._statistics.close()
         if self._rooms is not None:
             self._rooms.log.close()
             self._rooms.handle.close()

@@ -1,0 +1,64 @@
+"""Rolling statistics of one process: the writer's ranges, folded as the aggregator folds them. Decides nothing."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from llmtrail.core.calendar import check_zone
+from llmtrail.local.slot_file import SlotFile
+from llmtrail_aggregator.fold import apply
+from llmtrail_aggregator.shelf import Shelf
+from llmtrail_ingest.statistics.partials import partials_of
+from llmtrail_ingest.writer.step import Batch
+
+FILE_NAME = "statistics.db"
+# Told of every slot that changed, with its new value, None where it is gone.
+OnChange = Callable[[str, bytes | None], None]
+
+
+class LocalStatistics:
+    """Folds each planned range into slots of a file. For the writer's thread; `on_change` is called in it."""
+
+    def __init__(
+        self, folder: Path, zones: Sequence[str], feature_users: frozenset[str], on_change: OnChange = lambda *_: None
+    ) -> None:
+        """Open the slots of a data folder and tell `on_change` of all there are; raises UnknownZoneError."""
+        for zone in zones:
+            check_zone(zone)
+        self._table = SlotFile(folder / FILE_NAME)
+        self._zones = tuple(zones)
+        self._feature_users = feature_users
+        self._on_change = on_change
+        self._shelf = self._open()
+        for key in self._table:
+            on_change(key, self._table[key])
+
+    def fold(self, batch: Batch) -> None:
+        """Fold a range; durable when it returns. The same range again changes nothing."""
+        if not batch.rows:
+            return
+        changed: dict[str, bytes | None] = {}
+        try:
+            for partial in partials_of(batch, batch.rows[-1].ingested_at_ns, self._feature_users):
+                for key, slot in apply(self._shelf, partial, self._zones).writes:
+                    if slot is None:
+                        self._shelf.delete(key)
+                        changed[key.text()] = None
+                    else:
+                        changed[key.text()] = self._shelf.put(key, slot)
+            self._table.commit()
+        except BaseException:
+            # What is decoded was changed and is not in the file: the range is repeated from what is.
+            self._table.roll_back()
+            self._shelf = self._open()
+            raise
+        for text, value in changed.items():
+            self._on_change(text, value)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._table.close()
+
+    def _open(self) -> Shelf:
+        shelf = Shelf(self._table)
+        shelf.reindex(self._table)
+        return shelf
