@@ -132,3 +132,15 @@ def test_a_call_id_is_put_in(rest: bytes) -> None:
     event = with_call_id(START + rest, ID)
     assert decode_call(event).call_id == ID
     assert {**json.loads(START + rest), "call_id": ID} == json.loads(event)
+
+
+@pytest.mark.parametrize("brackets", ["[" * 63 + "]" * 63, '{"a":' * 63 + "1" + "}" * 63, '{"a":[' * 31 + "]}" * 31])
+def test_as_deep_as_the_limit_is_taken_and_one_deeper_is_not(brackets: str) -> None:
+    assert decode_call(START + b',"output":' + brackets.encode() + b"}").output
+    if brackets.count("[") + brackets.count("{") == 63:
+        assert reason_of(START + b',"output":[' + brackets.encode() + b"]}") is RejectReason.TOO_DEEP
+
+
+def test_many_brackets_side_by_side_or_within_texts_are_not_deep() -> None:
+    for raw in (b"[" + b",".join([b"[]"] * 200) + b"]", b'"' + b"{[" * 200 + b'"'):
+        assert bytes(decode_call(START + b',"output":' + raw + b"}").output) == raw
