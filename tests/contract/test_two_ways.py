@@ -23,7 +23,7 @@ from llmtrail.log.kafka.group import GroupReader, GroupSettings
 from llmtrail.log.kafka.partition import PartitionLog
 from llmtrail.log.kafka.producer import KafkaProducer
 from llmtrail.log.memory import MemoryLog
-from llmtrail.log.port import CALLS, PARTIALS, Append
+from llmtrail.log.port import CALLS, PARTIALS, Append, GroupLog
 from llmtrail.store.rows import CallRow
 from llmtrail_aggregator.fold import apply
 from llmtrail_aggregator.shelf import Shelf
@@ -31,7 +31,8 @@ from llmtrail_ingest.pricebook import load_pricebook
 from llmtrail_ingest.statistics.cursor import GROUP, IN_FLIGHT, PartialsSink, Publishing, StatisticsCursor
 from llmtrail_ingest.statistics.known import CountedCalls
 from llmtrail_ingest.tally import CountingTally, Fate
-from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
+from llmtrail_ingest.writer.pipeline import Sink, Writer, WriterConfig, WriterParts
+from llmtrail_ingest.writer.step import Batch
 
 NS = 1_000_000_000
 ZONES = ("UTC", "Asia/Kolkata")
@@ -79,9 +80,9 @@ def recorded(seed: int, now_ns: int, calls: int = 400) -> list[Event]:
     return log
 
 
-def parts_of(log: object, sink: object, tally: CountingTally, count: Callable[..., None] | None) -> WriterParts:
+def parts_of(log: GroupLog, sink: Sink, tally: CountingTally, count: Callable[[Batch], None]) -> WriterParts:
     book = load_pricebook(None)
-    return WriterParts(log, sink, lambda _: book, tally, SystemClock(), count)  # type: ignore[arg-type]
+    return WriterParts(log, sink, lambda _: book, tally, SystemClock(), count)
 
 
 class Outcome:
@@ -173,7 +174,8 @@ def partials(trail: Trail) -> Iterator[bytes]:
     while wanted:
         for message in consumer.consume(wanted, 1.0):
             value = message.value()
-            assert message.error() is None and value is not None
+            assert message.error() is None
+            assert value is not None
             wanted -= 1
             yield value
     consumer.close()
@@ -189,8 +191,6 @@ def test_both_ways_come_to_the_same(seed: int, kafka: Kafka, tmp_path: Path) -> 
     assert other.letters == one.letters
     assert other.rows == one.rows
     assert other.slots == one.slots
-    counted = sum(
-        count for (fate, _), count in one.counts.items() if fate in {Fate.STORED, Fate.SKIPPED, Fate.REJECTED}
-    )
-    assert counted == len(events)
+    settled = {Fate.STORED, Fate.SKIPPED, Fate.REJECTED}
+    assert sum(count for (fate, _), count in one.counts.items() if fate in settled) == len(events)
     assert len(one.slots) > 50
