@@ -12,7 +12,6 @@ from kafka_here import Kafka, StartBroker, kafka_here, own_brokers
 # A skip whose reason begins so is no failure in CI; each says why nobody can mend it from here.
 ALLOWED_SKIPS = {
     "needs a loop device": "The power-cut rig mounts a file system, which a sandbox may forbid even to root.",
-    "needs CLICKHOUSE_URL": "A ClickHouse server is optional: the same code runs over chdb and over our SQL endpoint.",
     "needs docker compose": "The compose file is held to the specification's schema everywhere; Docker may be absent.",
     "needs promtool": "Rules are read by a PromQL parser everywhere; Prometheus's own tool is from a distribution.",
     "needs kubectl": "Manifests are built by our own reader everywhere; kubectl only proves that it builds the same.",

@@ -1,8 +1,9 @@
-"""What every store keeps to: in process and, where CLICKHOUSE_URL names one, on a server."""
+"""What every store keeps to: in process, over HTTP to our endpoint, and to a server where CLICKHOUSE_URL names one."""
 
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -21,23 +22,33 @@ from llmtrail.store.migrate import Migration, migrate, read_migrations
 from llmtrail.store.retention import DEFAULT_DAYS, retention_days, set_retention
 from llmtrail.store.rows import Correction, DeadLetterRow
 from stored_calls import NOW_NS, a_call, a_call_id, a_full_call, a_row
+from web_house import serving_store
 
 _NUMBERS = count(1_000, 100)  # Tests that need more calls count on from theirs.
 
 
-def _server() -> PooledHandle:
-    url = os.environ.get("CLICKHOUSE_URL", "")
-    if not url:
-        pytest.skip("needs CLICKHOUSE_URL, the address of a server: the store's contract over HTTP was NOT run.")
-    return open_http(url)
+# In process; over HTTP to that engine in another process; over HTTP to a server where there is one.
+STORES = ["chdb", "endpoint", *(["server"] if os.environ.get("CLICKHOUSE_URL") else [])]
 
 
-@pytest.fixture(scope="module", params=["chdb", "server"])
+@contextmanager
+def _opened(kind: str, folder: Path) -> Iterator[PooledHandle]:
+    match kind:
+        case "chdb":
+            yield open_chdb(folder)
+        case "endpoint":
+            with serving_store(folder) as house:
+                yield open_http(house.sql_url)
+        case _:
+            yield open_http(os.environ["CLICKHOUSE_URL"])
+
+
+@pytest.fixture(scope="module", params=STORES)
 def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handle]:
-    handle = open_chdb(tmp_path_factory.mktemp("store")) if request.param == "chdb" else _server()
-    migrate(handle)
-    yield handle
-    handle.close()
+    with _opened(request.param, tmp_path_factory.mktemp("store")) as handle:
+        migrate(handle)
+        yield handle
+        handle.close()
 
 
 @pytest.fixture

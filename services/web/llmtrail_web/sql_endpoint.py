@@ -24,12 +24,15 @@ from starlette.routing import Route
 from llmtrail.clock import random_bytes
 from llmtrail.store.errors import StoreError, StoreUnavailableError
 from llmtrail.store.handle import EscapedParameter, Handle, Limits
+from llmtrail_web import sql_write
 from llmtrail_web.sql_guard import RefusedSqlError, Statement, admit
 
 # Queries at once: each may use `Limits.memory_bytes`, and ingest must keep its share of memory and cores.
 QUERIES_MAX = 2
 # Queries that wait for their turn; more are told to come back.
 WAITING_MAX = 32
+# Inserts of other processes at once: more gain nothing on the engine's side.
+WRITES_MAX = 4
 # The engine's own limit of a statement's text.
 STATEMENT_BYTES_MAX = 262_144
 # Distinct combinations of settings that are kept ready; each holds a connection or two.
@@ -85,6 +88,8 @@ class SqlConfig:
 
     limits: Limits = field(default_factory=Limits)
     tokens: tuple[str, ...] = ()
+    # Their bearers may write: see `sql_write`.
+    write_tokens: tuple[str, ...] = ()
     queries_max: int = QUERIES_MAX
     waiting_max: int = WAITING_MAX
 
@@ -135,23 +140,25 @@ class _Endpoint:
         self._handle = handle
         self._config = config
         self._sessions: dict[tuple[tuple[str, str], ...], Handle] = {}
+        self._limited: dict[Limits, Handle] = {}
         self._workers = ThreadPoolExecutor(config.queries_max, thread_name_prefix="llmtrail-sql")
+        # Writers never wait for what people ask.
+        self._writers = ThreadPoolExecutor(WRITES_MAX, thread_name_prefix="llmtrail-sql-write")
         self._choosing = threading.Lock()
         self._under_way = 0
 
     def close(self) -> None:
         self._workers.shutdown(wait=True, cancel_futures=True)
-        for session in self._sessions.values():
+        self._writers.shutdown(wait=True)
+        for session in (*self._sessions.values(), *self._limited.values()):
             session.close()
 
     async def answer(self, request: Request) -> Response:
         """Answer one HTTP request."""
         try:
-            _check_caller(request, self._config.tokens)
-            asked = await _asked(request)
-            if not asked.sql.strip():
-                return PlainTextResponse("Ok.\n")
-            fmt, body = await self._in_turn(functools.partial(self._run, asked))
+            if _offers(request, self._config.write_tokens):
+                return await self._write(request)
+            return await self._read(request)
         except _AnswerError as error:
             return _error_response(error.code, str(error))
         except RefusedSqlError as error:
@@ -160,7 +167,38 @@ class _Endpoint:
             return _error_response(210, str(error))
         except StoreError as error:
             return _error_response(error.code or 1002, str(error))
+
+    async def _read(self, request: Request) -> Response:
+        _check_caller(request, self._config.tokens)
+        asked = await _asked(request)
+        if not asked.sql.strip():
+            return PlainTextResponse("Ok.\n")
+        fmt, body = await self._in_turn(functools.partial(self._run, asked))
         return _result_response(request, asked, fmt, body)
+
+    async def _write(self, request: Request) -> Response:
+        params = request.query_params
+        body = await _whole_body(request)
+        bound = {n.removeprefix("param_"): EscapedParameter(v) for n, v in params.items() if n.startswith("param_")}
+        encoding = request.headers.get("content-encoding", "").replace("identity", "")
+        asked = sql_write.written(params.get("query", ""), body, encoding, params, bound)
+        fmt = params.get("default_format") or request.headers.get("x-clickhouse-format") or _DEFAULT_FORMAT
+        work = functools.partial(sql_write.run, self._of_writer(params), asked, fmt)
+        result = await asyncio.get_running_loop().run_in_executor(self._writers, work)
+        headers = {"X-ClickHouse-Summary": "{}", "X-ClickHouse-Timezone": "UTC"}
+        return Response(result, headers=headers, media_type="application/octet-stream")
+
+    def _of_writer(self, params: Mapping[str, str]) -> Handle:
+        """Return the handle that a writer works with: one that only reads, within limits, where it asks for that."""
+        limits = sql_write.limits_asked(params)
+        if limits is None:
+            return self._handle
+        with self._choosing:
+            if limits not in self._limited:
+                if len(self._limited) >= SESSIONS_MAX:
+                    self._limited.pop(next(iter(self._limited))).close()
+                self._limited[limits] = self._handle.reader(limits)
+            return self._limited[limits]
 
     async def _in_turn(self, work: Callable[[], tuple[str, bytes]]) -> tuple[str, bytes]:
         if self._under_way >= self._config.queries_max + self._config.waiting_max:
@@ -208,6 +246,12 @@ def _whole(text: str) -> int:
     return int(text) if text.isdecimal() and int(text) > 0 else sys.maxsize
 
 
+def _offers(request: Request, tokens: tuple[str, ...]) -> bool:
+    """Say whether the request brings one of the tokens. Every pair is compared, each in constant time."""
+    offered = _offered_tokens(request) if tokens else []
+    return bool(sum(hmac.compare_digest(one.encode(), token.encode()) for one in offered for token in tokens))
+
+
 def _check_caller(request: Request, tokens: tuple[str, ...]) -> None:
     if not tokens:
         # Without this, a web page could reach the port through a name that resolves to this machine.
@@ -216,9 +260,7 @@ def _check_caller(request: Request, tokens: tuple[str, ...]) -> None:
         if name not in _LOOPBACK_HOSTS:
             raise _AnswerError(516, "Set a token to reach this endpoint by another name than localhost.")
         return
-    offered = _offered_tokens(request)
-    # Every pair is compared, each in constant time: timing tells nothing of which came close.
-    if not sum(hmac.compare_digest(one.encode(), token.encode()) for one in offered for token in tokens):
+    if not _offers(request, tokens):
         raise _AnswerError(516, "Send the token as password (Basic), as X-ClickHouse-Key or as `Bearer …`.")
 
 
@@ -279,6 +321,16 @@ async def _body(request: Request) -> bytes:
     if not unpacker.eof:
         raise _AnswerError(62, "The body's gzip stream is cut off.")
     return plain
+
+
+async def _whole_body(request: Request) -> bytes:
+    """Read the body of a writer, as it is packed."""
+    packed = bytearray()
+    async for chunk in request.stream():
+        packed += chunk
+        if len(packed) > sql_write.BODY_BYTES_MAX:
+            raise _AnswerError(307, f"One insert may have {sql_write.BODY_BYTES_MAX} bytes.")
+    return bytes(packed)
 
 
 def _text(body: bytes) -> str:

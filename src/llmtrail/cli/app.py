@@ -4,7 +4,21 @@ import sys
 
 import typer
 
-from llmtrail.cli import aggregate, dead_letters, demo, doctor, ingest, migrate, replay, reprice, show, sql, topics, up
+from llmtrail.cli import (
+    aggregate,
+    dead_letters,
+    demo,
+    doctor,
+    ingest,
+    migrate,
+    replay,
+    reprice,
+    show,
+    sql,
+    topics,
+    up,
+    web,
+)
 from llmtrail.cli.exits import CommandError, Exit, leave
 
 # Every command's own file; each imports what it needs only when it runs, so that `show` is quick.
@@ -12,6 +26,7 @@ COMMANDS = {
     "up": up,
     "ingest": ingest,
     "aggregate": aggregate,
+    "web": web,
     "demo": demo,
     "show": show,
     "sql": sql,

@@ -35,7 +35,8 @@ def serving(config: Config, name: str) -> Iterator["RoleProcess"]:
         with RoleProcess(config.server, SystemClock()) as process:
             yield process
             tune()
-            print(f"llmtrail {name} is up: {process.http_url}", flush=True)
+            sql = f", SQL at {process.sql_url}" if process.sql_url else ""
+            print(f"llmtrail {name} is up: {process.http_url}{sql}", flush=True)
             stop.wait()
             print("stopping: finishing what is in flight …", flush=True)
     except (RoleError, ConfigError, PortTakenError, KafkaAwayError, KafkaRefusedError, ValueError) as error:

@@ -9,6 +9,7 @@ from typing import Self
 
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 
 from llmtrail.clock import Clock
 from llmtrail.config import ServerConfig
@@ -39,6 +40,7 @@ class RoleProcess:
         self._before_scrape: list[Callable[[], None]] = []
         self._stack = ExitStack()
         self.http_url = ""
+        self.sql_url = ""
 
     def __enter__(self) -> Self:
         """Return itself; parts are added and then served."""
@@ -72,18 +74,22 @@ class RoleProcess:
         """Have `update` called before metrics are shown."""
         self._before_scrape.append(update)
 
-    def serve(self, routes: Sequence[BaseRoute] = ()) -> None:
-        """Answer `routes` and those of the process; say where in the data folder's port file."""
+    def serve(self, routes: Sequence[BaseRoute] = (), sql: ASGIApp | None = None) -> None:
+        """Answer `routes`, those of the process, and SQL; say where in the data folder's port file."""
         app = Starlette(routes=[*routes, *process_routes(self._readiness, self._exposition)])
-        listener = Listener(MeasuredApp(app, self.metrics, self.clock), self._server.host, self._server.port)
-        servers = Servers([listener])
+        host = self._server.host
+        listeners = [Listener(MeasuredApp(app, self.metrics, self.clock), host, self._server.port)]
+        if sql is not None:
+            counted = MeasuredApp(sql, self.metrics, self.clock, counts_sql=True)
+            listeners.append(Listener(counted, host, self._server.sql_port))
+        servers = Servers(listeners)
         servers.start()
         self._stack.callback(servers.stop)
-        host = self._server.host
-        self.http_url = f"http://{f'[{host}]' if ':' in host else host}:{servers.ports[0]}"
+        self.http_url, *others = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for port in servers.ports]
+        self.sql_url = others[0] if others else ""
         folder = self._server.data
         folder.mkdir(parents=True, exist_ok=True)
-        port_file.write(folder, port_file.Running(os.getpid(), self.http_url, "", None))
+        port_file.write(folder, port_file.Running(os.getpid(), self.http_url, self.sql_url, None))
         self._stack.callback(port_file.remove, folder, os.getpid())
 
     def _readiness(self) -> Mapping[str, str]:

@@ -82,6 +82,14 @@ class Handle(Protocol):
     def insert_arrow(self, table: str, block: pa.Table, token: str) -> None:
         """Insert one block; a repeat with the same token is dropped. Durable when it returns."""
 
+    def insert_packed(
+        self, table: str, fmt: str, data: bytes, encoding: str = "", settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Insert rows that stand in `data` in the ClickHouse format `fmt`, packed as `encoding` (gzip, zstd) says.
+
+        `table` may name columns: `calls (a, b)`.
+        """
+
     def reader(self, limits: Limits, settings: Mapping[str, Any] | None = None) -> "Handle":
         """Return a read-only handle of its own connections, whose queries stay within `limits`.
 
@@ -204,6 +212,13 @@ class PooledHandle:
         """Insert one block; a repeat with the same token is dropped. Durable when it returns."""
         with self._pool.lend() as client:
             self._insert(client, table, block, {"insert_deduplication_token": token})
+
+    def insert_packed(
+        self, table: str, fmt: str, data: bytes, encoding: str = "", settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Insert rows that stand in `data` in the ClickHouse format `fmt`, packed as `encoding` says."""
+        with self._pool.lend() as client:
+            client.raw_insert(table, None, data, dict(settings or {}), fmt, encoding or None)
 
     def reader(self, limits: Limits, settings: Mapping[str, Any] | None = None) -> "PooledHandle":
         """Return a read-only handle of its own connections, whose queries stay within `limits`."""

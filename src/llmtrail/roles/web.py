@@ -1,0 +1,68 @@
+"""`llmtrail web`: look-up and SQL as a process of their own. Composes; decides nothing.
+
+Over a ClickHouse server it only reads. With a data folder of its own it runs ClickHouse's engine in process, and with
+`writable` other processes use that as they would a server: a token that may administer lets them in.
+"""
+
+from llmtrail import clock as clock_module
+from llmtrail.config import Config, read_secret, store_url
+from llmtrail.local.embedded import readable_by
+from llmtrail.local.grants import sql_tokens, tokens_of
+from llmtrail.roles.process import RoleError, RoleProcess
+from llmtrail.store.errors import StoreError
+from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
+from llmtrail.store.lookup import find_request
+from llmtrail.store.migrate import migrate
+from llmtrail_ingest.gateway.tokens import Scope, check_binding
+from llmtrail_web.requests import request_routes
+from llmtrail_web.sql_endpoint import SqlConfig, sql_app
+
+
+def start(config: Config, process: RoleProcess, *, writable: bool) -> None:
+    """Start the role in `process`; raises RoleError, ConfigError or StoreError, with what to do."""
+    tokens = tokens_of(config.ingest)
+    check_binding(config.server.host, tokens)
+    writers = _admins(config) if writable else ()
+    if writable and not writers:
+        raise RoleError('--writable needs a token: set [ingest.tokens.NAME] with scopes = ["admin"] and a secret.')
+    if writable and store_url(config.store):
+        raise RoleError("--writable serves this process's own data folder; leave store.url out.")
+    handle = _open(config)
+    process.on_stop(handle.close)
+    limits = Limits(execution_s=float(config.store.query_seconds_max), memory_bytes=config.store.query_bytes_max)
+    reader = handle.reader(limits)
+    process.add("store", lambda: _ready(reader))
+    secrets = sql_tokens(config.ingest, clock_module.random_bytes)
+    process.serve(
+        request_routes(lambda wanted, tenant: find_request(reader, wanted, tenant), readable_by(tokens)),
+        sql_app(handle, SqlConfig(limits=limits, tokens=secrets, write_tokens=writers)),
+    )
+
+
+def _open(config: Config) -> Handle:
+    url = store_url(config.store)
+    try:
+        if url:
+            return open_http(url)
+        config.server.data.mkdir(parents=True, exist_ok=True)
+        handle = open_chdb(config.server.store_folder)
+        migrate(handle)
+    except StoreError as cause:
+        raise RoleError(str(cause)) from cause
+    return handle
+
+
+def _ready(handle: Handle) -> str:
+    try:
+        handle.query("SELECT 1")
+    except StoreError as error:
+        return str(error)
+    return ""
+
+
+def _admins(config: Config) -> tuple[str, ...]:
+    return tuple(
+        read_secret(token.token, token.token_file, f"ingest.tokens.{name}.token")
+        for name, token in config.ingest.tokens.items()
+        if Scope.ADMIN in token.scopes
+    )
