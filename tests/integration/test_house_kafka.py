@@ -1,0 +1,123 @@
+"""The whole house over Kafka: every role a process of its own, and a request id finds its call."""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from eventually import eventually
+from kafka_here import Kafka
+from kafka_roles import Role, started
+from kafka_writers import Trail, fresh_trail
+from web_house import WebHouse, serving_store
+
+STORED_S_MAX = 40.0
+
+
+class KafkaHouse:
+    """Gateway, writers and store, and how to talk to them."""
+
+    def __init__(self, trail: Trail, ingest: Role, web: WebHouse) -> None:
+        self.trail = trail
+        self.ingest = ingest
+        self.web = web
+        self.gateway_url = ingest.url()
+
+    def ask(
+        self, url: str, path: str, body: bytes | None = None, content_type: str = "application/json"
+    ) -> tuple[int, Any]:
+        where = urlsplit(url)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
+        headers = {"content-type": "application/json"}
+        if where.password:
+            headers["authorization"] = f"Bearer {where.password}"
+        try:
+            connection.request("POST" if body is not None else "GET", path, body, headers)
+            answer = connection.getresponse()
+            text = answer.read()
+        finally:
+            connection.close()
+        return answer.status, json.loads(text) if text[:1] in {b"{", b"["} else text.decode()
+
+    def sql(self, statement: str) -> list[list[str]]:
+        _, text = self.ask(self.web.sql_url, "/", statement.encode())
+        return [line.split("\t") for line in str(text).splitlines()]
+
+    def request(self, request_id: str) -> Any:
+        token = urlsplit(self.web.sql_url).password
+        url = self.web.http_url.replace("://", f"://writer:{token}@")
+        eventually(lambda: self.ask(url, f"/v1/requests/{request_id}")[0] == 200, STORED_S_MAX)
+        return self.ask(url, f"/v1/requests/{request_id}")[1]
+
+
+@pytest.fixture
+def house(kafka: Kafka, tmp_path: Path) -> Iterator[KafkaHouse]:
+    trail = fresh_trail(kafka.bootstrap_servers)
+    with serving_store(tmp_path / "store") as web:
+        ingest = Role(["ingest"], trail, tmp_path / "ingest", {"LLMTRAIL_STORE__URL": web.sql_url})
+        with started(ingest):
+            yield KafkaHouse(trail, ingest, web)
+
+
+def test_a_request_id_finds_what_was_posted_to_the_gateway(house: KafkaHouse) -> None:
+    event = {
+        "started_at": time.time_ns(),
+        "request_id": "r-kafka-1",
+        "user_id": "u-7",
+        "feature": "search",
+        "provider": "openai",
+        "request_model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": "Where is my order?"}],
+        "usage": {"input_tokens": 1000, "output_tokens": 0},
+    }
+    status, told = house.ask(house.gateway_url, "/v1/calls", json.dumps(event).encode())
+    assert (status, told) == (200, {"accepted": 1, "rejected": []})
+
+    found = house.request("r-kafka-1")
+
+    assert found["calls"][0]["messages"] == event["messages"]
+    assert found["cost_nanousd"] == 150_000
+
+
+def test_a_trace_is_settled_and_its_call_found(house: KafkaHouse) -> None:
+    trace_id, now_ns = "5b8efff798038103d269b633813fc60c", time.time_ns()
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.provider.name": "openai"}
+    span = {
+        "traceId": trace_id,
+        "spanId": "eee19b7ec3c1b174",
+        "name": "chat gpt-4o",
+        "kind": 3,
+        "startTimeUnixNano": str(now_ns - 10**9),
+        "endTimeUnixNano": str(now_ns),
+        "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()],
+    }
+    body = {"resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {}, "spans": [span]}]}]}
+    status, _ = house.ask(house.gateway_url, "/v1/traces", json.dumps(body).encode())
+    assert status == 200
+
+    found = house.request(trace_id)
+
+    assert found["calls"][0]["request_model"] == "gpt-4o"
+
+
+def test_what_nobody_can_read_is_a_dead_letter_in_the_table_with_its_place(house: KafkaHouse) -> None:
+    house.trail.produce([(b"r", b"not an event")])
+    ask = "SELECT topic, reason, base64Decode(value_base64) FROM llmtrail.dead_letters"
+    eventually(lambda: house.sql(ask) != [], STORED_S_MAX)
+    assert house.sql(ask) == [["llm.calls", "not_json", "not an event"]]
+
+
+def test_every_part_is_ready_and_the_process_ends_in_time(house: KafkaHouse) -> None:
+    eventually(lambda: house.ask(house.gateway_url, "/readyz")[0] == 200, STORED_S_MAX)
+    parts = house.ask(house.gateway_url, "/readyz")[1]["parts"]
+    assert set(parts) == {"store", "rows", "dead letters", "statistics", "settler"}
+    metrics = str(house.ask(house.gateway_url, "/metrics")[1])
+    assert 'kafka_consumergroup_lag{consumergroup="llmtrail.rows",partition="0",topic="llm.calls"} 0.0' in metrics
+    began_s = time.monotonic()
+    assert house.ingest.stop() == 0
+    assert time.monotonic() - began_s < 10
