@@ -134,7 +134,7 @@ def test_a_topic_made_anew_is_read_from_its_start(trail: Trail) -> None:
     reader = trail.reader(sink)
     with joined(reader):
         eventually(lambda: committed_all(reader) and len(sink.rows) == 50, JOIN_S_MAX)
-    admin = AdminClient(trail.client)
+    admin = AdminClient({**trail.client})
     for future in admin.delete_topics([trail.topic], operation_timeout=30).values():
         future.result(30)
     trail.create()
