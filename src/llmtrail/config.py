@@ -101,6 +101,8 @@ class StoreConfig:
     url: str = ""
     # Or the file that holds it.
     url_file: Path | None = None
+    # The cluster whose replicas hold every table (`SELECT cluster FROM system.clusters`); empty: one server.
+    cluster: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{0,100}$")] = ""
     # Days that calls are kept, with their attempts and ids.
     calls_days: Days = 400
     # Days that prompts and answers are kept.

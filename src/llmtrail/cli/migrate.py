@@ -1,6 +1,9 @@
 """`llmtrail migrate`: bring the store's tables to this version; changes nothing when they are."""
 
 import json
+from typing import Annotated
+
+import typer
 
 from llmtrail.cli.client import find_house
 from llmtrail.cli.exits import CommandError, Exit
@@ -10,9 +13,14 @@ from llmtrail.config import store_url
 EXAMPLE = example("llmtrail migrate", "LLMTRAIL_STORE__URL=http://clickhouse:8123 llmtrail migrate")
 
 
-def command(as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
+def command(
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    cluster: Annotated[str | None, typer.Option(help="Replicate every table over this cluster.")] = None,
+) -> None:
     """Apply the migrations that the store does not have yet. `llmtrail up` does so by itself."""
-    loaded = settings(config, data).config
+    loaded = settings(config, data, {"store.cluster": cluster}).config
     if find_house(loaded.server.data):
         raise CommandError(Exit.UNREACHABLE, "llmtrail runs on this folder and migrated it when it started.")
     from llmtrail.store.errors import StoreError
@@ -23,7 +31,7 @@ def command(as_json: JsonOption = False, data: DataOption = None, config: Config
     try:
         handle = open_http(url) if url else open_chdb(loaded.server.store_folder)
         try:
-            applied = list(migrate(handle))
+            applied = list(migrate(handle, cluster=loaded.store.cluster))
         finally:
             handle.close()
     except StoreError as error:

@@ -80,7 +80,7 @@ def _corrections(config: Config, first: date, last: date, *, apply: bool) -> "It
         raise CommandError(Exit.UNREACHABLE, "llmtrail runs on this folder and alone may write to it; stop it first.")
     try:
         book: GenaiPriceBook = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
-        handle = open_http(url) if url else open_chdb(config.server.store_folder)
+        handle = open_http(url, replicated=bool(config.store.cluster)) if url else open_chdb(config.server.store_folder)
     except PriceFileError as error:
         raise CommandError(Exit.WRONG_USE, str(error)) from error
     except (StoreError, OSError) as error:

@@ -173,7 +173,9 @@ class Embedded:
         log = LocalLog(folder / "log", LocalLogSettings(bytes_max=config.log.bytes_max))
         try:
             url = store_url(config.store)
-            handle = open_http(url) if url else open_chdb(config.server.store_folder)
+            handle = (
+                open_http(url, replicated=bool(config.store.cluster)) if url else open_chdb(config.server.store_folder)
+            )
             migrate(handle)
             for table, days in _kept_days(config.store):
                 set_retention(handle, table, days)

@@ -171,7 +171,7 @@ def _open_store(config: Config) -> Handle:
             "or leave the rows to other processes with `--roles gateway,statistics`."
         )
     try:
-        return open_http(url)
+        return open_http(url, replicated=bool(config.store.cluster))
     except StoreError as cause:
         raise RoleError(str(cause)) from cause
 

@@ -46,6 +46,9 @@ _SESSION: Mapping[str, Any] = {
 }
 
 
+_MAJORITY: Mapping[str, Any] = {"insert_quorum": "auto"}
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one query of a read-only handle may use."""
@@ -270,10 +273,10 @@ def open_chdb(path: Path | str, *, free_bytes_min: int = FREE_BYTES_MIN) -> Pool
     return _opened(PooledHandle(connect, session, _insert_in_process))
 
 
-def open_http(url: str, user: str = "default", password: str = "") -> PooledHandle:
+def open_http(url: str, user: str = "default", password: str = "", *, replicated: bool = False) -> PooledHandle:
     """Connect to a ClickHouse server at `url` (http://user:password@host:8123); what it says of both counts.
 
-    Raises StoreUnavailableError, which never tells the password, when the server is away.
+    With `replicated` an insert returns only when a majority of the replicas has it. Raises StoreUnavailableError, which never tells the password, when the server is away.
     """
     parts = urlsplit(url)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
@@ -285,7 +288,7 @@ def open_http(url: str, user: str = "default", password: str = "") -> PooledHand
         except ClickHouseError as error:
             raise StoreUnavailableError(f"No ClickHouse server answers at {bare}: {_first_line(error)}") from error
 
-    return _opened(PooledHandle(connect, _SESSION))
+    return _opened(PooledHandle(connect, {**_SESSION, **(_MAJORITY if replicated else {})}))
 
 
 def _chdb_client(folder: Path, settings: dict[str, Any]) -> Client:

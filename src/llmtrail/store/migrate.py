@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmtrail.schemas import schema_folder
+from llmtrail.store.cluster import clustered
 from llmtrail.store.errors import MigrationError
 from llmtrail.store.handle import Handle
 
-_LEDGER = """
-CREATE TABLE IF NOT EXISTS llmtrail.schema_migrations
+_LEDGER = """CREATE TABLE IF NOT EXISTS llmtrail.schema_migrations
 (
   name String COMMENT 'File name of the migration.',
   checksum String COMMENT 'SHA-256 of the file when it was applied.',
@@ -41,14 +41,16 @@ def read_migrations(folder: Path | None = None) -> list[Migration]:
     return [_read(file) for file in files]
 
 
-def migrate(handle: Handle, migrations: Sequence[Migration] | None = None) -> list[str]:
+def migrate(handle: Handle, migrations: Sequence[Migration] | None = None, *, cluster: str = "") -> list[str]:
     """Apply what is not applied yet, in order; return the names of what was applied now.
 
-    Raises MigrationError when a file that was applied has changed since.
+    With `cluster` every table is replicated, on every server of that cluster. Raises MigrationError when a file that
+    was applied has changed since, ClusterError for a name that is no cluster's.
     """
     wanted = read_migrations() if migrations is None else migrations
-    handle.command("CREATE DATABASE IF NOT EXISTS llmtrail")
-    handle.command(_LEDGER)
+    on_all = (lambda statement: clustered(statement, cluster)) if cluster else str
+    handle.command(on_all("CREATE DATABASE IF NOT EXISTS llmtrail"))
+    handle.command(on_all(_LEDGER))
     applied = {
         str(name): str(checksum)
         for name, checksum in handle.query("SELECT name, checksum FROM llmtrail.schema_migrations FINAL")
@@ -58,7 +60,7 @@ def migrate(handle: Handle, migrations: Sequence[Migration] | None = None) -> li
     for migration in fresh:
         # A crash in between repeats the file's statements, each of which may run twice.
         for statement in migration.statements:
-            handle.command(statement)
+            handle.command(on_all(statement))
         handle.command(
             "INSERT INTO llmtrail.schema_migrations (name, checksum) SELECT {name:String}, {checksum:String}",
             {"name": migration.name, "checksum": migration.checksum},
