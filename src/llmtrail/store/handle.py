@@ -276,7 +276,8 @@ def open_chdb(path: Path | str, *, free_bytes_min: int = FREE_BYTES_MIN) -> Pool
 def open_http(url: str, user: str = "default", password: str = "", *, replicated: bool = False) -> PooledHandle:
     """Connect to a ClickHouse server at `url` (http://user:password@host:8123); what it says of both counts.
 
-    With `replicated` an insert returns only when a majority of the replicas has it. Raises StoreUnavailableError, which never tells the password, when the server is away.
+    With `replicated` an insert returns only when a majority of the replicas has it. Raises StoreUnavailableError,
+    which never tells the password, when the server is away.
     """
     parts = urlsplit(url)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
