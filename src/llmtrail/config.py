@@ -149,6 +149,8 @@ class StatsConfig:
     feature_users: tuple[str, ...] = ()
     # Calls of one partition that are remembered, so that a repeat or revision is known: about 900 bytes each.
     known_calls: Annotated[int, msgspec.Meta(ge=1_000)] = 50_000
+    # How long a call waits to be counted together with others: fewer and larger partials for the aggregator.
+    batch_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 1_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ def _statistics(rooms: _Rooms) -> GroupReader:
     book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
     batches = WriterConfig(
         batch_rows=config.ingest.batch_rows,
-        batch_ms=config.ingest.batch_ms,
+        batch_ms=config.stats.batch_ms,
         in_flight=IN_FLIGHT,
         group=STATISTICS_GROUP,
     )
