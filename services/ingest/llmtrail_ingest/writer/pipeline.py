@@ -26,8 +26,10 @@ BATCH_ROWS_MAX = 10_000
 BATCH_BYTES_MAX = 64 * 1024 * 1024
 # Freshness against part count: a part every quarter second merges well, and nobody waits longer.
 BATCH_MS_MAX = 250
-# Two insert threads reach the engine's best rate; more only hold more batches in memory.
-IN_FLIGHT_MAX = 2
+# Two insert threads reach the engine's best rate; more only hold more blocks in memory.
+INSERTS_MAX = 2
+# One range more waits, decided and planned: an insert that ends finds the next one ready.
+IN_FLIGHT_MAX = INSERTS_MAX + 1
 RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 10.0
 # A planned range was on the log, so it is there: it is waited for, not given up.
@@ -91,7 +93,7 @@ class Writer:
         self._config = config
         self._partition = partition
         self._stopped = threading.Event()
-        self._inserts = ThreadPoolExecutor(config.in_flight, thread_name_prefix="llmtrail-insert")
+        self._inserts = ThreadPoolExecutor(INSERTS_MAX, thread_name_prefix="llmtrail-insert")
         self._in_flight: deque[tuple[Batch, Plan, Future[None]]] = deque()
         self._seen = SeenIds(0)  # `recover` sets the true one.
         self._next_offset = 0
