@@ -1,0 +1,1 @@
+"""Budgets and alarms: what is wrong, who is told, once, and with the proof."""
