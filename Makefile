@@ -15,6 +15,7 @@ STAMP := $(VENV)/.llmtrail-setup
 CODE := src services tests bench
 ARGS ?=
 CASE ?=
+KAFKA ?=
 
 .PHONY: help setup demo test check fmt docs bench
 
@@ -32,8 +33,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $(STAMP)
 
-demo: $(STAMP)  ## run llmtrail embedded with real clients and an incident (ARGS="--seconds 30 --exit")
-	@$(BIN)/llmtrail demo $(ARGS)
+demo: $(STAMP)  ## run llmtrail with real clients and an incident (KAFKA=1: over Kafka; ARGS="--seconds 30 --exit")
+	@$(BIN)/llmtrail demo $(if $(KAFKA),--over-kafka) $(ARGS)
 
 test: $(STAMP)  ## run every test that this machine can run (ARGS="-k name")
 	@$(BIN)/python -m pytest $(ARGS)

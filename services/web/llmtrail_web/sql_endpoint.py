@@ -140,7 +140,7 @@ class _Endpoint:
         self._handle = handle
         self._config = config
         self._sessions: dict[tuple[tuple[str, str], ...], Handle] = {}
-        self._limited: dict[Limits, Handle] = {}
+        self._limited: dict[tuple[Limits, str], Handle] = {}
         self._workers = ThreadPoolExecutor(config.queries_max, thread_name_prefix="llmtrail-sql")
         # Writers never wait for what people ask.
         self._writers = ThreadPoolExecutor(WRITES_MAX, thread_name_prefix="llmtrail-sql-write")
@@ -193,12 +193,17 @@ class _Endpoint:
         limits = sql_write.limits_asked(params)
         if limits is None:
             return self._handle
+        # A `llmtrail web` over this one serves people, whose statements name no database.
+        database = params.get("database", "")
+        if database not in _DATABASES:
+            raise _AnswerError(81, f"There is no database {database!r} here, only llmtrail.")
+        key = (limits, database)
         with self._choosing:
-            if limits not in self._limited:
+            if key not in self._limited:
                 if len(self._limited) >= SESSIONS_MAX:
                     self._limited.pop(next(iter(self._limited))).close()
-                self._limited[limits] = self._handle.reader(limits)
-            return self._limited[limits]
+                self._limited[key] = self._handle.reader(limits, {"database": database} if database else {})
+            return self._limited[key]
 
     async def _in_turn(self, work: Callable[[], tuple[str, bytes]]) -> tuple[str, bytes]:
         if self._under_way >= self._config.queries_max + self._config.waiting_max:

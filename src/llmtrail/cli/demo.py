@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmtrail.cli.client import House, stream_sql
+from llmtrail.cli.demo_place import Place
 from llmtrail.cli.demo_scenario import Phase, PlannedCall, phase_at, plan
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
@@ -25,7 +26,6 @@ from llmtrail.config import Config
 if TYPE_CHECKING:
     from llmtrail.cli.demo_shop import Shop
     from llmtrail.cli.demo_view import DemoView
-    from llmtrail.local.embedded import Embedded
 
 EXAMPLE = example("llmtrail demo", "llmtrail demo --seconds 20 --rate 10 --seed 3 --exit", "make demo ARGS=--exit")
 # Threads that serve users: enough for everyone who waits out an incident.
@@ -35,6 +35,8 @@ PROVIDER_SPEED = 4.0
 # What was made is stored within this, or the summary says what is missing.
 SETTLE_S_MAX = 20.0
 _LOOK_S = 0.2
+# While it stays up, a process of it that has ended is told this soon.
+_CHECK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,9 @@ def command(
     rate: Annotated[float, typer.Option(min=0.1, max=200, help="Requests of users a second.")] = 6.0,
     seed: Annotated[int, typer.Option(help="Same seed, same story.")] = 7,
     leave: Annotated[bool, typer.Option("--exit", help="Stop after the summary instead of staying up.")] = False,
+    over_kafka: Annotated[
+        bool, typer.Option("--over-kafka", help="Over a Kafka of its own, each role a process (make demo KAFKA=1).")
+    ] = False,
     as_json: JsonOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
@@ -67,30 +72,39 @@ def command(
     # A cut stream and a refused call are the demo's subject, not news for the terminal.
     for name in ("openai", "httpx", "httpcore", "uvicorn"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    view = DemoView(quiet=as_json)
     try:
-        with _house(loaded.config) as house:
-            view = DemoView(quiet=as_json)
-            view.started(house.http_url, house.sql_url, loaded.config.server.data)
+        with _place(loaded.config, view, over_kafka=over_kafka) as place:
+            view.started(place)
             run_id = f"{time.time_ns() // 1_000_000_000 & 0xFFFF:04x}"
-            made = _open_shop(house, plan(seed, seconds, rate), run_id, seconds, (view, stop))
-            told = _read_back(House(house.http_url, house.sql_url), run_id, made, stop)
+            made = _open_shop(place, plan(seed, seconds, rate), run_id, seconds, (view, stop))
+            told = _read_back(place, run_id, made, stop)
+            stays = not leave and not stop.is_set()
             if as_json:
                 print(json.dumps({**told.summary, "failures": told.failures, "worth_a_look": told.worth_a_look}))
             else:
                 view.summary(told.summary, told.failures, told.features)
-                stays = not leave and not stop.is_set()
-                view.where_to_look(told.worth_a_look, loaded.config.server.data, house.http_url if stays else None)
-            if not leave and not stop.is_set():
+                view.where_to_look(told.worth_a_look, place, stays=stays)
+            if stays:
                 view.staying()
-                stop.wait()
+                while not stop.wait(_CHECK_S):
+                    place.check()
     except StartError as error:
         raise CommandError(Exit.UNREACHABLE, str(error)) from error
     if told.summary["requests"] < made:
         raise CommandError(Exit.NEGATIVE, f"made {made} requests, but {told.summary['requests']} are stored.")
 
 
+def _place(config: Config, view: "DemoView", *, over_kafka: bool) -> AbstractContextManager[Place]:
+    if not over_kafka:
+        return _embedded(config)
+    from llmtrail.cli.demo_kafka import kafka_place
+
+    return kafka_place(config.server.data, view.say)
+
+
 @contextmanager
-def _house(config: Config) -> Iterator["Embedded"]:
+def _embedded(config: Config) -> Iterator[Place]:
     """Start everything; where the usual ports are taken, on free ones: `show` finds them by the data folder."""
     from llmtrail.local.embedded import Embedded, StartError
     from llmtrail.local.servers import PortTakenError
@@ -103,21 +117,22 @@ def _house(config: Config) -> Iterator["Embedded"]:
             raise
         house = Embedded(replace(config, server=replace(config.server, port=0, sql_port=0)))
         house.__enter__()
+    data = config.server.data
     try:
-        yield house
+        yield Place(house.http_url, house.http_url, house.sql_url, str(data), data, data)
     finally:
         house.__exit__(None, None, None)
 
 
 def _open_shop(
-    house: "Embedded", calls: list[PlannedCall], run_id: str, seconds: float, watch: "tuple[DemoView, threading.Event]"
+    place: Place, calls: list[PlannedCall], run_id: str, seconds: float, watch: "tuple[DemoView, threading.Event]"
 ) -> int:
     """Serve the planned calls at their times; return how many requests were served once all of them are sent."""
     import llmtrail
     from llmtrail.cli.demo_shop import Shop
     from llmtrail.testing.provider import ProviderSimulator
 
-    llmtrail.configure(url=house.http_url)
+    llmtrail.configure(url=place.gateway_url)
     with ProviderSimulator(seed=1, speed=PROVIDER_SPEED) as provider:
         shop = Shop(provider.base_url, run_id)
         try:
@@ -146,8 +161,9 @@ def _serve(shop: "Shop", calls: list[PlannedCall], seconds: float, watch: "tuple
     return served
 
 
-def _read_back(house: House, run_id: str, made: int, stop: threading.Event) -> Told:
+def _read_back(place: Place, run_id: str, made: int, stop: threading.Event) -> Told:
     """Ask the store what it knows of this run, once all of it can be found."""
+    house = House(place.lookup_url, place.sql_url)
     mine = f"WHERE startsWith(request_id, 'demo-{run_id}-')"
     totals = f"""SELECT uniqExact(request_id) AS requests, count() AS calls, sum(c.attempt_count) AS attempts,
         countIf(failure_mode IS NOT NULL) AS failed, sum(c.cost_nanousd) AS cost_nanousd,

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from llmtrail.cli.demo_place import Place
 from llmtrail.cli.demo_scenario import Phase
 from llmtrail.cli.wording import duration, money
 from llmtrail.config import Config
@@ -36,9 +37,15 @@ class DemoView:
         if not self._console.is_terminal:
             self._console = Console(highlight=False, emoji=False, quiet=quiet, width=_PIPE_WIDTH)
 
-    def started(self, http_url: str, sql_url: str, data: Path) -> None:
+    def say(self, words: str) -> None:
+        """Tell what is done now, where it takes a while."""
+        self._console.print(Text(words, style="dim"), soft_wrap=True)
+
+    def started(self, place: Place) -> None:
         """Tell that everything is up."""
-        self._console.print(f"[bold]llmtrail is up[/bold]: calls at {http_url}, SQL at {sql_url}, data in {data}")
+        self._console.print(
+            f"[bold]llmtrail is up[/bold]: calls at {place.gateway_url}, SQL at {place.sql_url}, data in {place.shown}"
+        )
         colour, words = _PHASES[Phase.CALM]
         self._console.print(f"[{colour}]●[/{colour}] the shop opens: {words}")
 
@@ -78,8 +85,9 @@ class DemoView:
         if failures:
             self._console.print(_failures_table(failures))
 
-    def where_to_look(self, worth: Row | None, data: Path, http_url: str | None) -> None:
+    def where_to_look(self, worth: Row | None, place: Place, *, stays: bool) -> None:
         """Tell a request id worth a look, and the commands; over HTTP only where something stays up to answer."""
+        data = place.data_up if stays else place.data_down
         me, folder = program(), "" if data == Config().server.data else f" --data {data}"
         if worth is None:
             return
@@ -92,8 +100,8 @@ class DemoView:
         )
         statement = "SELECT feature, failure_mode, count() FROM calls GROUP BY ALL ORDER BY 3 DESC"
         commands = [f"{me} show {worth['request_id']}{folder}", f'{me} sql "{statement}"{folder}']
-        if http_url:
-            commands.append(f"curl {http_url}/v1/requests/{worth['request_id']}")
+        if stays:
+            commands.append(f"curl {place.lookup_url}/v1/requests/{worth['request_id']}")
         for command in commands:
             self._console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
 

@@ -216,7 +216,7 @@ class LocalBroker:
             )
         self.pid = self._process.pid
         if self._owned:
-            self._guard = _guard(self.pid)
+            self._guard = guard(self.pid)
         (self.folder / _STATE_FILE).write_text(json.dumps({"pid": self.pid, "port": self.port}))
         until = time.monotonic() + _START_S_MAX
         while not self.is_up():
@@ -284,7 +284,7 @@ def _words(text: str) -> str:
     return " ".join(line for line in text.splitlines() if not line.startswith("\t"))[-600:]
 
 
-def _guard(pid: int) -> subprocess.Popen[bytes]:
+def guard(pid: int) -> subprocess.Popen[bytes]:
     """Start a small process that kills `pid` when this one is gone: then the pipe between us ends."""
     return subprocess.Popen(
         ["sh", "-c", f"read -r _; kill -9 {pid}"],

@@ -42,25 +42,36 @@ def java() -> str:
     return found
 
 
+def are_fetched() -> bool:
+    """Say whether Kafka's jars are here already; raise NoKafkaError where llmtrail was installed without a checkout."""
+    return (_folder() / _DONE).is_file()
+
+
 def jars() -> Path:
     """Return the folder of Kafka's jars, fetching them by Maven where they are not there yet.
 
     Raises NoKafkaError where they cannot be fetched. Several processes may ask at once: one fetches.
     """
-    root = checkout_folder()
-    pom = root / "infra" / "kafka" / "pom.xml"
-    # Another version of anything is another folder, so that old and new never mix.
-    name = hashlib.sha256(pom.read_bytes()).hexdigest()[:12]
-    cache = root / ".cache" / "kafka"
-    folder = cache / f"jars-{name}"
+    folder = _folder()
     if (folder / _DONE).is_file():
         return folder
+    cache = folder.parent
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / _DONE).is_file():
-            _fetch(pom, folder)
+            _fetch(_pom(), folder)
     return folder
+
+
+def _pom() -> Path:
+    return checkout_folder() / "infra" / "kafka" / "pom.xml"
+
+
+def _folder() -> Path:
+    # Another version of anything is another folder, so that old and new never mix.
+    name = hashlib.sha256(_pom().read_bytes()).hexdigest()[:12]
+    return checkout_folder() / ".cache" / "kafka" / f"jars-{name}"
 
 
 def _fetch(pom: Path, folder: Path) -> None:
