@@ -1,0 +1,212 @@
+"""What a person is told of an alert: what, how bad, since when, whose, the proof, and what to do. Pure.
+
+Knows no channel: each writes these same words within its own limits and escapes them in its own way.
+"""
+
+import shlex
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import NamedTuple
+from urllib.parse import quote
+
+import msgspec
+
+from llmtrail.core.scope import ScopeKind, parse_scope
+from llmtrail_alerts.amount import amount
+from llmtrail_alerts.model import Reason, Severity, Unit
+from llmtrail_alerts.text import is_plain, one_line
+
+REQUESTS_MAX = 5  # enough to see the pattern; more is a query
+TOP_MAX = 10  # of a summary: one screen of a telephone
+TITLE_CHARS_MAX = 150  # of Slack's header, the narrowest place that a title goes to
+NAME_CHARS_MAX = 200  # of a scope, an owner, an id: longer ones are no names
+
+_NS = 1_000_000_000
+
+
+class Action(StrEnum):
+    """What a message does to its incident. PagerDuty's own three words."""
+
+    TRIGGER = "trigger"
+    ACKNOWLEDGE = "acknowledge"
+    RESOLVE = "resolve"
+
+
+@dataclass(frozen=True, slots=True)
+class Top:
+    """One of the worst groups that a summary tells of."""
+
+    name: str  # as `Message.scope_name`
+    value: int | float | None
+    limit: int | float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message, as it waits in the journal. Names and ids are as the callers wrote them: nothing is escaped yet."""
+
+    id: str  # deterministic: the same decision is the same message
+    incident: str  # one for all messages of a firing; becomes PagerDuty's dedup_key
+    action: Action
+    severity: Severity
+    title: str  # one line: "feature search is over its hard limit of $50.00 a day"
+    rule: str
+    scope: str  # core.scope text; "" where it tells of many
+    scope_name: str  # for people: "user u-7 of tenant acme"
+    reason: Reason
+    at_ns: int  # when it was decided
+    since_ns: int  # since when it holds
+    value: int | float | None = None
+    limit: int | float | None = None
+    unit: Unit = Unit.COUNT
+    below: bool = False  # worse is less
+    level: str = ""  # "80 %", "hard limit", "warning"
+    hard: bool = False  # calls are refused until the period ends
+    period: str = ""  # of a budget: "day 2026-11-21 (Europe/Berlin)"; of an alarm: "last 5 min"
+    period_end_ns: int = 0  # when a budget begins anew; 0: none
+    forecast_ns: int | None = None  # when the limit will be reached at this pace
+    request_ids: tuple[str, ...] = ()  # the proof, the best first
+    owner: str = ""
+    runbook: str = ""  # an address or a path
+    look: str = ""  # the one command to look; empty: made from the request or the scope
+    act: str = ""  # the one command to act; empty: made from the rule
+    coalesced: int = 1  # how many crossings it tells of
+    top: tuple[Top, ...] = ()  # of a summary: the worst
+    test: bool = False  # sent by hand, to see whether it arrives
+
+
+class Fact(NamedTuple):
+    """One line of a message: what it is, and what is so."""
+
+    name: str
+    text: str
+
+
+def encode_message(message: Message) -> bytes:
+    """Return the message as JSON."""
+    return msgspec.json.encode(message)
+
+
+def decode_message(value: bytes) -> Message:
+    """Return the message of its JSON; raises msgspec.DecodeError."""
+    return msgspec.json.decode(value, type=Message)
+
+
+def title(message: Message, chars_max: int = TITLE_CHARS_MAX) -> str:
+    """Return the first line of at most `chars_max` characters: what happened, and whether it is only a test."""
+    match message.action:
+        case Action.RESOLVE:
+            before = "Resolved: "
+        case Action.ACKNOWLEDGE:
+            before = "Seen to: "
+        case Action.TRIGGER:
+            before = ""
+    return one_line(("TEST: " if message.test else "") + before + message.title, chars_max)
+
+
+def facts(message: Message) -> list[Fact]:
+    """Return what a person needs, each on one line, the most urgent first. Bounded, but not escaped."""
+    found = [Fact("What", one_line(message.scope_name, NAME_CHARS_MAX)), Fact("How bad", how_bad(message))]
+    if message.period:
+        found.append(Fact("Over", one_line(message.period, NAME_CHARS_MAX)))
+    found.append(Fact("Since", moment(message.since_ns)))
+    if message.forecast_ns is not None and message.action is Action.TRIGGER:
+        found.append(Fact("Reaches the limit", moment(message.forecast_ns)))
+    if message.period_end_ns and message.action is Action.TRIGGER:
+        found.append(Fact("Calls are refused until" if message.hard else "Begins anew", moment(message.period_end_ns)))
+    found.append(Fact("Owner", one_line(message.owner, NAME_CHARS_MAX) or "nobody: name one in owners.toml"))
+    found.append(Fact("Rule", one_line(message.rule, NAME_CHARS_MAX)))
+    return found
+
+
+def how_bad(message: Message) -> str:
+    """Return the value against the limit: "$41.20 of $50.00 (82 %), 80 %"."""
+    if message.coalesced > 1:
+        return f"{message.coalesced:,} at once, {message.level or message.severity}"
+    if message.value is None:
+        return message.level or message.severity
+    value = amount(message.value, message.unit)
+    if message.limit is None:
+        return f"{value}, {message.level or message.severity}"
+    words = "under" if message.below else "of"
+    share = f" ({_percent(message.value, message.limit)} %)" if message.limit and not message.below else ""
+    level = f", {message.level}" if message.level else ""
+    return f"{value} {words} {amount(message.limit, message.unit)}{share}{level}"
+
+
+def look_command(message: Message) -> str:
+    """Return the one command that shows the proof; user text in it is quoted, so that it can be pasted."""
+    if message.look:
+        return message.look
+    for request_id in message.request_ids:
+        if is_plain(request_id) and len(request_id) <= NAME_CHARS_MAX:
+            return f"llmtrail show {_shell(request_id)}"
+    # The newest first; ids and money are what the next step needs. Values are quoted below.
+    start = "SELECT started_at, request_id, feature, user_id, cost_nanousd FROM calls"
+    return f"llmtrail sql {shlex.quote(start + _where(message.scope) + ' ORDER BY started_at DESC LIMIT 20')}"
+
+
+def act_command(message: Message) -> str:
+    """Return the one command that changes what happens next: rules are taken up without a restart."""
+    if message.act:
+        return message.act
+    # A budget is raised or lowered; whatever runs away is stopped by a budget with a hard limit on that scope.
+    return '"$EDITOR" budgets.toml && llmtrail check'
+
+
+def request_link(page_url: str, request_id: str) -> str:
+    """Return where the whole request is shown; "" where no address is configured."""
+    return f"{page_url.rstrip('/')}/v1/requests/{quote(request_id, safe='')}" if page_url else ""
+
+
+def moment(at_ns: int) -> str:
+    """Return a time as people read it, in UTC: messages are read in many places."""
+    return datetime.fromtimestamp(at_ns // _NS, tz=UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def instant(at_ns: int) -> str:
+    """Return a time as programs read it: RFC 3339 with milliseconds, in UTC."""
+    whole = datetime.fromtimestamp(at_ns // _NS, tz=UTC)
+    return f"{whole.strftime('%Y-%m-%dT%H:%M:%S')}.{at_ns % _NS // 1_000_000:03d}Z"
+
+
+def _percent(value: float, limit: float) -> str:
+    """Return how much of the limit it is. Whole percents, rounded down: 99.9 % is not yet 100 %."""
+    return f"{int(value * 100 // limit):,}"
+
+
+def _shell(word: str) -> str:
+    """Return a word for the shell. One that begins with a dash would be read as an option."""
+    return f"-- {shlex.quote(word)}" if word.startswith("-") else shlex.quote(word)
+
+
+# Which column a scope's values are found in.
+_COLUMNS: dict[ScopeKind, tuple[str, ...]] = {
+    ScopeKind.FEATURE: ("feature",),
+    ScopeKind.USER: ("user_id",),
+    ScopeKind.MODEL: ("response_model",),
+    ScopeKind.FEATURE_MODEL: ("feature", "response_model"),
+    ScopeKind.FEATURE_USER: ("feature", "user_id"),
+    ScopeKind.REQUEST: ("request_id",),
+    ScopeKind.SESSION: ("session_id",),
+    ScopeKind.PROMPT: ("prompt_fingerprint",),
+}
+
+
+def _where(scope_text: str) -> str:
+    """Return the SQL condition that finds a scope's calls; "" where there is none."""
+    if not scope_text:
+        return ""
+    scope = parse_scope(scope_text)
+    pairs = list(zip(_COLUMNS.get(scope.kind, ()), scope.values, strict=False))
+    if scope.tenant:
+        pairs.append(("tenant", scope.tenant))
+    if any(not is_plain(value) or len(value) > NAME_CHARS_MAX for _, value in pairs):
+        return ""
+    return " WHERE " + " AND ".join(f"{column} = {_sql(value)}" for column, value in pairs) if pairs else ""
+
+
+def _sql(value: str) -> str:
+    """Return a text as an SQL literal."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
