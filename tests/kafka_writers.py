@@ -52,9 +52,9 @@ class RememberingSink:
         with self.lock:
             return {key: known_call(self.rows[key]) for key in call_keys if key in self.rows}
 
-    def newest_made_ms(self, after_ms: int, before_ms: int) -> int | None:
+    def newest_made_ms(self, before_ms: int) -> int | None:
         with self.lock:
-            made = [key >> 80 for key in self.rows if after_ms <= key >> 80 < before_ms]
+            made = [key >> 80 for key in self.rows if key >> 80 < before_ms]
         return max(made, default=None)
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:

@@ -107,9 +107,9 @@ class Connection:
     def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
         return self.sink.known_calls(call_keys)
 
-    def newest_made_ms(self, after_ms: int, before_ms: int) -> int | None:
+    def newest_made_ms(self, before_ms: int) -> int | None:
         made = [key >> 80 for key, _ in self.sink.rows if (key >> 76) & 0xF == 7]
-        return max((ms for ms in made if after_ms <= ms < before_ms), default=None)
+        return max((ms for ms in made if ms < before_ms), default=None)
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         return self.sink.missing_rows(rows)

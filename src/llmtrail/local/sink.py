@@ -27,9 +27,9 @@ class StoreSink:
         """Return what is stored of these calls, latest revision each."""
         return known_calls(self._handle, call_keys, with_bodies=True)
 
-    def newest_made_ms(self, after_ms: int, before_ms: int) -> int | None:
-        """Return the latest time of a stored UUIDv7 made in [after_ms, before_ms), if there is one."""
-        return newest_made_ms(self._handle, after_ms, before_ms)
+    def newest_made_ms(self, before_ms: int) -> int | None:
+        """Return a time after which no UUIDv7 of the store was made, leaving out those from `before_ms` on."""
+        return newest_made_ms(self._handle, before_ms)
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         """Count the rows that are in the store neither as they are nor in a later revision."""

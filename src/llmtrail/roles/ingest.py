@@ -25,6 +25,7 @@ from llmtrail.log.port import CALLS, DEAD_LETTERS, PARTIALS, SPANS
 from llmtrail.metrics import CONSUMER_LAG, INGEST_SKIPPED_RECORDS, INGEST_SPANS, STATISTICS_UNMATCHED
 from llmtrail.roles.ports import KafkaAppender, LettersToLog, SpansLog
 from llmtrail.roles.process import RoleError, RoleProcess
+from llmtrail.roles.web import answering, open_store
 from llmtrail.store.arrow import warm_up
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, open_http
@@ -41,6 +42,7 @@ from llmtrail_ingest.statistics.cursor import GROUP as STATISTICS_GROUP
 from llmtrail_ingest.statistics.cursor import IN_FLIGHT, PartialsSink, Publishing, StatisticsCursor
 from llmtrail_ingest.statistics.known import CountedCalls
 from llmtrail_ingest.tally import CountingTally, Fate
+from llmtrail_ingest.writer.lanes import Lanes
 from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
 
 ROWS_GROUP = "llmtrail.rows"
@@ -55,6 +57,7 @@ class Part(StrEnum):
     GATEWAY = "gateway"
     ROWS = "rows"
     STATISTICS = "statistics"
+    WEB = "web"
 
 
 @dataclass(slots=True)
@@ -72,14 +75,22 @@ def start(config: Config, parts: frozenset[Part], process: RoleProcess) -> None:
     rooms = _Rooms(KafkaProducer(kafka_client(config.kafka), config.kafka.topic_prefix), process, config, process.clock)
     process.on_stop(rooms.producer.close)
     groups: dict[str, GroupReader] = {}
-    if Part.ROWS in parts:
-        groups |= _row_groups(rooms)
+    routes: list[BaseRoute] = []
+    sql = None
+    if parts & {Part.ROWS, Part.WEB}:
+        # Without a server's URL the engine runs in this process, and only this process can answer for its folder.
+        handle = open_store(config) if Part.WEB in parts else _open_server(config)
+        process.on_stop(handle.close)
+        if Part.ROWS in parts:
+            groups |= _row_groups(rooms, handle)
+        if Part.WEB in parts:
+            routes, sql = answering(config, handle, process)
     if Part.STATISTICS in parts:
         groups["statistics"] = _statistics(rooms)
     if Part.GATEWAY in parts:
         groups["settler"] = _settlers(rooms)
     _run(groups, process)
-    process.serve(_gateway_routes(rooms) if Part.GATEWAY in parts else ())
+    process.serve([*routes, *(_gateway_routes(rooms) if Part.GATEWAY in parts else ())], sql)
 
 
 def _run(groups: dict[str, GroupReader], process: RoleProcess) -> None:
@@ -109,20 +120,20 @@ def _group(config: Config, group: str, topic: str, *, reread_records: int = 0) -
     return GroupSettings(client, group, topic, prefix, config.kafka.instance_id, reread_records)
 
 
-def _row_groups(rooms: _Rooms) -> dict[str, GroupReader]:
+def _row_groups(rooms: _Rooms, handle: Handle) -> dict[str, GroupReader]:
     config, process = rooms.config, rooms.process
-    handle = _open_store(config)
-    process.on_stop(handle.close)
     process.add("store", _answers(handle))
     warm_up()
     sink = MeasuredSink(StoreSink(handle), process.metrics, rooms.clock)
     book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
     batches = WriterConfig(batch_rows=config.ingest.batch_rows, batch_ms=config.ingest.batch_ms, group=ROWS_GROUP)
     letters = LettersToLog(sink, rooms.producer)
+    lanes = Lanes()
+    process.on_stop(lanes.close)
 
     def writer(log: PartitionLog, partition: int) -> Writer:
         parts = WriterParts(log=log, sink=letters, book=lambda _: book, tally=process.metrics, clock=rooms.clock)
-        return Writer(parts, batches, partition)
+        return Writer(parts, batches, partition, lanes)
 
     def letter_writer(log: PartitionLog, _: int) -> DeadLetterWriter:
         return DeadLetterWriter(log, sink)
@@ -146,6 +157,8 @@ def _statistics(rooms: _Rooms) -> GroupReader:
         lambda calls: metrics.count(STATISTICS_UNMATCHED, calls),
     )
     book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
+    lanes = Lanes()
+    rooms.process.on_stop(lanes.close)
     batches = WriterConfig(
         batch_rows=config.ingest.batch_rows,
         batch_ms=config.stats.batch_ms,
@@ -158,17 +171,17 @@ def _statistics(rooms: _Rooms) -> GroupReader:
         sink = PartialsSink(publishing, counted)
         # What becomes of an event is counted by the rows' cursor.
         parts = WriterParts(log, sink, lambda _: book, CountingTally(), rooms.clock, sink.publish)
-        return StatisticsCursor(log, partition, Writer(parts, batches, partition), counted, book)
+        return StatisticsCursor(log, partition, Writer(parts, batches, partition, lanes), counted, book)
 
     return GroupReader(_group(config, STATISTICS_GROUP, CALLS, reread_records=config.stats.known_calls), cursor)
 
 
-def _open_store(config: Config) -> Handle:
+def _open_server(config: Config) -> Handle:
     url = store_url(config.store)
     if not url:
         raise RoleError(
-            "no ClickHouse is named: set LLMTRAIL_STORE__URL=http://user:password@host:8123, "
-            "or leave the rows to other processes with `--roles gateway,statistics`."
+            "no ClickHouse is named: set LLMTRAIL_STORE__URL=http://user:password@host:8123, add web to --roles to "
+            "run its engine in this process, or leave the rows to others with `--roles gateway,statistics`."
         )
     try:
         return open_http(url, replicated=bool(config.store.cluster))

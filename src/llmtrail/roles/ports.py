@@ -56,9 +56,9 @@ class LettersToLog:
         """Return what is stored of these calls, latest revision each."""
         return self._sink.known_calls(call_keys)
 
-    def newest_made_ms(self, after_ms: int, before_ms: int) -> int | None:
-        """Return the latest time of a stored UUIDv7 made in [after_ms, before_ms), if there is one."""
-        return self._sink.newest_made_ms(after_ms, before_ms)
+    def newest_made_ms(self, before_ms: int) -> int | None:
+        """Return a time after which no UUIDv7 of the store was made, leaving out those from `before_ms` on."""
+        return self._sink.newest_made_ms(before_ms)
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         """Count the rows that are in the store neither as they are nor in a later revision."""

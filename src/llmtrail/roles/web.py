@@ -4,6 +4,11 @@ Over a ClickHouse server it only reads. With a data folder of its own it runs Cl
 `writable` other processes use that as they would a server: a token that may administer lets them in.
 """
 
+from collections.abc import Sequence
+
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
 from llmtrail import clock as clock_module
 from llmtrail.config import Config, read_secret, store_url
 from llmtrail.local.embedded import readable_by
@@ -20,26 +25,35 @@ from llmtrail_web.sql_endpoint import SqlConfig, sql_app
 
 def start(config: Config, process: RoleProcess, *, writable: bool) -> None:
     """Start the role in `process`; raises RoleError, ConfigError or StoreError, with what to do."""
-    tokens = tokens_of(config.ingest)
-    check_binding(config.server.host, tokens)
+    check_binding(config.server.host, tokens_of(config.ingest))
     writers = _admins(config) if writable else ()
     if writable and not writers:
         raise RoleError('--writable needs a token: set [ingest.tokens.NAME] with scopes = ["admin"] and a secret.')
     if writable and store_url(config.store):
         raise RoleError("--writable serves this process's own data folder; leave store.url out.")
-    handle = _open(config)
+    handle = open_store(config)
     process.on_stop(handle.close)
+    process.serve(*answering(config, handle, process, writers))
+
+
+def answering(
+    config: Config, handle: Handle, process: RoleProcess, writers: Sequence[str] = ()
+) -> tuple[list[BaseRoute], ASGIApp]:
+    """Return what answers look-ups and SQL over `handle`; bearers of `writers` may write."""
     limits = Limits(execution_s=float(config.store.query_seconds_max), memory_bytes=config.store.query_bytes_max)
     reader = handle.reader(limits)
     process.add("store", lambda: _ready(reader))
     secrets = sql_tokens(config.ingest, clock_module.random_bytes)
-    process.serve(
-        request_routes(lambda wanted, tenant: find_request(reader, wanted, tenant), readable_by(tokens)),
-        sql_app(handle, SqlConfig(limits=limits, tokens=secrets, write_tokens=writers)),
+    tokens = tokens_of(config.ingest)
+    check_binding(config.server.host, tokens)
+    return (
+        [*request_routes(lambda wanted, tenant: find_request(reader, wanted, tenant), readable_by(tokens))],
+        sql_app(handle, SqlConfig(limits=limits, tokens=secrets, write_tokens=tuple(writers))),
     )
 
 
-def _open(config: Config) -> Handle:
+def open_store(config: Config) -> Handle:
+    """Open the ClickHouse that is named, else the engine over the data folder; raises RoleError, with what to do."""
     url = store_url(config.store)
     try:
         if url:

@@ -97,10 +97,9 @@ class PartialsSink:
         """Return what was counted of these calls, as far as it is remembered."""
         return self._counted.known(call_keys)
 
-    def newest_made_ms(self, after_ms: int, before_ms: int) -> int | None:
-        """Return None: whatever was counted is remembered here, or forgotten for good."""
-        del after_ms, before_ms
-        return None
+    def newest_made_ms(self, before_ms: int) -> int | None:
+        """Return the latest time at which a call that was counted claims to be made; None: none was."""
+        return self._counted.newest_made_ms(before_ms)
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         """Return 0: the fence tells what was counted."""

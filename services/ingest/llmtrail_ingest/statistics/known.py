@@ -19,6 +19,7 @@ from llmtrail_ingest.writer.seen import made_at_ms
 CALLS_MAX = 200_000
 _NO_CONTENT: dict[str, Any] = {name: msgspec.Raw() for name in CONTENT_FIELDS}
 _NS_PER_MS = 1_000_000
+_MS_BITS = 80  # A UUIDv7 begins with 48 bits of milliseconds; 80 bits follow.
 
 
 class CountedCalls:
@@ -43,6 +44,14 @@ class CountedCalls:
     def known(self, call_keys: Sequence[int]) -> dict[int, KnownCall]:
         """Return those of the calls that are remembered."""
         return {key: self._calls[key] for key in call_keys if key in self._calls}
+
+    def newest_made_ms(self, before_ms: int) -> int | None:
+        """Return a time after which no counted call was made, of those made before `before_ms`; None: none counted."""
+        if not self._calls:
+            return None
+        # Any id but a UUIDv7 tells no time, and reads as a late one at worst: it is then asked for in vain.
+        made = (key >> _MS_BITS for key in self._calls)
+        return max(self.horizon_ms, max((ms for ms in made if ms < before_ms), default=0))
 
 
 def _without_content(row: CallRow) -> KnownCall:

@@ -4,7 +4,7 @@ import logging
 import threading
 from collections import ChainMap, Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from llmtrail.log.port import CALLS, GroupLog, LogClosedError, Plan, PlanTooLong
 from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 from llmtrail_ingest.tally import Fate, Tally
 from llmtrail_ingest.writer.decisions import Decisions, from_note, to_note
+from llmtrail_ingest.writer.lanes import RANGES_MAX, Lanes
 from llmtrail_ingest.writer.seen import AHEAD_MS_MAX, SeenIds
 from llmtrail_ingest.writer.step import Batch, Standing, StepContext, step
 
@@ -26,10 +27,8 @@ BATCH_ROWS_MAX = 10_000
 BATCH_BYTES_MAX = 64 * 1024 * 1024
 # Freshness against part count: a part every quarter second merges well, and nobody waits longer.
 BATCH_MS_MAX = 250
-# Two insert threads reach the engine's best rate; more only hold more blocks in memory.
-INSERTS_MAX = 2
-# One range more waits, decided and planned: an insert that ends finds the next one ready.
-IN_FLIGHT_MAX = INSERTS_MAX + 1
+# As many as there are lanes: a process with one partition uses all of them for it.
+IN_FLIGHT_MAX = RANGES_MAX
 RETRY_FIRST_S = 0.2
 RETRY_LAST_S = 10.0
 # A planned range was on the log, so it is there: it is waited for, not given up.
@@ -52,8 +51,8 @@ class Sink(Protocol):
     def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
         """Return what is stored of these calls, latest revision each."""
 
-    def newest_made_ms(self, after_ms: int, before_ms: int) -> int | None:
-        """Return the latest time of a stored UUIDv7 made in [after_ms, before_ms), if there is one."""
+    def newest_made_ms(self, before_ms: int) -> int | None:
+        """Return a time after which no UUIDv7 of the store was made, leaving out those from `before_ms` on."""
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         """Count the rows of one range that are in the store neither as they are nor in a later revision."""
@@ -87,13 +86,17 @@ class WriterParts:
 class Writer:
     """Writes one partition: `recover` once, then `run_once` until stopped. Used by one thread at a time."""
 
-    def __init__(self, parts: WriterParts, config: WriterConfig, partition: int = 0) -> None:
+    def __init__(
+        self, parts: WriterParts, config: WriterConfig, partition: int = 0, lanes: Lanes | None = None
+    ) -> None:
+        """Take the partition; without `lanes` shared with other writers it has its own."""
         self._parts = parts
         self._log = parts.log
         self._config = config
         self._partition = partition
         self._stopped = threading.Event()
-        self._inserts = ThreadPoolExecutor(INSERTS_MAX, thread_name_prefix="llmtrail-insert")
+        self._lanes = lanes or Lanes()
+        self._own_lanes = lanes is None
         self._in_flight: deque[tuple[Batch, Plan, Future[None]]] = deque()
         self._seen = SeenIds(0)  # `recover` sets the true one.
         self._next_offset = 0
@@ -108,25 +111,38 @@ class Writer:
         for plan in plans:
             if plan.next_offset <= self._next_offset:
                 continue
-            records = self._read_exactly(plan)
-            batch = self._step(records, from_note(plan.note))
-            self._count(batch)
-            self._insert(batch)
-            self._repair(batch)
-            self._done(batch, plan)
+            self._enter()
+            try:
+                self._repeat(plan)
+            finally:
+                self._lanes.leave()
             repeated += 1
         return repeated
+
+    def _repeat(self, plan: Plan) -> None:
+        batch = self._step(self._read_exactly(plan), from_note(plan.note))
+        self._count(batch)
+        self._insert(batch)
+        self._repair(batch)
+        self._done(batch, plan)
 
     def run_once(self) -> int:
         """Write the next range, if there is one; return the number of records taken up."""
         self._settle_inserts(block=len(self._in_flight) >= self._config.in_flight)
-        records = self._next_records()
-        if records is None:
+        if not self._gathered():
             self._settle_inserts(block=bool(self._in_flight))
             return 0
-        batch, plan = self._planned(records)
-        self._count(batch)
-        self._in_flight.append((batch, plan, self._inserts.submit(self._insert, batch)))
+        self._enter()
+        try:
+            planned = self._planned()
+        except BaseException:
+            self._lanes.leave()
+            raise
+        if planned is None:
+            self._lanes.leave()
+            return 0
+        batch, plan = planned
+        self._in_flight.append((batch, plan, self._lanes.submit(lambda: self._insert(batch))))
         self._next_offset = plan.next_offset
         return plan.next_offset - plan.first_offset
 
@@ -151,24 +167,36 @@ class Writer:
                 _LOG.exception("the writer starts over from its last commit in %.1f s", pause_s)
                 self._stopped.wait(pause_s)
                 pause_s = min(pause_s * 2, RETRY_LAST_S)
-        self._inserts.shutdown(wait=True)
+        if self._own_lanes:
+            self._lanes.close()
 
     def stop(self) -> None:
         """Ask `run` to finish what is in flight and return."""
         self._stopped.set()
 
-    def _next_records(self) -> Records | None:
-        """Return the next range: full, or as full as it got within `batch_ms`; None when there is nothing."""
+    def _gathered(self) -> bool:
+        """Wait for a range, full, or as full as it gets within `batch_ms`; return whether there is one."""
         config, offset = self._config, self._next_offset
         if not self._log.wait(CALLS, self._partition, offset, _UNDER_WAY_S if self._in_flight else _IDLE_S):
-            return None
+            return False
         # Company is waited for even while an insert is under way: each range becomes a part in every table.
         self._log.wait(CALLS, self._partition, offset + config.batch_rows - 1, config.batch_ms / 1000)
-        records = self._log.read(CALLS, self._partition, offset, config.batch_rows, config.batch_bytes)
-        return records if records.values else None
+        return True
 
-    def _planned(self, records: Records) -> tuple[Batch, Plan]:
-        """Decide about a range and make it durable: a successor repeats exactly what is told here."""
+    def _enter(self) -> None:
+        """Wait for a lane; raises LogClosedError when it is to stop, or the partition has another owner."""
+        while not self._lanes.enter(_UNDER_WAY_S):
+            if self._stopped.is_set():
+                raise LogClosedError("the writer was stopped while it waited for a lane.")
+            # What was inserted meanwhile is committed, not held.
+            self._settle_inserts(block=False)
+
+    def _planned(self) -> tuple[Batch, Plan] | None:
+        """Decide about the next range and make it durable: a successor repeats exactly what is told here."""
+        config = self._config
+        records = self._log.read(CALLS, self._partition, self._next_offset, config.batch_rows, config.batch_bytes)
+        if not records.values:
+            return None
         earlier = [plan for _, plan, _ in self._in_flight]
         while True:
             batch = self._step(records, None)
@@ -182,6 +210,7 @@ class Writer:
                     raise
                 records = records.first(len(records.values) // 2)
             else:
+                self._count(batch)
                 return batch, plan
 
     def _count(self, batch: Batch) -> None:
@@ -214,9 +243,12 @@ class Writer:
         return step(records, context)
 
     def _horizon_ms(self) -> int:
-        """Return the time after which no stored id was made: now, or later where clocks of senders are ahead."""
+        """Return the time after which no stored id was made.
+
+        Nobody else writes this partition's calls from here on, so whatever is stored later passes through `seen`.
+        """
         now_ms = self._parts.clock.now_ns() // _NS_PER_MS
-        return self._parts.sink.newest_made_ms(now_ms, now_ms + AHEAD_MS_MAX + 1) or now_ms
+        return self._parts.sink.newest_made_ms(now_ms + AHEAD_MS_MAX + 1) or 0
 
     def _book_id(self) -> str:
         return self._parts.book("").book_id

@@ -40,13 +40,15 @@ class SeenIds:
 
     def add(self, call_key: int, arrived_ms: int) -> None:
         """Remember a call that is being written."""
-        made_ms = made_at_ms(call_key, arrived_ms)
-        if made_ms is None:
+        if not _tells_time(call_key):
             return  # Its age is unknown, so it is always looked up: remembering it would gain nothing.
         if len(self._current) >= self._generation_ids_max:
             self._turn()
         self._current.add(call_key & _LOW_64)
-        self._current_newest_ms = max(self._current_newest_ms, made_ms)
+        made_ms = made_at_ms(call_key, arrived_ms)
+        # An id from the future moves no horizon, or every call until then would be looked up.
+        if made_ms is not None:
+            self._current_newest_ms = max(self._current_newest_ms, made_ms)
 
     def _turn(self) -> None:
         """Forget the elder generation; nothing made after its newest id is ever forgotten by this."""
@@ -57,10 +59,14 @@ class SeenIds:
 
 def made_at_ms(call_key: int, arrived_ms: int) -> int | None:
     """Return when a call id was made, in epoch milliseconds, or None where the id cannot be trusted to tell."""
-    if (call_key >> 76) & 0xF != 7:  # The version stands in these four bits (RFC 9562).
+    if not _tells_time(call_key):
         return None
     made_ms = call_key >> 80
     return made_ms if made_ms <= arrived_ms + AHEAD_MS_MAX else None
+
+
+def _tells_time(call_key: int) -> bool:
+    return (call_key >> 76) & 0xF == 7  # The version stands in these four bits (RFC 9562).
 
 
 def call_key_of(call_id: str) -> int:

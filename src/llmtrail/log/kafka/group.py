@@ -242,6 +242,7 @@ class GroupReader:
     def _balance_memory(self, consumer: Consumer) -> None:
         for partition, assigned in self._assigned.items():
             place = [TopicPartition(self._settings.cluster_topic, partition)]
+            assigned.log.share(len(self._assigned))
             if not assigned.paused and assigned.log.is_full:
                 consumer.pause(place)
                 assigned.paused = True

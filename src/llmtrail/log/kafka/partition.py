@@ -15,6 +15,8 @@ from llmtrail.log.port import LogClosedError, Plan, Records
 # and one being gathered. Past it the partition is paused until half of it is free.
 BUFFER_BYTES_MAX = 96 * 1024 * 1024
 BUFFER_RECORDS_MAX = 60_000
+# All partitions of one member share this much, or a member that has twelve would hold a gigabyte of a backlog.
+SHARED_BYTES_MAX = 384 * 1024 * 1024
 # Records that are known to exist (a planned range, those before a cursor) are waited for so long.
 FETCH_S_MAX = 10.0
 
@@ -44,6 +46,8 @@ class PartitionLog:
         self._times_ns: list[int] = []
         self._headers: list[Mapping[str, str]] = []
         self._bytes = 0
+        self._share_bytes = BUFFER_BYTES_MAX
+        self._repeated_to = 0
         self._end = 0
 
     # --- the polling thread's side ---
@@ -51,6 +55,7 @@ class PartitionLog:
     def begin(self, committed: int, plans: Sequence[Plan], first: int, end: int) -> None:
         """Tell where the group stands, where fetching starts and where the partition ended when it was assigned."""
         self._committed, self._plans, self._first, self._end = committed, list(plans), first, end
+        self._repeated_to = max((plan.next_offset for plan in plans), default=0)
 
     def fill(self, fetched: Sequence[Fetched]) -> None:
         """Add fetched records, in offset order."""
@@ -65,15 +70,19 @@ class PartitionLog:
             self._end = max(self._end, self._offsets[-1] + 1)
             self._changed.notify_all()
 
+    def share(self, partitions: int) -> None:
+        """Take this partition's share of the memory that so many have together."""
+        self._share_bytes = min(BUFFER_BYTES_MAX, SHARED_BYTES_MAX // max(partitions, 1))
+
     @property
     def is_full(self) -> bool:
         """Say whether fetching must pause."""
-        return self._bytes >= BUFFER_BYTES_MAX or len(self._offsets) >= BUFFER_RECORDS_MAX
+        return self._bytes >= self._bytes_max or len(self._offsets) >= BUFFER_RECORDS_MAX
 
     @property
     def has_room(self) -> bool:
         """Say whether fetching may go on after a pause."""
-        return self._bytes <= BUFFER_BYTES_MAX // 2 and len(self._offsets) <= BUFFER_RECORDS_MAX // 2
+        return self._bytes <= self._bytes_max // 2 and len(self._offsets) <= BUFFER_RECORDS_MAX // 2
 
     @property
     def lag(self) -> int:
@@ -178,6 +187,11 @@ class PartitionLog:
         """Return the group's committed offset."""
         del group, topic, partition
         return self._committed
+
+    @property
+    def _bytes_max(self) -> int:
+        # A range that a former owner planned is repeated whole, and it may have had more room.
+        return BUFFER_BYTES_MAX if self._committed < self._repeated_to else self._share_bytes
 
     def _reaches(self, offset: int) -> bool:
         return bool(self._offsets) and self._offsets[-1] >= offset
