@@ -11,6 +11,7 @@ from llmtrail.cli import (
     doctor,
     ingest,
     migrate,
+    move,
     replay,
     reprice,
     show,
@@ -33,6 +34,7 @@ COMMANDS = {
     "replay": replay,
     "reprice": reprice,
     "migrate": migrate,
+    "move": move,
     "doctor": doctor,
 }
 

@@ -16,7 +16,7 @@ from llmtrail import clock as clock_module
 from llmtrail.clock import Clock, SystemClock
 from llmtrail.config import Config, ConfigError, StoreConfig, kept_days, store_url
 from llmtrail.core.redact import ContentPolicy
-from llmtrail.local import port_file
+from llmtrail.local import moved_file, port_file
 from llmtrail.local.grants import sql_tokens, tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.http import process_routes
@@ -162,6 +162,7 @@ class Embedded:
         check_binding(config.server.host, tokens)
         folder = config.server.data
         folder.mkdir(parents=True, exist_ok=True)
+        moved_file.check_at_home(folder)
         rooms = self._open(folder)
         sink = MeasuredSink(StoreSink(rooms.handle), self.metrics, self._clock)
         self._start_writer(rooms, sink)

@@ -1,0 +1,148 @@
+"""Copy tables of one store to another, a range of the sorting key at a time. Knows no order of work and no progress.
+
+Rows are read as they stand (`FINAL`): merges, which may come at any time, change nothing of what is read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from llmtrail.store.errors import StoreError
+from llmtrail.store.handle import Handle
+
+# Rows whose sizes are told in one sum: of the largest rows, 8 MB each, so many are 500 MB.
+SEGMENT_ROWS = 64
+# Native is ClickHouse's own: every type arrives as it left.
+_FORMAT = "Native"
+# What cannot be read back, or is made from other columns.
+_NOT_STORED = frozenset({"EPHEMERAL", "ALIAS", "MATERIALIZED"})
+_UNKNOWN_TABLE = frozenset({60, 81})  # no such table, no such database
+
+Key = tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that holds data: its day's column ("" for none) and its sorting key below the day, with types."""
+
+    name: str
+    day: str
+    key: tuple[tuple[str, str], ...]
+
+    @property
+    def key_sql(self) -> str:
+        """Return the key as one expression."""
+        return f"tuple({', '.join(expression for expression, _ in self.key)})"
+
+
+_CALL = ("toUInt128(call_id)", "UInt128")
+# In the order in which the writer fills them: a call that is in `calls_data` has all its other rows.
+TABLES = (
+    Table("ids_data", "", (("id_hash", "UInt64"), _CALL)),
+    Table("bodies_data", "ingest_day", (("bodies_key", "UInt64"), _CALL)),
+    Table("calls_data", "ingest_day", (_CALL,)),
+    Table(
+        "dead_letters_data",
+        "received_day",
+        (("topic_id", "String"), ("`partition`", "UInt32"), ("`offset`", "UInt64"), ("item", "UInt32")),
+    ),
+    Table("price_corrections", "corrected_day", (_CALL, ("toUnixTimestamp64Milli(corrected_at)", "Int64"))),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Rows of one table and day between two keys, both within. `day` is None where the table has none."""
+
+    table: Table
+    day: date | None
+    first: Key
+    last: Key
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayCount:
+    """What a table holds of one day."""
+
+    table: str
+    day: date | None
+    rows: int
+    digest: int  # of every row's every column, in no order
+
+
+def day_counts(handle: Handle, table: Table, *, digest: bool) -> list[DayCount]:
+    """Return what a table holds, day by day; nothing where the store has no such table."""
+    day = table.day or "NULL"
+    sums = f"sum(cityHash64(toString(tuple({_columns(handle, table)}))))" if digest else "0"
+    try:
+        rows = handle.query(
+            f"SELECT {day} AS day, count(), {sums} FROM llmtrail.{table.name} FINAL GROUP BY day ORDER BY day"  # noqa: S608
+        )
+    except StoreError as error:
+        if error.code in _UNKNOWN_TABLE:
+            return []
+        raise
+    return [DayCount(table.name, day, int(count), int(total)) for day, count, total in rows if count]
+
+
+def segments(handle: Handle, table: Table, day: date | None) -> list[Range]:
+    """Return the rows of one day as short ranges in order, with their sizes in memory."""
+    where, bound = _of_day(table, day)
+    rows = handle.query(
+        f"SELECT min(key), max(key), count(), sum(size) FROM (SELECT {table.key_sql} AS key, byteSize(*) AS size, "  # noqa: S608
+        f"row_number() OVER (ORDER BY key) AS number FROM llmtrail.{table.name} FINAL WHERE {where}) "
+        f"GROUP BY intDiv(number - 1, {SEGMENT_ROWS}) ORDER BY min(key)",
+        bound,
+    )
+    return [Range(table, day, tuple(first), tuple(last), int(count), int(size)) for first, last, count, size in rows]
+
+
+def read_range(handle: Handle, wanted: Range) -> bytes:
+    """Return the rows of a range, packed."""
+    where, bound = _of_range(wanted)
+    sql = f"SELECT {_columns(handle, wanted.table)} FROM llmtrail.{wanted.table.name} FINAL WHERE {where} "  # noqa: S608
+    return handle.query_bytes(f"{sql} ORDER BY {wanted.table.key_sql}", _FORMAT, bound)
+
+
+def write_range(handle: Handle, written: Range, columns: Sequence[str], packed: bytes, token: str) -> None:
+    """Insert the packed rows of a range; the same token again adds nothing. Durable when it returns."""
+    table = f"llmtrail.{written.table.name} ({', '.join(columns)})"
+    handle.insert_packed(table, _FORMAT, packed, settings={"insert_deduplication_token": token})
+
+
+def count_range(handle: Handle, wanted: Range) -> int:
+    """Return how many rows of a range a store holds."""
+    where, bound = _of_range(wanted)
+    return int(handle.query(f"SELECT count() FROM llmtrail.{wanted.table.name} FINAL WHERE {where}", bound)[0][0])  # noqa: S608
+
+
+def stored_columns(handle: Handle, table: Table) -> list[str]:
+    """Return the names of the columns that are stored, quoted, in the table's order."""
+    rows = handle.query(
+        "SELECT name, default_kind FROM system.columns WHERE database = 'llmtrail' AND table = {table:String} "
+        "ORDER BY position",
+        {"table": table.name},
+    )
+    return [f"`{name}`" for name, kind in rows if kind not in _NOT_STORED]
+
+
+def _columns(handle: Handle, table: Table) -> str:
+    return ", ".join(stored_columns(handle, table)) or "1"
+
+
+def _of_day(table: Table, day: date | None) -> tuple[str, dict[str, Any]]:
+    return ("1", {}) if day is None else (f"{table.day} = {{day:Date}}", {"day": day})
+
+
+def _of_range(wanted: Range) -> tuple[str, dict[str, Any]]:
+    where, bound = _of_day(wanted.table, wanted.day)
+    for name, values in (("first", wanted.first), ("last", wanted.last)):
+        bound |= {f"{name}{place}": value for place, value in enumerate(values)}
+    first, last = (
+        f"tuple({', '.join(f'{{{name}{place}:{kind}}}' for place, (_, kind) in enumerate(wanted.table.key))})"
+        for name in ("first", "last")
+    )
+    return f"{where} AND {wanted.table.key_sql} >= {first} AND {wanted.table.key_sql} <= {last}", bound

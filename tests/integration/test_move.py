@@ -1,0 +1,259 @@
+"""An embedded installation moved to a real Kafka and another store: rows, statistics, what comes later, each once."""
+
+import json
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from eventually import eventually
+from house import House, running_house
+from kafka_here import Kafka
+from kafka_roles import Published, Role, started
+from kafka_writers import Trail, fresh_trail
+from llmtrail.core.ids import uuid7
+from llmtrail.local.statistics import FILE_NAME as SLOTS_FILE
+from web_house import WebHouse, serving_store
+
+MOVE_S_MAX = 180
+STORED_S_MAX = 60.0
+NS = 1_000_000_000
+CALLS = 300
+TENANT = '["","tenant"]'
+VIEWS = ("calls", "bodies", "attempts", "ids", "dead_letters", "price_corrections")
+
+
+@dataclass
+class Sent:
+    """What an application sent, and its dice."""
+
+    rng: random.Random
+    now_ns: int
+    events: list[dict[str, Any]] = field(default_factory=list)
+
+    def fresh(self, count: int) -> list[dict[str, Any]]:
+        made = [self._event(len(self.events) + place) for place in range(count)]
+        self.events += made
+        return made
+
+    def _event(self, number: int) -> dict[str, Any]:
+        tokens = self.rng.randrange(1, 500)
+        return {
+            "call_id": uuid7(self.now_ns + number * 1_000, self.rng.randbytes(10)),
+            "started_at": self.now_ns - self.rng.randrange(1_000) * NS,
+            "request_id": f"r-{number}",
+            "user_id": f"u{number % 7}",
+            "feature": f"f{number % 3}",
+            "provider": "openai",
+            "request_model": "gpt-4o-mini",
+            "usage": {"input_tokens": tokens, "output_tokens": tokens},
+            "latency_ms": 12.5,
+            "messages": [{"role": "user", "content": f"question {number} " + "x" * self.rng.randrange(2_000)}],
+            "attempts": [{"number": 1, "outcome": "ok"}],
+        }
+
+
+def post(house: House, events: list[dict[str, Any]]) -> None:
+    answer = house.post("\n".join(map(json.dumps, events)), {"content-type": "application/x-ndjson"})
+    assert answer.status == 200, answer.body
+
+
+def installation(folder: Path) -> Sent:
+    """Run an embedded installation through an ordinary day, and kill it with acknowledged calls not yet stored."""
+    sent = Sent(random.Random(11), time.time_ns())
+    with running_house(folder, "[ingest]\nbatch_rows = 97\n") as house:
+        post(house, sent.fresh(CALLS - 50))
+        post(house, sent.events[:40])
+        post(house, [{**sent.events[3], "revision": 1, "failure_mode": "timeout", "status": "error"}])
+        assert house.post("not an event").status == 400
+        _trace(house)
+        house.settle()
+        post(house, sent.fresh(50))
+        house.kill()
+    return sent
+
+
+def _trace(house: House) -> None:
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.provider.name": "openai"}
+    now_ns = time.time_ns()
+    span = {
+        "traceId": "5b8efff798038103d269b633813fc60c",
+        "spanId": "eee19b7ec3c1b174",
+        "name": "chat gpt-4o",
+        "kind": 3,
+        "startTimeUnixNano": str(now_ns - NS),
+        "endTimeUnixNano": str(now_ns),
+        "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()],
+    }
+    body = {"resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {}, "spans": [span]}]}]}
+    answer = house.ask("POST", "/v1/traces", json.dumps(body).encode(), {"content-type": "application/json"})
+    assert answer.status == 200
+
+
+@dataclass
+class Places:
+    """Where a folder is moved from and to."""
+
+    folder: Path
+    trail: Trail
+    web: WebHouse
+
+    def command(self, *more: str) -> list[str]:
+        return [sys.executable, "-m", "llmtrail", "move", "--from", str(self.folder), "--json", *more]
+
+    @property
+    def environ(self) -> dict[str, str]:
+        return os.environ | {
+            "LLMTRAIL_KAFKA": self.trail.servers,
+            "LLMTRAIL_KAFKA__TOPIC_PREFIX": self.trail.prefix,
+            "LLMTRAIL_STORE__URL": self.web.sql_url,
+        }
+
+    def move(self, *more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            self.command(*more), env=self.environ, capture_output=True, text=True, timeout=MOVE_S_MAX, check=False
+        )
+
+    def moved(self, *more: str) -> Any:
+        done = self.move(*more)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    def source_rows(self, view: str) -> list[str]:
+        command = [sys.executable, "-m", "llmtrail", "sql", _all_of(view), "--data", str(self.folder)]
+        return subprocess.run(
+            [*command, "--format", "JSONEachRow"], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+
+    def target_rows(self, view: str) -> list[str]:
+        where = urlsplit(self.web.sql_url)
+        house = House(self.web.http_url, f"http://{where.hostname}:{where.port}", self.web.process, where.password)
+        return [json.dumps(row) for row in house.sql(_all_of(view))]
+
+    def slots(self) -> dict[str, bytes]:
+        with sqlite3.connect(self.folder / SLOTS_FILE) as file:
+            found = dict(file.execute("SELECT key, value FROM slots"))
+        file.close()
+        return found
+
+
+def _all_of(view: str) -> str:
+    return f"SELECT * FROM llmtrail.{view} ORDER BY ALL"
+
+
+def counted(trail: Trail) -> Any:
+    """Return what the statistics of all calls come to."""
+    published = Published(trail)
+    try:
+        eventually(lambda: bool(published.read().slots), STORED_S_MAX)
+        published.read()
+        return published.cells()[TENANT]
+    finally:
+        published.close()
+
+
+def assert_moved(places: Places) -> None:
+    """Hold what arrived to what is in the folder: every view's rows, every slot."""
+    for view in VIEWS:
+        here, there = places.source_rows(view), places.target_rows(view)
+        assert len(here) == len(there), view
+        for one, other in zip(here, there, strict=True):
+            assert [str(value) for value in json.loads(one).values()] == [str(value) for value in json.loads(other)]
+    published = Published(places.trail)
+    eventually(lambda: published.read().slots.keys() == places.slots().keys(), STORED_S_MAX)
+    assert published.slots == places.slots()
+    published.close()
+
+
+def test_everything_arrives_once_and_what_comes_later_is_known(kafka: Kafka, tmp_path: Path) -> None:
+    folder, trail = tmp_path / "embedded", fresh_trail(kafka.bootstrap_servers)
+    sent = installation(folder)
+    with serving_store(tmp_path / "store") as web:
+        places = Places(folder, trail, web)
+        looked = places.moved("--dry-run")
+        assert looked["waiting"]["calls"] > 0
+        assert places.moved("--dry-run") == looked, "looking changes nothing"
+
+        report = places.moved()
+
+        assert report["rows"]["calls_data"] == CALLS + 1
+        assert report["rows"]["dead_letters_data"] == 1
+        assert report["records"]["llm.calls"] > CALLS
+        assert_moved(places)
+        before = counted(trail)
+        assert (before.calls, before.errors) == (CALLS + 1, 1)
+
+        again = places.move()
+        assert again.returncode == 1
+        assert "was moved to" in again.stderr
+
+        ingest = Role(["ingest"], trail, tmp_path / "ingest", {"LLMTRAIL_STORE__URL": web.sql_url})
+        with started(ingest, Role(["aggregate"], trail, tmp_path / "aggregate")):
+            house = House(ingest.url(), "", web.process)
+            post(house, sent.events[:30])
+            post(house, [{**sent.events[5], "revision": 2, "failure_mode": "timeout", "status": "error"}])
+            post(house, sent.fresh(10))
+
+            eventually(lambda: counted(trail).calls == CALLS + 11, STORED_S_MAX)
+            eventually(lambda: len(places.target_rows("calls")) == CALLS + 11, STORED_S_MAX)
+            # The repeats were before the fresh ones on the log of their key; all are behind us when nothing lags.
+            eventually(lambda: house.metric("kafka_consumergroup_lag") == 0, STORED_S_MAX)
+            after = counted(trail)
+        assert (after.calls, after.errors) == (CALLS + 11, 2)
+        assert after.input_tokens == before.input_tokens + sum(
+            event["usage"]["input_tokens"] for event in sent.events[CALLS:]
+        )
+
+
+_KILLED = """
+import os, sys
+from pathlib import Path
+from llmtrail.clock import SystemClock
+from llmtrail.config import load_config
+from llmtrail.roles import move, move_kafka, move_plan, move_source
+from llmtrail.store import copy
+
+move_plan.CHUNK_ROWS_MAX, copy.SEGMENT_ROWS = 40, 16
+move_source._READ_RECORDS, move_kafka._SLOTS_TOGETHER = 50, 20
+left = int(sys.argv[2])
+
+def step(*_):
+    global left
+    left -= 1
+    if left == 0:
+        os._exit(9)
+
+def written(*arguments, write=move.write_range):
+    write(*arguments)
+    step()
+
+def sent(*arguments, append=move_kafka.KafkaProducer.append):
+    future = append(*arguments)
+    step()
+    return future
+
+move.write_range, move_kafka.KafkaProducer.append = written, sent
+loaded = load_config(None, os.environ, {"server.data": sys.argv[1]}, here=Path(sys.argv[1]) / "none")
+move.Move(loaded.config, SystemClock(), step).run()
+"""
+
+
+def test_a_move_that_is_killed_again_and_again_goes_on_and_brings_everything_once(kafka: Kafka, tmp_path: Path) -> None:
+    folder, trail = tmp_path / "embedded", fresh_trail(kafka.bootstrap_servers)
+    installation(folder)
+    with serving_store(tmp_path / "store") as web:
+        places = Places(folder, trail, web)
+        ends = []
+        for steps in (3, 12, 31, 40, 44, 48, 52, 56, 1_000_000):
+            command = [sys.executable, "-c", _KILLED, str(folder), str(steps)]
+            ends.append(subprocess.run(command, env=places.environ, timeout=MOVE_S_MAX, check=False).returncode)
+        assert ends[-1] == 0
+        assert ends[:6] == [9] * 6, "it was killed in the middle"
+        assert_moved(places)
+        assert counted(trail).calls == CALLS + 1
