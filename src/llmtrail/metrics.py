@@ -97,6 +97,19 @@ AGGREGATE_COMMITTED_AGE_SECONDS = Metric(
     "For how long the worker has committed nothing though there was something to fold.",
 )
 AGGREGATE_RESTARTS = Metric("llmtrail_aggregate_restarts", Kind.GAUGE, "Workers that were replaced.")
+ALERTS_DELIVERIES = Metric(
+    "llmtrail_alerts_deliveries",
+    Kind.COUNTER,
+    "Messages by channel and fate: sent, failed (one attempt of possibly several), given_up.",
+    ("channel", "fate"),
+)
+ALERTS_DELIVERY_SECONDS = Metric(
+    "llmtrail_alerts_delivery_seconds", Kind.HISTOGRAM, "Time from decided to taken by the channel.", ("channel",)
+)
+ALERTS_WAITING = Metric("llmtrail_alerts_waiting", Kind.GAUGE, "Messages that the channel has not taken.", ("channel",))
+ALERTS_OLDEST_WAITING_SECONDS = Metric(
+    "llmtrail_alerts_oldest_waiting_seconds", Kind.GAUGE, "Age of the oldest of them; 0: none waits.", ("channel",)
+)
 LOG_SIZE_BYTES = Metric("llmtrail_log_size_bytes", Kind.GAUGE, "Bytes on disk of the local log.")
 WEB_LOOKUP_SECONDS = Metric("llmtrail_web_lookup_seconds", Kind.HISTOGRAM, "Time to find the record of one id.")
 WEB_QUERIES = Metric(
@@ -121,6 +134,10 @@ METRICS = (
     AGGREGATE_RECOVERY_REMAINING,
     AGGREGATE_COMMITTED_AGE_SECONDS,
     AGGREGATE_RESTARTS,
+    ALERTS_DELIVERIES,
+    ALERTS_DELIVERY_SECONDS,
+    ALERTS_WAITING,
+    ALERTS_OLDEST_WAITING_SECONDS,
     LOG_SIZE_BYTES,
     WEB_LOOKUP_SECONDS,
     WEB_QUERIES,

@@ -76,11 +76,21 @@ class Message:
     test: bool = False  # sent by hand, to see whether it arrives
 
 
+class FactKind(StrEnum):
+    """Whose words a fact's text is: that decides how it is escaped."""
+
+    OURS = "ours"
+    FOREIGN = "foreign"  # names and ids, as callers and files wrote them
+    MOMENT = "moment"  # a time; `at_ns` says which
+
+
 class Fact(NamedTuple):
     """One line of a message: what it is, and what is so."""
 
     name: str
     text: str
+    kind: FactKind = FactKind.OURS
+    at_ns: int = 0
 
 
 def encode_message(message: Message) -> bytes:
@@ -107,17 +117,25 @@ def title(message: Message, chars_max: int = TITLE_CHARS_MAX) -> str:
 
 def facts(message: Message) -> list[Fact]:
     """Return what a person needs, each on one line, the most urgent first. Bounded, but not escaped."""
-    found = [Fact("What", one_line(message.scope_name, NAME_CHARS_MAX)), Fact("How bad", how_bad(message))]
+    found = [_foreign("What", message.scope_name), Fact("How bad", how_bad(message))]
     if message.period:
-        found.append(Fact("Over", one_line(message.period, NAME_CHARS_MAX)))
-    found.append(Fact("Since", moment(message.since_ns)))
+        found.append(_foreign("Over", message.period))
+    found.append(_moment("Since", message.since_ns))
     if message.forecast_ns is not None and message.action is Action.TRIGGER:
-        found.append(Fact("Reaches the limit", moment(message.forecast_ns)))
+        found.append(_moment("Reaches the limit", message.forecast_ns))
     if message.period_end_ns and message.action is Action.TRIGGER:
-        found.append(Fact("Calls are refused until" if message.hard else "Begins anew", moment(message.period_end_ns)))
-    found.append(Fact("Owner", one_line(message.owner, NAME_CHARS_MAX) or "nobody: name one in owners.toml"))
-    found.append(Fact("Rule", one_line(message.rule, NAME_CHARS_MAX)))
+        found.append(_moment("Calls are refused until" if message.hard else "Begins anew", message.period_end_ns))
+    found.append(_foreign("Owner", message.owner or "nobody: name one in owners.toml"))
+    found.append(_foreign("Rule", message.rule))
     return found
+
+
+def _foreign(name: str, text: str) -> Fact:
+    return Fact(name, one_line(text, NAME_CHARS_MAX), FactKind.FOREIGN)
+
+
+def _moment(name: str, at_ns: int) -> Fact:
+    return Fact(name, moment(at_ns), FactKind.MOMENT, at_ns)
 
 
 def how_bad(message: Message) -> str:

@@ -137,6 +137,7 @@ class Manners:
     """How a kind of channel wants to be treated."""
 
     batch_max: int = 1  # messages that one request may carry
+    coalesce_from: int = 2  # so many must wait before they share one: a message of its own says more
     pause_s: float = 0.0  # between two requests
     # Whether the target knows a repeat by itself (by dedup_key or labels), so that it needs no mark.
     knows_repeats: bool = False

@@ -1,0 +1,106 @@
+"""Choose what a channel sends next: the oldest first, an incident's own messages in their order. Pure."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from llmtrail_alerts.channels.port import Manners
+from llmtrail_alerts.message import Action
+from llmtrail_alerts.outbox import Entry, State, expire, give_up
+
+# Messages that wait for one channel. Storms are grouped long before; so many wait only where a channel is dead, and
+# then its fallback is better.
+WAITING_MAX = 1_000
+# The ends of incidents that were told have a place of their own, so that none stays open.
+RESOLVES_MAX = 1_000
+# Alerts that are kept alive at their target.
+KEPT_MAX = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What is to be done now, and when to look again where that is nothing."""
+
+    batch: tuple[Entry, ...] = ()
+    ended: tuple[Entry, ...] = ()  # their time is over
+    again_ns: int | None = None
+
+
+def choose(entries: Iterable[Entry], manners: Manners, *, now_ns: int, not_before_ns: int) -> Choice:
+    """Return the next batch of a channel that may send from `not_before_ns` on."""
+    waiting = [entry for entry in entries if not entry.done and entry.state is not State.SENDING]
+    ended = tuple(found for found in (expire(entry, now_ns) for entry in waiting) if found.done)
+    if ended:
+        return Choice(ended=ended)
+    first = _firsts(waiting)
+    ready = [entry for entry in first if entry.due_ns <= now_ns]
+    if ready and now_ns >= not_before_ns:
+        return Choice(batch=_batch(ready, manners))
+    return Choice(again_ns=_again(first, waiting, now_ns, not_before_ns))
+
+
+def superseded(entries: Iterable[Entry], newer: Entry) -> list[Entry]:
+    """Return the entries of the same channel that a newer one of their incident puts an end to."""
+    return [
+        entry
+        for entry in entries
+        if entry.state is State.KEPT
+        and entry.message.incident == newer.message.incident
+        and entry.key != newer.key
+        and order(entry) < order(newer)
+    ]
+
+
+def outdated(entry: Entry, entries: Iterable[Entry]) -> bool:
+    """Say whether an entry of the same incident is newer."""
+    return any(one.message.incident == entry.message.incident and order(one) > order(entry) for one in entries)
+
+
+def admit(entries: Mapping[str, Entry], entry: Entry) -> Entry:
+    """Return the entry, given up where too many wait already."""
+    resolves = entry.message.action is Action.RESOLVE
+    if entry.state is State.KEPT:
+        same, room = sum(one.state is State.KEPT for one in entries.values()), KEPT_MAX
+    else:
+        same = sum(
+            one.state is not State.KEPT and (one.message.action is Action.RESOLVE) == resolves
+            for one in entries.values()
+        )
+        room = RESOLVES_MAX if resolves else WAITING_MAX
+    return entry if entry.key in entries or same < room else give_up(entry, f"{room:,} messages wait already")
+
+
+def order(entry: Entry) -> tuple[int, bool, int, str]:
+    """Return what entries are sent in the order of: when it was decided, an incident's end last."""
+    message = entry.message
+    return message.at_ns, message.action is Action.RESOLVE, entry.created_ns, message.id
+
+
+def _firsts(waiting: Sequence[Entry]) -> list[Entry]:
+    """Return the entries that nothing of their own incident stands before, oldest first.
+
+    An incident that was resolved before its trigger came would stay open for ever.
+    """
+    found = []
+    seen: set[str] = set()
+    for entry in sorted(waiting, key=order):
+        if entry.state is State.KEPT:
+            found.append(entry)
+        elif entry.message.incident not in seen:
+            seen.add(entry.message.incident)
+            found.append(entry)
+    return found
+
+
+def _batch(ready: Sequence[Entry], manners: Manners) -> tuple[Entry, ...]:
+    """Return the entries of one request: many that wait share one, where the channel has a form for that."""
+    together = [entry for entry in ready if not entry.alone][: manners.batch_max]
+    if len(together) < max(manners.coalesce_from, 2) or ready[0].alone:
+        return (ready[0],)
+    return tuple(together)
+
+
+def _again(first: Sequence[Entry], waiting: Sequence[Entry], now_ns: int, not_before_ns: int) -> int | None:
+    """Return when something is due: a message in its turn, or a deadline."""
+    dues = [max(entry.due_ns, not_before_ns) for entry in first]
+    dues += [entry.deadline_ns for entry in waiting if entry.state is State.PENDING]
+    return max(min(dues), now_ns + 1) if dues else None
