@@ -15,7 +15,7 @@ from llmtrail.metrics import (
     Metrics,
 )
 from llmtrail_alerts.channels.port import Answer, Channel, Manners, Outcome, Sender, Sending
-from llmtrail_alerts.lane import admit, choose, outdated, superseded
+from llmtrail_alerts.lane import admit, choose, heir, superseded
 from llmtrail_alerts.outbox import (
     RETRY_AFTER_MAX_S,
     Entry,
@@ -24,6 +24,7 @@ from llmtrail_alerts.outbox import (
     begin,
     dismiss,
     fall_back,
+    inherit,
     pause_s,
     record,
     sending,
@@ -86,10 +87,10 @@ class Courier:
     def offer(self, entry: Entry) -> None:
         """Take an entry that the journal holds."""
         with self._wake:
-            old = superseded(self._entries.values(), entry)
-            for kept in old:
+            for kept in superseded(self._entries.values(), entry):
                 del self._entries[kept.key]
-            self._unwritten += [(kept.key, None) for kept in old]
+                entry = inherit(entry, kept)
+                self._unwritten += [(kept.key, None), record(entry)]
             admitted = admit(self._entries, entry)
             if admitted.done:
                 self._ended.append(admitted)
@@ -213,9 +214,7 @@ class Courier:
         with self._wake:
             for entry in entries:
                 held = self._entries.pop(entry.key, None)
-                if entry.state is State.KEPT and (held is None or outdated(entry, self._entries.values())):
-                    # Its incident went on while it was sent: what is newer says what is so now.
-                    self._unwritten.append((entry.key, None))
+                if entry.state is State.KEPT and self._goes_on(entry, held):
                     continue
                 if not entry.done:
                     self._entries[entry.key] = entry
@@ -228,6 +227,17 @@ class Courier:
             if entry.done:
                 self._surroundings.on_done(entry)
         self._write()
+
+    def _goes_on(self, kept: Entry, held: Entry | None) -> bool:
+        """Say whether the incident went on while this was sent: then what is newer takes its place."""
+        newer = heir(kept, self._entries.values())
+        if held is not None and newer is None:
+            return False
+        self._unwritten.append((kept.key, None))
+        if newer is not None:
+            self._entries[newer.key] = inherit(newer, kept)
+            self._unwritten.append(record(self._entries[newer.key]))
+        return True
 
     def _write(self) -> None:
         """Write what is known and not yet written; fallbacks start only then."""

@@ -50,9 +50,10 @@ def superseded(entries: Iterable[Entry], newer: Entry) -> list[Entry]:
     ]
 
 
-def outdated(entry: Entry, entries: Iterable[Entry]) -> bool:
-    """Say whether an entry of the same incident is newer."""
-    return any(one.message.incident == entry.message.incident and order(one) > order(entry) for one in entries)
+def heir(entry: Entry, entries: Iterable[Entry]) -> Entry | None:
+    """Return the next entry of the same incident that is newer, if there is one."""
+    newer = [one for one in entries if one.message.incident == entry.message.incident and order(one) > order(entry)]
+    return min(newer, key=order, default=None)
 
 
 def admit(entries: Mapping[str, Entry], entry: Entry) -> Entry:

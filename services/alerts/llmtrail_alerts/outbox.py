@@ -13,6 +13,7 @@ import msgspec
 
 from llmtrail_alerts.channels.port import Answer, Channel, Manners, Mark, Outcome, Sending
 from llmtrail_alerts.message import Action, Message
+from llmtrail_alerts.model import Severity
 
 # The first retry soon, because most failures are short; doubling to a minute, because the others are long.
 BACKOFF_FIRST_S = 1.0
@@ -49,6 +50,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unknown: bool = False  # an earlier attempt may have arrived
     alone: bool = False  # a batch that it was in was refused: which of them was the reason is seen one by one
     detail: str = ""  # what the channel said last
+    former: Severity | None = None  # at which the target believes the incident now, if it is kept alive there
     route: tuple[str, ...] = ()  # the channels that have given it up, the first first
 
     @property
@@ -110,7 +112,12 @@ def begin(entry: Entry) -> Entry:
 def sending(entry: Entry, manners: Manners) -> Sending:
     """Return what the channel is given: marked where an earlier attempt may have arrived and it cannot know that."""
     repeat = entry.unknown and not manners.knows_repeats
-    return Sending(entry.message, Mark.POSSIBLE_REPEAT if repeat else Mark.FIRST)
+    return Sending(entry.message, Mark.POSSIBLE_REPEAT if repeat else Mark.FIRST, entry.former)
+
+
+def inherit(newer: Entry, kept: Entry) -> Entry:
+    """Return the entry that takes the place of one that was kept alive: it says what is to end with it."""
+    return msgspec.structs.replace(newer, former=kept.message.severity)
 
 
 def settle(entry: Entry, answer: Answer, manners: Manners, *, now_ns: int, jitter: float, batch: int = 1) -> Entry:
@@ -176,16 +183,16 @@ def pause_s(failures: int, answer: Answer, jitter: float) -> float:
 def _delivered(entry: Entry, answer: Answer, manners: Manners, now_ns: int) -> Entry:
     # A test message must not live on at the target.
     if manners.keep_alive_s and entry.message.action is Action.TRIGGER and not entry.message.test:
-        due_ns = now_ns + manners.keep_alive_s * _NS
+        due_ns = now_ns + int(manners.keep_alive_s * _NS)
         return msgspec.structs.replace(
-            entry, state=State.KEPT, due_ns=due_ns, attempt=0, unknown=False, detail=answer.detail
+            entry, state=State.KEPT, due_ns=due_ns, attempt=0, unknown=False, former=None, detail=answer.detail
         )
     return msgspec.structs.replace(entry, state=State.SENT, detail=answer.detail)
 
 
 def _settle_kept(entry: Entry, answer: Answer, manners: Manners, now_ns: int, jitter: float) -> Entry:
     if answer.outcome is Outcome.DELIVERED:
-        return msgspec.structs.replace(entry, due_ns=now_ns + manners.keep_alive_s * _NS, attempt=0)
+        return msgspec.structs.replace(entry, due_ns=now_ns + int(manners.keep_alive_s * _NS), attempt=0)
     # Never given up: the target had it, and whoever mends the channel wants it there again.
     failures = entry.attempt + 1
     due_ns = now_ns + int(pause_s(failures, answer, jitter) * _NS)

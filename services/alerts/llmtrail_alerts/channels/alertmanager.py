@@ -28,7 +28,7 @@ from llmtrail_alerts.text import cut, one_line
 KEEP_ALIVE_S = 60
 # As Prometheus: three may be lost in a row before Alertmanager takes an alert for resolved.
 LIVES_S = 4 * KEEP_ALIVE_S
-BATCH_MAX = 100  # four alerts each; Prometheus sends up to 64 at once, and Alertmanager sets no limit
+BATCH_MAX = 100  # up to two alerts each; Prometheus sends up to 64 at once, and Alertmanager sets no limit
 _COMMAND_CHARS_MAX = 2_000
 _NS = 1_000_000_000
 
@@ -45,7 +45,7 @@ class AlertmanagerSender:
 
     def send(self, batch: Sequence[Sending], now_ns: int) -> Answer:
         """Send all alerts of the batch in one list."""
-        body = msgspec.json.encode([alert for one in batch for alert in alerts(one.message, self._page_url, now_ns)])
+        body = msgspec.json.encode([alert for one in batch for alert in alerts(one, self._page_url, now_ns)])
         headers = {"content-type": "application/json"}
         if self._channel.secret:
             headers["authorization"] = f"Bearer {self._channel.secret.reveal()}"
@@ -57,22 +57,25 @@ class AlertmanagerSender:
         self._client.close()
 
 
-def alerts(message: Message, page_url: str, now_ns: int) -> list[dict[str, object]]:
-    """Return the message's alert, and the ends of those that the incident had at other severities.
+def alerts(sending: Sending, page_url: str, now_ns: int) -> list[dict[str, object]]:
+    """Return the message's alert, and the end of the one that the incident had at another severity.
 
-    `severity` is a label, because that is what routes go by; so another severity is another alert to Alertmanager, and
-    the former one must end. It ignores the end of an alert that it never had.
+    `severity` is a label, because that is what routes go by; so another severity is another alert to Alertmanager.
     """
-    return [_alert(message, severity, page_url, now_ns) for severity in Severity]
+    message = sending.message
+    ends = {sending.former or message.severity}
+    if message.action is Action.RESOLVE:
+        return [_alert(message, severity, page_url, now_ns, now_ns) for severity in ends]
+    ended = [_alert(message, severity, page_url, now_ns, now_ns) for severity in ends - {message.severity}]
+    return [_alert(message, message.severity, page_url, now_ns, now_ns + LIVES_S * _NS), *ended]
 
 
-def _alert(message: Message, severity: Severity, page_url: str, now_ns: int) -> dict[str, object]:
-    fires = severity is message.severity and message.action is not Action.RESOLVE
+def _alert(message: Message, severity: Severity, page_url: str, now_ns: int, ends_ns: int) -> dict[str, object]:
     found: dict[str, object] = {
         "labels": _labels(message, severity),
         "annotations": _annotations(message, page_url),
         "startsAt": instant(min(message.since_ns, now_ns)),
-        "endsAt": instant(now_ns + LIVES_S * _NS if fires else now_ns),
+        "endsAt": instant(ends_ns),
     }
     if page_url:
         found["generatorURL"] = page_url

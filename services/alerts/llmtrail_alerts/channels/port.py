@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from llmtrail_alerts.message import Message
+from llmtrail_alerts.model import Severity
 
 # A channel that fails so long hands over to its fallback: at night nobody should wait longer for the second way.
 DEADLINE_WITH_FALLBACK_S = 300
@@ -130,6 +131,7 @@ class Sending:
 
     message: Message
     mark: Mark = Mark.FIRST
+    former: Severity | None = None  # at which the target was told before that the incident fires; it keeps that alive
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ class Manners:
     # Whether the target knows a repeat by itself (by dedup_key or labels), so that it needs no mark.
     knows_repeats: bool = False
     # How often a firing alert is sent again so that the target does not take it for resolved; 0: never.
-    keep_alive_s: int = 0
+    keep_alive_s: float = 0
 
 
 class Sender(Protocol):
