@@ -112,10 +112,11 @@ def bare(servers: str, prefix: str, calls: int) -> float:
 
 
 def ask(url: str, statement: str) -> int:
-    """Ask SQL for one number."""
+    """Ask SQL for one number; a token stands in the address as its password."""
     where = urlsplit(url)
+    headers = {"authorization": f"Bearer {where.password}"} if where.password else {}
     connection = http.client.HTTPConnection(where.hostname or "", where.port or 0, timeout=60)
-    connection.request("POST", "/", statement.encode())
+    connection.request("POST", "/", statement.encode(), headers)
     return int(connection.getresponse().read().decode().strip() or 0)
 
 
@@ -167,8 +168,7 @@ def shared(servers: str, prefix: str, calls: int, folder: Path, writers: int) ->
     store = role(["web", "--writable", "--sql-port", "0", "--config", str(config)], folder / "store", {})
     members: list[Role] = []
     try:
-        sql = store.running().sql
-        url = sql.replace("://", f"://writer:{token}@")
+        url = store.running().sql.replace("://", f"://writer:{token}@")
         settings = {
             "LLMTRAIL_KAFKA": servers,
             "LLMTRAIL_KAFKA__TOPIC_PREFIX": prefix,
@@ -178,7 +178,7 @@ def shared(servers: str, prefix: str, calls: int, folder: Path, writers: int) ->
         for member in members:
             member.running()
         began = time.monotonic()
-        while ask(f"{sql}", f"SELECT count() FROM llmtrail.calls_data -- {token}") < calls:
+        while ask(url, "SELECT count() FROM llmtrail.calls_data") < calls:
             time.sleep(0.1)
         return calls / (time.monotonic() - began)
     finally:
