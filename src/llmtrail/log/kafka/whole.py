@@ -24,6 +24,8 @@ _CONSUMER: Mapping[str, Any] = {
     "enable.auto.commit": False,
     "enable.partition.eof": True,
     "auto.offset.reset": "error",
+    # Brokers hold back the news that a partition ends for this long; nobody else fetches here.
+    "fetch.wait.max.ms": 10,
     "check.crcs": True,
     "log_level": 0,
 }
@@ -48,10 +50,9 @@ def read_whole(client: Mapping[str, str], topic: str, partitions: int) -> Iterat
     """Return every record that a topic holds now, in order within a partition; raises TopicSilentError."""
     consumer = Consumer({**client, **_CONSUMER})
     try:
-        consumer.assign(
-            [TopicPartition(topic, partition, low) for partition, (low, _) in _bounds(consumer, topic, partitions)]
-        )
-        left = set(range(partitions))
+        filled = [(partition, low) for partition, (low, high) in _bounds(consumer, topic, partitions) if low < high]
+        consumer.assign([TopicPartition(topic, partition, low) for partition, low in filled])
+        left = {partition for partition, _ in filled}
         silent_s = 0.0
         while left:
             messages = consumer.consume(_MESSAGES_PER_READ, _READ_S)
