@@ -10,14 +10,10 @@ from typing import Any
 
 import grpc
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
 
 from eventually import eventually
 from house import STORED_S_MAX, House, running_house
-from llmtrail.local import port_file
+from otlp_export import export_over_grpc
 from otlp_recordings import expected, recorded
 
 COLUMNS = (
@@ -176,21 +172,6 @@ def test_a_call_told_by_wrap_and_by_an_instrumentation_is_one_call(house: House,
     eventually(lambda: house.sql(told) == wanted, STORED_S_MAX)
     house.settle()
     assert house.sql(told) == wanted
-
-
-def export_over_grpc(folder: Path) -> None:
-    """Send one recorded chat to the gRPC port that the house told."""
-    where = port_file.read(folder)
-    assert where is not None
-    assert where.grpc_port
-    (request,) = recorded("openinference-chat")
-    with grpc.insecure_channel(f"127.0.0.1:{where.grpc_port}") as channel:
-        export = channel.unary_unary(
-            "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-            request_serializer=ExportTraceServiceRequest.SerializeToString,
-            response_deserializer=ExportTraceServiceResponse.FromString,
-        )
-        export(ExportTraceServiceRequest.FromString(request.body), timeout=10)
 
 
 def test_spans_over_grpc_are_stored_as_over_http_and_held_to_the_same_backlog(tmp_path: Path) -> None:

@@ -278,7 +278,11 @@ class Embedded:
 
     def _start_grpc(self, rooms: _Rooms, tokens: Tokens) -> None:
         policy = ContentPolicy(self._config.ingest.content)
-        parts = GrpcParts(rooms.log, self._clock, tokens, policy, self._count_spans, self._backlog_full)
+
+        def append(appends: Sequence[Append]) -> None:
+            rooms.log.append(appends, self._clock.now_ns())
+
+        parts = GrpcParts(append, tokens, policy, self._count_spans, self._backlog_full)
         server = grpc_server(self._config.server, parts)
         server.start()
         self.grpc_port = server.port

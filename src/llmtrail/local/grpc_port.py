@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmtrail.clock import Clock
 from llmtrail.config import ConfigError, ServerConfig
 from llmtrail.core.redact import ContentPolicy
-from llmtrail.log.port import Append, Log, LogFullError
+from llmtrail.log.port import Append, LogFullError
 from llmtrail_ingest.gateway.tokens import Scope, Tokens, grant_for
 from llmtrail_ingest.tally import Fate
 
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 class GrpcParts:
     """What the gRPC port works with."""
 
-    log: Log
-    clock: Clock
+    append: Callable[[Sequence[Append]], object]  # durable when it returns
     tokens: Tokens
     policy: ContentPolicy
     count: Callable[[Fate, int], None]
@@ -45,7 +43,7 @@ def grpc_server(config: ServerConfig, parts: GrpcParts) -> "GrpcServer":
         if parts.backlog_full():
             raise LogFullError("the store is too far behind the log; nothing was kept.")
         if appends:
-            parts.log.append(appends, parts.clock.now_ns())
+            parts.append(appends)
 
     def count(admitted: "Admitted") -> None:
         skipped, rejected = sum(admitted.skipped.values()), admitted.rejections

@@ -4,7 +4,7 @@ Each part is a consumer group of its own, so any number of these processes share
 away only the rows' cursor stands still: the gateway, the settler and the statistics go on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -15,14 +15,15 @@ from llmtrail.clock import Clock
 from llmtrail.config import Config, kafka_client, store_url
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local.grants import tokens_of
+from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.measured import MeasuredSink
 from llmtrail.local.sink import StoreSink
 from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
 from llmtrail.log.kafka.partition import PartitionLog
-from llmtrail.log.kafka.producer import KafkaProducer
-from llmtrail.log.port import CALLS, DEAD_LETTERS, PARTIALS, SPANS
-from llmtrail.metrics import CONSUMER_LAG, INGEST_SKIPPED_RECORDS, INGEST_SPANS, STATISTICS_UNMATCHED
+from llmtrail.log.kafka.producer import DELIVERY_MS_MAX, KafkaProducer
+from llmtrail.log.port import CALLS, DEAD_LETTERS, PARTIALS, SPANS, Append
+from llmtrail.metrics import CONSUMER_LAG, INGEST_SKIPPED_RECORDS, INGEST_SPANS, STATISTICS_UNMATCHED, Metrics
 from llmtrail.roles.ports import KafkaAppender, LettersToLog, SpansLog
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail.roles.web import answering, open_store
@@ -90,7 +91,11 @@ def start(config: Config, parts: frozenset[Part], process: RoleProcess) -> None:
     if Part.GATEWAY in parts:
         groups["settler"] = _settlers(rooms)
     _run(groups, process)
-    process.serve([*routes, *(_gateway_routes(rooms) if Part.GATEWAY in parts else ())], sql)
+    if Part.GATEWAY in parts:
+        routes += _gateway_routes(rooms)
+        if config.server.grpc:
+            process.grpc_port = _serve_grpc(rooms)
+    process.serve(routes, sql)
 
 
 def _run(groups: dict[str, GroupReader], process: RoleProcess) -> None:
@@ -229,7 +234,28 @@ def _gateway_routes(rooms: _Rooms) -> list[BaseRoute]:
         ),
     )
 
-    def count_spans(fate: Fate, spans: int) -> None:
-        metrics.count(INGEST_SPANS, spans, fate=str(fate))
+    return [*gateway.routes(), *otlp_routes(gateway, _span_counter(metrics))]
 
-    return [*gateway.routes(), *otlp_routes(gateway, count_spans)]
+
+def _serve_grpc(rooms: _Rooms) -> int:
+    """Take OTLP over gRPC too; return the port."""
+    config, producer = rooms.config, rooms.producer
+
+    def append(appends: Sequence[Append]) -> None:
+        producer.append(appends).result(DELIVERY_MS_MAX / 1000)
+
+    parts = GrpcParts(
+        append=append,
+        tokens=tokens_of(config.ingest),
+        policy=ContentPolicy(config.ingest.content),
+        count=_span_counter(rooms.process.metrics),
+        backlog_full=lambda: producer.is_full,
+    )
+    server = grpc_server(config.server, parts)
+    server.start()
+    rooms.process.on_stop(server.stop)
+    return server.port
+
+
+def _span_counter(metrics: Metrics) -> Callable[[Fate, int], None]:
+    return lambda fate, spans: metrics.count(INGEST_SPANS, spans, fate=str(fate))

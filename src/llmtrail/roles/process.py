@@ -41,6 +41,7 @@ class RoleProcess:
         self._stack = ExitStack()
         self.http_url = ""
         self.sql_url = ""
+        self.grpc_port: int | None = None
 
     def __enter__(self) -> Self:
         """Return itself; parts are added and then served."""
@@ -89,7 +90,7 @@ class RoleProcess:
         self.sql_url = others[0] if others else ""
         folder = self._server.data
         folder.mkdir(parents=True, exist_ok=True)
-        port_file.write(folder, port_file.Running(os.getpid(), self.http_url, self.sql_url, None))
+        port_file.write(folder, port_file.Running(os.getpid(), self.http_url, self.sql_url, self.grpc_port))
         self._stack.callback(port_file.remove, folder, os.getpid())
 
     def _readiness(self) -> Mapping[str, str]:

@@ -22,6 +22,7 @@ WAITING_BYTES_MAX = 64 * 1024 * 1024
 # A record that no broker acknowledges within this failed; whoever sent it sends it again, and its id tells.
 DELIVERY_MS_MAX = 30_000
 _POLL_S = 0.1
+_PURGE_S_MAX = 10.0
 
 # Nothing is lost or doubled by the driver itself: measured against frozen brokers.
 _SETTINGS: Mapping[str, Any] = {
@@ -88,26 +89,30 @@ class KafkaProducer:
     def _produce(self, topic: str, value: bytes, **how: Any) -> None:
         if self._closed.is_set():
             raise LogClosedError("the producer is closed.")
+        driver = self._driver
         try:
-            self._driver.produce(topic, value, **how)
+            driver.produce(topic, value, **how)
         except BufferError as cause:
-            raise LogFullError(f"{len(self._driver)} records wait for Kafka's brokers; try again later.") from cause
+            raise LogFullError(f"{len(driver)} records wait for Kafka's brokers; try again later.") from cause
         except KafkaException as cause:
-            self._renew(cause.args[0])
+            self._renew(driver, cause.args[0])
             raise LogClosedError(f"Kafka's client failed: {cause.args[0].str()}; it was made anew.") from cause
 
     def _poll(self) -> None:
         while not self._closed.is_set():
             self._driver.poll(_POLL_S)
 
-    def _renew(self, error: KafkaError) -> None:
+    def _renew(self, former: Driver, error: KafkaError) -> None:
         """After a fatal error the driver takes nothing more: what waits in it fails, and a new one takes over."""
         if not error.fatal():
             return
         with self._lock:
-            former, self._driver = self._driver, Driver(self._settings, logger=_LOG)
+            if self._driver is not former:
+                return  # Another thread met the same failure first.
+            self._driver = Driver(self._settings, logger=_LOG)
         former.purge()
-        former.flush(1.0)
+        # Every record that it held is told of here: nobody waits for an answer that never comes.
+        former.flush(_PURGE_S_MAX)
 
 
 class _Batch:
