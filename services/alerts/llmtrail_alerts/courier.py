@@ -81,12 +81,18 @@ class Courier:
         self._failures = 0
         self._halted = False
         self._retired = False
+        self._news = False
         self._thread = threading.Thread(target=self._run, name=f"llmtrail-alert-{channel.name}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
     def offer(self, entry: Entry) -> None:
         """Take an entry that the journal holds."""
         with self._wake:
+            if entry.key in self._entries:
+                return  # what is known of it here is newer
             for kept in superseded(self._entries.values(), entry):
                 del self._entries[kept.key]
                 entry = inherit(entry, kept)
@@ -96,25 +102,31 @@ class Courier:
                 self._ended.append(admitted)
             else:
                 self._entries[entry.key] = admitted
-            self._wake.notify()
+            self._notify()
+
+    def forget(self, lost: Callable[[Entry], bool]) -> None:
+        """Drop the entries that another process sends from now on; the journal is not touched."""
+        with self._wake:
+            self._entries = {key: entry for key, entry in self._entries.items() if not lost(entry)}
+            self._ended = [entry for entry in self._ended if not lost(entry)]
 
     def change(self, channel: Channel) -> None:
         """Go on with another address, key or kind, after the attempt that is under way."""
         with self._wake:
             self._new_channel = channel
-            self._wake.notify()
+            self._notify()
 
     def retire(self) -> None:
         """Give up what waits, and end: the channel is not named any more."""
         with self._wake:
             self._retired = True
-            self._wake.notify()
+            self._notify()
 
     def halt(self) -> None:
         """End after the attempt that is under way; what waits is in the journal."""
         with self._wake:
             self._halted = True
-            self._wake.notify()
+            self._notify()
 
     def join(self, timeout_s: float) -> None:
         """Wait for the thread's end."""
@@ -129,25 +141,11 @@ class Courier:
         with self._wake:
             return sum(entry.state is not State.KEPT for entry in self._entries.values()) + len(self._ended)
 
-    def _run(self) -> None:
-        while not self._is_over():
-            try:
-                self._turn()
-            except LostError:
-                _LOG.warning("Channel %s: its journal is another process's now.", self._channel.name)
-                break
-            except Exception:  # noqa: BLE001 - the loop's edge: a journal that cannot be written now may be later
-                _LOG.exception("Channel %s: a turn failed; it is tried again.", self._channel.name)
-                with self._wake:
-                    self._wake.wait(_WRITE_AGAIN_S)
-        self._sender.close()
+    def turn(self) -> float:
+        """Do one thing: write what is left, take up changes, end entries or send a batch. Return seconds to rest.
 
-    def _is_over(self) -> bool:
-        with self._wake:
-            return self._halted or (self._retired and not (self._entries or self._ended or self._unwritten))
-
-    def _turn(self) -> None:
-        """Do one thing: write what is left, take up changes, end entries, send a batch, or sleep."""
+        Raises what the journal raises when it cannot be written: then the turn is to be done again.
+        """
         self._take_up_changes()
         self._write()
         self._tell()
@@ -160,14 +158,33 @@ class Courier:
             )
             ended = [*self._ended, *choice.ended]
             self._ended.clear()
-            if not ended and not choice.batch and not self._unwritten and not self._halted:
-                until_s = _LOOK_S if choice.again_ns is None else min((choice.again_ns - now_ns) / _NS, _LOOK_S)
-                self._wake.wait(until_s)
-                return
         if ended:
             self._settled(ended)
         elif choice.batch:
             self._send(choice.batch)
+        else:
+            return _LOOK_S if choice.again_ns is None else min((choice.again_ns - now_ns) / _NS, _LOOK_S)
+        return 0.0
+
+    def _run(self) -> None:
+        while not self._is_over():
+            try:
+                rest_s = self.turn()
+            except Exception:  # noqa: BLE001 - the loop's edge: a journal that cannot be written now may be later
+                _LOG.exception("Channel %s: a turn failed; it is tried again.", self._channel.name)
+                rest_s = _WRITE_AGAIN_S
+            with self._wake:
+                self._wake.wait_for(lambda: self._news or self._halted, rest_s)
+                self._news = False
+        self._sender.close()
+
+    def _is_over(self) -> bool:
+        with self._wake:
+            return self._halted or (self._retired and not (self._entries or self._ended or self._unwritten))
+
+    def _notify(self) -> None:
+        self._news = True
+        self._wake.notify()
 
     def _take_up_changes(self) -> None:
         with self._wake:
@@ -189,8 +206,12 @@ class Courier:
         manners = self._sender.manners
         begun = [begin(entry) for entry in batch]
         changed = [record(new) for old, new in zip(batch, begun, strict=True) if new is not old]
-        if changed:
-            self._surroundings.journal.put(changed)
+        try:
+            self._put(changed)
+        except LostError:
+            keys = {entry.key for entry in batch}
+            self.forget(lambda entry: entry.key in keys)
+            return
         answer = self._sender.send([sending(entry, manners) for entry in begun], self._surroundings.clock.now_ns())
         now_ns, jitter = self._surroundings.clock.now_ns(), self._surroundings.jitter()
         self._pace(answer, manners, now_ns, jitter)
@@ -241,15 +262,27 @@ class Courier:
 
     def _write(self) -> None:
         """Write what is known and not yet written; fallbacks start only then."""
+        # Only this thread adds to what is handed on; others may add to what is unwritten meanwhile.
         with self._wake:
             records, handed_on = list(self._unwritten), list(self._handed_on)
-        if records:
-            self._surroundings.journal.put(records)
+        try:
+            self._put(records)
+        except LostError:
+            handed_on = []  # whoever has the journal now decides about them
         with self._wake:
             del self._unwritten[: len(records)]
-            del self._handed_on[: len(handed_on)]
+            self._handed_on.clear()
         for entry in handed_on:
             self._surroundings.pass_on(entry)
+
+    def _put(self, records: Sequence[Record]) -> None:
+        if not records:
+            return
+        try:
+            self._surroundings.journal.put(records)
+        except LostError:
+            _LOG.warning("Channel %s: messages are another process's to send now.", self._channel.name)
+            raise
 
     def _lament(self, entry: Entry, fallback: Entry | None) -> None:
         then = f"{fallback.channel} is told instead." if fallback else "There is no fallback: nobody was told."

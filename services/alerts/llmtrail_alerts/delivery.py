@@ -53,7 +53,7 @@ class Delivery:
             self._retired = [courier for courier in self._retired if courier.alive()]
             for name, channel in channels.items():
                 if name not in self._couriers:
-                    self._couriers[name] = Courier(channel, self._surroundings)
+                    self._couriers[name] = _started(channel, self._surroundings)
                 elif channel != former[name]:
                     self._couriers[name].change(channel)
             for name in [name for name in self._couriers if name not in channels]:
@@ -73,6 +73,13 @@ class Delivery:
         """Send these entries, which the journal holds already. Returns at once."""
         for entry in entries:
             self._pass_on(entry)
+
+    def forget(self, lost: Callable[[Entry], bool]) -> None:
+        """Drop the entries that another process sends from now on; the journal is not touched."""
+        with self._lock:
+            couriers = self._all()
+        for courier in couriers:
+            courier.forget(lost)
 
     def waiting(self) -> int:
         """Return how many messages are not yet told."""
@@ -106,11 +113,17 @@ class Delivery:
     def _new_orphan(self, name: str) -> Courier:
         """Return a courier for what waits for a channel of earlier rules: it gives it up, and tells so."""
         surroundings = replace(self._surroundings, new_sender=_no_sender)
-        self._orphans[name] = Courier(Channel(name=name, kind=ChannelKind.WEBHOOK), surroundings)
+        self._orphans[name] = _started(Channel(name=name, kind=ChannelKind.WEBHOOK), surroundings)
         return self._orphans[name]
 
     def _all(self) -> list[Courier]:
         return [*self._couriers.values(), *self._retired, *self._orphans.values()]
+
+
+def _started(channel: Channel, surroundings: Surroundings) -> Courier:
+    courier = Courier(channel, surroundings)
+    courier.start()
+    return courier
 
 
 def _no_sender(channel: Channel) -> Sender:
