@@ -198,10 +198,11 @@ class GroupState(msgspec.Struct, omit_defaults=True, kw_only=True):
     period: str = ""
     level: int = -1  # the level that holds now; -1 none
     level_since_ns: int = 0
-    pending_level: int = -1  # the level that is reached, while `for` has not passed
-    pending_since_ns: int = 0
+    period_end_ns: int = 0
+    reached_ns: tuple[int, ...] = ()  # by level: since when the value is at or beyond it; 0: it is not
     well_since_ns: int = 0  # since when it is below its level, while resolve_after_s has not passed
     firing_since_ns: int = 0  # 0: not firing
+    step: int = 0  # how many verdicts this firing has had: part of the id of each
     crossing: int = 0  # how many firings this group has had in its period: part of every id that is sent
     told_level: int = -1  # the worst level that was told in this firing
     told_at_ns: int = 0
@@ -225,4 +226,5 @@ class Verdict:
     crossing: int
     incident: str  # one for all verdicts of a firing: what becomes PagerDuty's dedup_key
     sighting: Sighting
+    since_ns: int = 0  # since when the group has been at the first level that it reached
     suppressed_by: str = ""  # the silence, window or rule that did

@@ -1,0 +1,255 @@
+"""Decide what a sighting of a group means: whether somebody hears of it, and why. Pure: no clock, no channel, no rows.
+
+A group is quiet, or it fires at a level. A level is reached once the value has been at `at` or beyond for `for_s`, and
+is left at `clear` or before; between the two nothing changes, so that a value that trembles is told once. The same
+state and the same sighting are the same verdict with the same id, on any machine and at any repetition.
+"""
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+from msgspec.structs import replace
+
+from llmtrail_alerts.model import Alarm, GroupKey, GroupState, Level, Reason, Rule, Sighting, Verdict
+from llmtrail_alerts.quiet import Quiet
+
+# A sighting has at most three things to say: a period's end, what holds now, and what of it may be told.
+VERDICTS_MAX = 4
+PERIOD_ENDED = "period ended"
+NO_SUCH_LEVEL = "no longer a level of the rule"
+_NS = 1_000_000_000
+_DAY_S = 86_400
+_ID_BYTES = 16  # 128 bits: two verdicts never share an id
+# A group that is well is remembered so long, so that a second firing on the same day has another number.
+_FORGET_S = 2 * _DAY_S
+
+
+def decide_all(
+    rule: Rule, state: GroupState | None, sighting: Sighting, quiet: Quiet, now_ns: int
+) -> tuple[GroupState, list[Verdict]]:
+    """Decide until there is nothing left to say; return the last state and all verdicts in order."""
+    verdicts: list[Verdict] = []
+    for _ in range(VERDICTS_MAX):
+        state, verdict = decide(rule, state, sighting, quiet, now_ns)
+        if verdict is None:
+            return state, verdicts
+        verdicts.append(verdict)
+    raise AssertionError(f"a sighting of {sighting.key} leads to more than {VERDICTS_MAX} verdicts")
+
+
+def decide(
+    rule: Rule, state: GroupState | None, sighting: Sighting, quiet: Quiet, now_ns: int
+) -> tuple[GroupState, Verdict | None]:
+    """Return the group's next state, and the next thing to say of it or None.
+
+    A sighting may have more than one thing to say (one period ended, the next is over its limit already): decide again
+    with the new state until there is none, as `decide_all` does. A sighting from before the state is not looked at.
+    """
+    state = state or GroupState(rule=sighting.key.rule, scope=sighting.key.scope, period=sighting.period)
+    if sighting.at_ns < state.at_ns or _is_former(sighting.period, state.period):
+        return state, None
+    if sighting.period != state.period:
+        if state.level >= 0:
+            return _resolve(state, _last_of(state, PERIOD_ENDED, sighting.at_ns), now_ns)
+        state = _fresh(state, sighting)
+    seen = _seen(rule, _clamped(rule, state), sighting)
+    level = _level(rule, seen)
+    if level < 0:
+        if state.level < 0:
+            return seen, None
+        return _resolve(seen, sighting if rule.levels else _last_of(seen, NO_SUCH_LEVEL, sighting.at_ns), now_ns)
+    return _tell(rule, _moved(seen, level), _Moment(sighting, quiet, now_ns, seen.level))
+
+
+def due_ns(rule: Rule, state: GroupState) -> int | None:
+    """Return when a group must be decided again even where nothing is counted for it; None where never."""
+    times: list[int] = []
+    if state.period_end_ns and (state.level >= 0 or any(state.reached_ns)):
+        times.append(state.period_end_ns)
+    if isinstance(rule, Alarm):
+        waiting = [since for since in state.reached_ns[state.level + 1 :] if since]
+        times += [since + rule.for_s * _NS for since in waiting]
+        if state.well_since_ns:
+            times.append(state.well_since_ns + rule.resolve_after_s * _NS)
+    if state.level >= 0 and rule.repeat_s and state.told_at_ns:
+        times.append(state.told_at_ns + rule.repeat_s * _NS)
+    return min(times, default=None)
+
+
+def is_forgettable(state: GroupState, now_ns: int) -> bool:
+    """Say whether a group that was never seen would be decided in the same way, so that its state may be dropped."""
+    if state.level >= 0 or any(state.reached_ns):
+        return False
+    over_ns = state.period_end_ns or state.at_ns + _FORGET_S * _NS
+    return state.crossing == 0 or over_ns + _FORGET_S * _NS <= now_ns
+
+
+def is_change(former: GroupState | None, state: GroupState) -> bool:
+    """Say whether a state must be stored: whether more than the value last seen is new."""
+    if former is None:
+        return state.level >= 0 or any(state.reached_ns) or state.crossing > 0
+    return replace(former, at_ns=state.at_ns, value=state.value, peak=state.peak) != state
+
+
+def incident_of(state: GroupState) -> str:
+    """Return the id that all verdicts of the present firing share."""
+    # An alarm has no period: the day on which it began to fire keeps its number apart from those long forgotten.
+    period: str | int = state.period or state.firing_since_ns // _NS // _DAY_S
+    return _digest(state.rule, state.scope, period, state.crossing)
+
+
+def _is_former(period: str, standing: str) -> bool:
+    """Say whether a period lies before the one that the state has come to: names of one kind sort by time."""
+    return len(period) == len(standing) and period < standing
+
+
+class _Moment(NamedTuple):
+    """What a decision is made at."""
+
+    sighting: Sighting
+    quiet: Quiet
+    now_ns: int
+    from_level: int
+
+
+def _fresh(state: GroupState, sighting: Sighting) -> GroupState:
+    """Return the state with which a group begins a period."""
+    # A budget that became an alarm, or the other way round, goes on counting: its ids stay apart.
+    crossing = 0 if state.period and sighting.period else state.crossing
+    return GroupState(rule=state.rule, scope=state.scope, period=sighting.period, at_ns=state.at_ns, crossing=crossing)
+
+
+def _last_of(state: GroupState, why: str, at_ns: int) -> Sighting:
+    """Return the last that was seen of a firing, with the reason why it ends."""
+    return Sighting(
+        key=GroupKey(state.rule, state.scope),
+        at_ns=at_ns,
+        value=state.value,
+        period=state.period,
+        period_end_ns=state.period_end_ns,
+        detail={"why": why},
+    )
+
+
+def _clamped(rule: Rule, state: GroupState) -> GroupState:
+    """Fit the state to a rule that has fewer levels than before."""
+    last = max(len(rule.levels) - 1, 0)
+    since = (*state.reached_ns, *([0] * len(rule.levels)))[: len(rule.levels)]
+    return replace(state, level=min(state.level, last), told_level=min(state.told_level, last), reached_ns=since)
+
+
+def _seen(rule: Rule, state: GroupState, sighting: Sighting) -> GroupState:
+    """Take into the state the value, since when each level is reached, and since when the group is well."""
+    value, at_ns = sighting.value, sighting.at_ns
+    if value is None or value != value:  # noqa: PLR0124 - a value that is no number says nothing either
+        return replace(state, at_ns=at_ns, period_end_ns=sighting.period_end_ns)
+    worse = min if _is_below(rule) else max
+    since = zip(state.reached_ns, rule.levels, strict=True)
+    well = all(_is_left(rule, level, value) for level in rule.levels[: state.level + 1])
+    return replace(
+        state,
+        at_ns=at_ns,
+        period_end_ns=sighting.period_end_ns,
+        value=value,
+        peak=worse(state.peak, value) if state.level >= 0 else value,
+        reached_ns=tuple((began or at_ns) if _is_reached(rule, level, value) else 0 for began, level in since),
+        well_since_ns=(state.well_since_ns or at_ns) if well and state.level >= 0 else 0,
+    )
+
+
+def _level(rule: Rule, state: GroupState) -> int:
+    """Return the level that holds now; -1 where the group is well, and has been for long enough."""
+    if not rule.levels:
+        return -1
+    held_ns, well_ns = (rule.for_s * _NS, rule.resolve_after_s * _NS) if isinstance(rule, Alarm) else (0, 0)
+    held = [i for i, since in enumerate(state.reached_ns) if since and state.at_ns - since >= held_ns]
+    risen = held[-1] if held else -1
+    if state.well_since_ns:
+        return -1 if state.at_ns - state.well_since_ns >= well_ns else state.level
+    kept = (i for i in range(state.level, -1, -1) if not _is_left(rule, rule.levels[i], state.value))
+    return max(risen, next(kept, -1))
+
+
+def _moved(state: GroupState, level: int) -> GroupState:
+    """Return the state at a level that holds: a new firing, or another level of the present one."""
+    if level == state.level:
+        return state
+    moved = replace(state, level=level, level_since_ns=state.at_ns)
+    if state.level >= 0:
+        return moved
+    began_ns = min(since for since in state.reached_ns if since)
+    return replace(moved, firing_since_ns=began_ns, crossing=state.crossing + 1, step=0, told_level=-1, told_at_ns=0)
+
+
+def _tell(rule: Rule, state: GroupState, moment: _Moment) -> tuple[GroupState, Verdict | None]:
+    """Say what is to be said of a group that fires, or record why it is not said."""
+    quiet, wanted = moment.quiet, _wanted(rule, state, moment.now_ns)
+    moved = state.level != moment.from_level
+    if wanted is None:
+        state = replace(state, suppressed="") if quiet.reason is None else state
+        return _verdict(state, Reason.LEVEL_CHANGED, moment, told=False) if moved else (state, None)
+    if quiet.reason is not None:
+        if not moved and state.suppressed == quiet.reason:
+            return state, None
+        return _verdict(replace(state, suppressed=quiet.reason.value), quiet.reason, moment, told=False)
+    told = replace(state, suppressed="", told_level=max(state.told_level, state.level), told_at_ns=moment.now_ns)
+    return _verdict(told, wanted, moment, told=True)
+
+
+def _wanted(rule: Rule, state: GroupState, now_ns: int) -> Reason | None:
+    """Return why somebody should hear of a group that fires; None where all of it is told."""
+    if state.told_level < 0:
+        return Reason.FIRST
+    if state.level > state.told_level:
+        return Reason.LEVEL_CHANGED
+    is_due = rule.repeat_s > 0 and now_ns - state.told_at_ns >= rule.repeat_s * _NS
+    # A group that is well and only waits to be resolved is no reason to remind anybody.
+    return Reason.REPEATED if is_due and not state.well_since_ns else None
+
+
+def _resolve(state: GroupState, sighting: Sighting, now_ns: int) -> tuple[GroupState, Verdict]:
+    """End a firing. Who heard of it hears that it is over, in a silence too: nothing stays open because of one."""
+    over = replace(state, level=-1, reached_ns=(), well_since_ns=0, suppressed="")
+    moment = _Moment(sighting, Quiet(), now_ns, state.level)
+    resolved, verdict = _verdict(over, Reason.RESOLVED, moment, told=state.told_level >= 0)
+    return replace(resolved, firing_since_ns=0, level_since_ns=0, told_level=-1, told_at_ns=0, step=0), verdict
+
+
+def _verdict(state: GroupState, reason: Reason, moment: _Moment, *, told: bool) -> tuple[GroupState, Verdict]:
+    """Number the verdict within its firing, and return it with the state that remembers so."""
+    state = replace(state, step=state.step + 1)
+    incident = incident_of(state)
+    return state, Verdict(
+        id=_digest(incident, state.step),
+        key=moment.sighting.key,
+        reason=reason,
+        told=told,
+        at_ns=moment.now_ns,
+        level=state.level,
+        from_level=moment.from_level,
+        crossing=state.crossing,
+        incident=incident,
+        sighting=moment.sighting,
+        since_ns=state.firing_since_ns,
+        suppressed_by=moment.quiet.by if not told and reason is moment.quiet.reason else "",
+    )
+
+
+def _is_below(rule: Rule) -> bool:
+    return isinstance(rule, Alarm) and rule.below
+
+
+def _is_reached(rule: Rule, level: Level, value: float) -> bool:
+    return value <= level.at if _is_below(rule) else value >= level.at
+
+
+def _is_left(rule: Rule, level: Level, value: float) -> bool:
+    """Say whether a value is well enough to leave a level. Without a gap, `at` itself is still in it."""
+    if _is_reached(rule, level, value):
+        return False
+    return value >= level.clear if _is_below(rule) else value <= level.clear
+
+
+def _digest(*parts: str | int) -> str:
+    return blake2b(msgspec.json.encode(parts), digest_size=_ID_BYTES).hexdigest()
