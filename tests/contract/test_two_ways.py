@@ -105,7 +105,7 @@ def cells_of(value: bytes) -> dict[str, Cell]:
 
 def embedded(log_of_events: list[Event], folder: Path) -> Outcome:
     log, sink, tally, slots = MemoryLog(), RememberingSink(), CountingTally(), dict[str, bytes | None]()
-    statistics = LocalStatistics(folder, ZONES, frozenset({"search"}), slots.__setitem__)
+    statistics = LocalStatistics(folder, ZONES, frozenset({"search"}), slots.update)
     writer = Writer(parts_of(log, sink, tally, statistics.fold), WriterConfig(batch_ms=1, batch_rows=97))
     for key, value in log_of_events:
         log.append([Append(CALLS, [value], [key])], time.time_ns())

@@ -43,6 +43,7 @@ def added(slot: SlotState, part: Partial, source: Source) -> SlotState:
         overflowed=overflowed,
         late=_counts(slot.late, part.late),
         skewed=slot.skewed + part.skewed,
+        watermark_s=max(slot.watermark_s, part.watermark_s),
     )
 
 
@@ -70,6 +71,7 @@ def absorb(parent: SlotState, child: SlotState) -> SlotState:
         overflowed=overflowed,
         late=_counts(parent.late, child.late),
         skewed=parent.skewed + child.skewed,
+        watermark_s=max(parent.watermark_s, child.watermark_s),
     )
 
 

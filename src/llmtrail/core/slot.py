@@ -70,6 +70,7 @@ class SlotState(msgspec.Struct, omit_defaults=True):
     overflowed: int = 0  # additions that went to an `other` cell because the slot was full
     late: dict[str, int] = {}  # tenant's scope -> calls too old to fold
     skewed: int = 0
+    watermark_s: int = 0  # the newest range that was added was on the log by this time
 
 
 class BadSlotError(ValueError):

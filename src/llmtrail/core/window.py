@@ -17,7 +17,7 @@ from llmtrail.core.scope import USER_KINDS, kind_of
 from llmtrail.core.sketch import quantiles
 from llmtrail.core.slot import MINUTE_S, QUARTER_S, SECONDS_OF, SlotKey, SlotState, Tier
 
-PERCENTILES = (0.5, 0.95, 0.99)
+PERCENTILES = (0.5, 0.9, 0.95, 0.99)
 
 
 class Window(StrEnum):
@@ -41,6 +41,7 @@ class Percentiles(msgspec.Struct, frozen=True):
     """Estimates, each within 0.79 % of a value of that rank; None where nothing was told."""
 
     p50: float | None
+    p90: float | None
     p95: float | None
     p99: float | None
 
@@ -63,6 +64,11 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     failures: dict[str, int]
     latency_ms: Percentiles
     time_to_first_token_ms: Percentiles
+
+
+def is_short(window: Window) -> bool:
+    """Say whether a window tells what is kept for an hour: users' percentiles, the heaviest requests."""
+    return window in _SHORT
 
 
 def is_counted(key: SlotKey, window: Window, now_s: int, zone: str = "UTC") -> bool:

@@ -1,6 +1,6 @@
 """Rolling statistics of one process: the writer's ranges, folded as the aggregator folds them. Decides nothing."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from llmtrail.core.calendar import check_zone
@@ -11,15 +11,15 @@ from llmtrail_ingest.statistics.partials import partials_of
 from llmtrail_ingest.writer.step import Batch
 
 FILE_NAME = "statistics.db"
-# Told of every slot that changed, with its new value, None where it is gone.
-OnChange = Callable[[str, bytes | None], None]
+# Told of the slots that changed in one step, with their new values, None where one is gone.
+OnChange = Callable[[Mapping[str, bytes | None]], None]
 
 
 class LocalStatistics:
     """Folds each planned range into slots of a file. For the writer's thread; `on_change` is called in it."""
 
     def __init__(
-        self, folder: Path, zones: Sequence[str], feature_users: frozenset[str], on_change: OnChange = lambda *_: None
+        self, folder: Path, zones: Sequence[str], feature_users: frozenset[str], on_change: OnChange = lambda _: None
     ) -> None:
         """Open the slots of a data folder and tell `on_change` of all there are; raises UnknownZoneError."""
         for zone in zones:
@@ -29,8 +29,7 @@ class LocalStatistics:
         self._feature_users = feature_users
         self._on_change = on_change
         self._shelf = self._open()
-        for key in self._table:
-            on_change(key, self._table[key])
+        on_change({key: self._table[key] for key in self._table})
 
     def fold(self, batch: Batch) -> None:
         """Fold a range; durable when it returns. The same range again changes nothing."""
@@ -51,8 +50,7 @@ class LocalStatistics:
             self._table.roll_back()
             self._shelf = self._open()
             raise
-        for text, value in changed.items():
-            self._on_change(text, value)
+        self._on_change(changed)
 
     def close(self) -> None:
         """Close the file."""

@@ -1,0 +1,103 @@
+"""Read parts of an encoded slot without decoding the rest: a slot of 20,000 users is 4 MB. Pure.
+
+Knows how `core.slot` encodes: a slot's text is always that encoder's own.
+"""
+
+import msgspec
+
+from llmtrail.core.cell import Cell
+from llmtrail.core.partial import Evicted
+from llmtrail.core.scope import ScopeKind
+from llmtrail.core.slot import BadSlotError
+
+
+class SlotHead(msgspec.Struct, gc=False):
+    """What a slot says of itself. Reading it passes over the cells, at gigabytes a second."""
+
+    through_s: int = 0
+    watermark_s: int = 0
+    applied: int = 0
+    overflowed: int = 0
+    late: dict[str, int] = {}
+    skewed: int = 0
+    evicted: dict[str, Evicted] = {}
+
+
+class SlotCells(msgspec.Struct, gc=False):
+    """A slot's cells by scope, each still encoded: of a hundred thousand, most are never looked at."""
+
+    cells: dict[str, msgspec.Raw] = {}
+    hitters: dict[str, msgspec.Raw] = {}
+
+
+class Weight(msgspec.Struct, gc=False):
+    """Of a cell, what scopes are ranked by."""
+
+    calls: int = 0
+    errors: int = 0
+    cost_nanousd: int = 0
+    attempts: int = 0
+    retries: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    def add(self, other: "Weight") -> None:
+        """Add another slot's."""
+        self.calls += other.calls
+        self.errors += other.errors
+        self.cost_nanousd += other.cost_nanousd
+        self.attempts += other.attempts
+        self.retries += other.retries
+        self.input_tokens += other.input_tokens
+        self.output_tokens += other.output_tokens
+
+
+_HEAD = msgspec.json.Decoder(SlotHead)
+_CELLS = msgspec.json.Decoder(SlotCells)
+_CELL = msgspec.json.Decoder(Cell)
+_WEIGHT = msgspec.json.Decoder(Weight)
+_ENCODE = msgspec.json.Encoder().encode
+# Between a scope's tenant and its kind. It cannot stand within a name: a quote in there has a backslash before it.
+_TENANT_ENDS = '","'
+
+
+def head_of(value: bytes) -> SlotHead:
+    """Return what a slot says of itself; raises BadSlotError."""
+    try:
+        return _HEAD.decode(value)
+    except msgspec.DecodeError as error:
+        raise BadSlotError(f"not a slot: {error}") from error
+
+
+def cells_of(value: bytes) -> SlotCells:
+    """Return a slot's cells, still encoded; raises BadSlotError."""
+    try:
+        return _CELLS.decode(value)
+    except msgspec.DecodeError as error:
+        raise BadSlotError(f"not a slot: {error}") from error
+
+
+def weight_of(cell: msgspec.Raw) -> Weight:
+    """Return what an encoded cell weighs."""
+    return _WEIGHT.decode(cell)
+
+
+def cell_in(value: bytes, scope_text: str) -> Cell | None:
+    """Return one scope's cell of a slot, None where it has none there."""
+    # An unescaped quote, and an object after the colon: the scope's text within another name has neither.
+    sought = _ENCODE(scope_text) + b":{"
+    found = value.find(sought)
+    if found < 0:
+        return None
+    start = found + len(sought) - 1
+    end = value.index(b"}", start) + 1
+    # A cell holds objects, but no text with braces: failure modes are a closed set.
+    while value.count(b"{", start, end) > value.count(b"}", start, end):
+        end = value.index(b"}", end) + 1
+    return _CELL.decode(value[start:end])
+
+
+def is_of_kind(scope_text: str, kind: ScopeKind) -> bool:
+    """Say whether a scope's text is of a kind, without taking it apart: this is asked of every cell there is."""
+    after = scope_text.index(_TENANT_ENDS) + len(_TENANT_ENDS)
+    return scope_text.startswith(kind, after) and scope_text[after + len(kind)] == '"'
