@@ -111,6 +111,10 @@ class StoreConfig:
     dead_letters_days: Days = 90
     # Days that corrections of costs are kept.
     corrections_days: Days = 400
+    # Days that decisions on budgets and alarms are kept.
+    alerts_days: Days = 400
+    # Days that changes of rules are kept.
+    audit_days: Days = 400
     # Memory that one SQL statement of a user may take, so that no query can stop ingest.
     query_bytes_max: Positive = 512 * _MIB
     # Seconds that one may run.
@@ -172,6 +176,16 @@ class KafkaConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class AlertsConfig:
+    """Whose budgets and alarms count, and where people look."""
+
+    # Folder of budgets.toml, rules.toml and owners.toml. Absent: nothing is watched.
+    folder: Path | None = None
+    # Address of the page, for links in messages: https://llmtrail.example.com. Empty: no links.
+    page_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, one section a room."""
 
@@ -182,6 +196,7 @@ class Config:
     log: LogConfig = LogConfig()
     stats: StatsConfig = StatsConfig()
     kafka: KafkaConfig = KafkaConfig()
+    alerts: AlertsConfig = AlertsConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +283,8 @@ def kept_days(store: StoreConfig) -> dict[str, int]:
         "bodies": store.bodies_days,
         "dead_letters": store.dead_letters_days,
         "price_corrections": store.corrections_days,
+        "alerts": store.alerts_days,
+        "audit": store.audit_days,
     }
 
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from msgspec import Raw
 
 from llmtrail.core.call import Attempt
+from llmtrail.store.alerts import AlertRow, AuditRow, insert_alerts, insert_audit
 from llmtrail.store.arrow import DAY_NS
 from llmtrail.store.errors import MigrationError, StoreError, StoreUnavailableError
 from llmtrail.store.handle import Handle, Limits, PooledHandle, open_chdb, open_http
@@ -310,6 +312,57 @@ def test_a_correction_changes_the_cost_shown_and_leaves_an_entry(store: Handle, 
     )
     assert corrected[0][0] == 1
     assert known_calls(store, [row.call_key])[row.call_key].call == row.call
+
+
+def an_alert(number: int, **changes: Any) -> AlertRow:
+    named: dict[str, Any] = {
+        "alert_id": f"a-{number}",
+        "decided_at_ns": NOW_NS,
+        "incident": f"i-{number}",
+        "rule": "search-day",
+        "rule_kind": "budget",
+        "tenant": "",
+        "scope_kind": "feature",
+        "scope": ["search"],
+        "reason": "first",
+        "told": True,
+    }
+    return AlertRow(**named | changes)
+
+
+def test_a_decision_told_twice_is_one_row_and_money_is_exact(store: Handle, number: int) -> None:
+    row = an_alert(
+        number,
+        amount=9_007_199_254_740_993,
+        amount_limit=10**16,
+        request_ids=["r-1", "r-2"],
+        channels=["slack"],
+        period="2026-11",
+        period_end_ns=NOW_NS + DAY_NS,
+        detail={"why": "it is"},
+    )
+    for token in (f"a-{number}", f"b-{number}"):
+        insert_alerts(store, [row, an_alert(-number, rule_kind="alarm", value=0.25)], token)
+    shown = "toString(amount), request_ids, channels, period, detail['why']"
+    ask = f"SELECT {shown} FROM llmtrail.alerts WHERE alert_id = {{id:String}}"
+    assert store.query(ask, {"id": f"a-{number}"}) == [
+        ("9007199254740993", ["r-1", "r-2"], ["slack"], "2026-11", "it is")
+    ]
+    budgets = store.query(
+        "SELECT budget, scope FROM llmtrail.budget_events WHERE alert_id IN ({a:String}, {b:String})",
+        {"a": f"a-{number}", "b": f"a-{-number}"},
+    )
+    assert budgets == [("search-day", ["search"])]
+
+
+def test_a_change_of_rules_told_twice_is_one_row(store: Handle, number: int) -> None:
+    row = AuditRow(
+        audit_id=f"u-{number}", changed_at_ns=NOW_NS, actor="ada", action="added", kind="budget", name="b", after="{}"
+    )
+    for token in (f"u-{number}", f"v-{number}"):
+        insert_audit(store, [row], token)
+    ask = "SELECT actor, action, kind, name, after FROM llmtrail.audit WHERE audit_id = {id:String}"
+    assert store.query(ask, {"id": f"u-{number}"}) == [("ada", "added", "budget", "b", "{}")]
 
 
 def test_retention_can_be_set_and_mistakes_are_told(store: Handle) -> None:

@@ -48,6 +48,12 @@ TABLES = (
         (("topic_id", "String"), ("`partition`", "UInt32"), ("`offset`", "UInt64"), ("item", "UInt32")),
     ),
     Table("price_corrections", "corrected_day", (_CALL, ("toUnixTimestamp64Milli(corrected_at)", "Int64"))),
+    Table(
+        "alerts_data",
+        "decided_day",
+        (("rule", "String"), ("toUnixTimestamp64Nano(decided_at)", "Int64"), ("alert_id", "String")),
+    ),
+    Table("audit_data", "changed_day", (("toUnixTimestamp64Nano(changed_at)", "Int64"), ("audit_id", "String"))),
 )
 
 

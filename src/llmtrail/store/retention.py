@@ -20,6 +20,8 @@ _KEPT = {
     "bodies": _Kept(("bodies_data",), "ingest_day", 90),
     "dead_letters": _Kept(("dead_letters_data",), "received_day", 90),
     "price_corrections": _Kept(("price_corrections",), "corrected_day", 400),
+    "alerts": _Kept(("alerts_data",), "decided_day", 400),
+    "audit": _Kept(("audit_data",), "changed_day", 400),
 }
 DEFAULT_DAYS = {table: kept.days for table, kept in _KEPT.items()}
 # Longer than any law asks for; a number above it is a mistake of units.
@@ -28,7 +30,7 @@ _TTL = re.compile(r"TTL \S+ \+ toIntervalDay\((\d+)\)")
 
 
 def set_retention(handle: Handle, table: str, days: int) -> None:
-    """Keep the rows of `table` (calls, bodies, dead_letters, price_corrections) for `days` days; older ones go.
+    """Keep the rows of `table`, one of those above, for `days` days; older ones go.
 
     Raises StoreError for an unknown table or a number of days outside 1 to 36,500.
     """

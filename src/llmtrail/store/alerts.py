@@ -1,0 +1,115 @@
+"""Insert what was decided of budgets and alarms, and who changed rules. Knows nothing of how it was decided."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from llmtrail.store import arrow
+from llmtrail.store.handle import Handle
+
+_TEXT = pa.string()
+_TEXTS = pa.list_(_TEXT)
+_AMOUNT_MAX = 2**63 - 1
+# Columns by type, under the names that the rows have.
+_ALERT_TEXTS = (
+    *("alert_id", "incident", "rule", "rule_kind", "tenant", "scope_kind", "reason", "suppressed_by", "owner"),
+    *("level", "severity", "unit", "period"),
+)
+_AUDIT_TEXTS = ("audit_id", "actor", "action", "kind", "name", "before", "after", "detail")
+_LISTS = ("scope", "channels", "request_ids")
+_COUNTS = ("crossing", "calls", "unpriced")
+_NUMBERS = ("value", "threshold", "baseline")
+_AMOUNTS = ("amount", "amount_limit")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRow:
+    """A row of `alerts`; the columns' comments tell what each is."""
+
+    alert_id: str
+    decided_at_ns: int
+    incident: str
+    rule: str
+    rule_kind: str
+    tenant: str
+    scope_kind: str
+    scope: Sequence[str]
+    reason: str
+    told: bool
+    suppressed_by: str = ""
+    channels: Sequence[str] = ()
+    owner: str = ""
+    level: str = ""
+    severity: str = ""
+    hard: bool = False
+    crossing: int = 0
+    unit: str = ""
+    value: float | None = None
+    threshold: float | None = None
+    amount: int | None = None
+    amount_limit: int | None = None
+    period: str = ""
+    period_start_ns: int | None = None
+    period_end_ns: int | None = None
+    calls: int = 0
+    unpriced: int = 0
+    forecast_at_ns: int | None = None
+    baseline: float | None = None
+    request_ids: Sequence[str] = ()
+    detail: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRow:
+    """A row of `audit`."""
+
+    audit_id: str
+    changed_at_ns: int
+    actor: str
+    action: str
+    kind: str
+    name: str
+    before: str = ""
+    after: str = ""
+    detail: str = ""
+
+
+def insert_alerts(handle: Handle, rows: Sequence[AlertRow], token: str) -> None:
+    """Insert decisions; the same ones again, with the same token or ids, are stored once."""
+    if not rows:
+        return
+    decided = [row.decided_at_ns for row in rows]
+    columns = {
+        "decided_day": arrow.days(decided),
+        "decided_at": arrow.times(decided),
+        **{name: pa.array([getattr(row, name) for row in rows], _TEXT) for name in _ALERT_TEXTS},
+        **{name: pa.array([list(getattr(row, name)) for row in rows], _TEXTS) for name in _LISTS},
+        **{name: pa.array([getattr(row, name) for row in rows], pa.bool_()) for name in ("told", "hard")},
+        **{name: pa.array([getattr(row, name) for row in rows], pa.int64()) for name in _COUNTS},
+        **{name: pa.array([getattr(row, name) for row in rows], pa.float64()) for name in _NUMBERS},
+        **{name: pa.array([_bounded(getattr(row, name)) for row in rows], pa.int64()) for name in _AMOUNTS},
+        "period_start": arrow.optional_times([row.period_start_ns for row in rows]),
+        "period_end": arrow.optional_times([row.period_end_ns for row in rows]),
+        "forecast_at": arrow.optional_times([row.forecast_at_ns for row in rows]),
+        "detail": pa.array([list(row.detail.items()) for row in rows], pa.map_(_TEXT, _TEXT)),
+    }
+    handle.insert_arrow("llmtrail.alerts_data", pa.table(columns), f"{token}:alerts")
+
+
+def insert_audit(handle: Handle, rows: Sequence[AuditRow], token: str) -> None:
+    """Insert changes of rules; the same ones again, with the same token or ids, are stored once."""
+    if not rows:
+        return
+    changed = [row.changed_at_ns for row in rows]
+    columns = {
+        "changed_day": arrow.days(changed),
+        "changed_at": arrow.times(changed),
+        **{name: pa.array([getattr(row, name) for row in rows], _TEXT) for name in _AUDIT_TEXTS},
+    }
+    handle.insert_arrow("llmtrail.audit_data", pa.table(columns), f"{token}:audit")
+
+
+def _bounded(amount: int | None) -> int | None:
+    """Return what the column can hold: nine billion dollars are shown as the most there is."""
+    return None if amount is None else max(-_AMOUNT_MAX, min(amount, _AMOUNT_MAX))
