@@ -26,6 +26,7 @@ STORED_S_MAX = 60.0
 NS = 1_000_000_000
 CALLS = 300
 TENANT = '["","tenant"]'
+TRACE, ROOT, CHILD = "5b8efff798038103d269b633813fc60c", "aaaaaaaaaaaaaaaa", "eee19b7ec3c1b174"
 VIEWS = ("calls", "bodies", "attempts", "ids", "dead_letters", "price_corrections")
 
 
@@ -72,20 +73,21 @@ def installation(folder: Path) -> Sent:
         post(house, sent.events[:40])
         post(house, [{**sent.events[3], "revision": 1, "failure_mode": "timeout", "status": "error"}])
         assert house.post("not an event").status == 400
-        _trace(house)
+        model = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.provider.name": "openai"}
+        post_span(house, CHILD, model, ROOT)
         house.settle()
         post(house, sent.fresh(50))
         house.kill()
     return sent
 
 
-def _trace(house: House) -> None:
-    attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.provider.name": "openai"}
+def post_span(house: House, span_id: str, attributes: dict[str, str], parent_id: str = "") -> None:
     now_ns = time.time_ns()
     span = {
-        "traceId": "5b8efff798038103d269b633813fc60c",
-        "spanId": "eee19b7ec3c1b174",
-        "name": "chat gpt-4o",
+        "traceId": TRACE,
+        "spanId": span_id,
+        "parentSpanId": parent_id,
+        "name": "a span",
         "kind": 3,
         "startTimeUnixNano": str(now_ns - NS),
         "endTimeUnixNano": str(now_ns),
@@ -131,10 +133,13 @@ class Places:
             [*command, "--format", "JSONEachRow"], capture_output=True, text=True, check=True
         ).stdout.splitlines()
 
-    def target_rows(self, view: str) -> list[str]:
+    def sql(self, statement: str) -> list[list[Any]]:
         where = urlsplit(self.web.sql_url)
         house = House(self.web.http_url, f"http://{where.hostname}:{where.port}", self.web.process, where.password)
-        return [json.dumps(row) for row in house.sql(_all_of(view))]
+        return house.sql(statement)
+
+    def target_rows(self, view: str) -> list[str]:
+        return [json.dumps(row) for row in self.sql(_all_of(view))]
 
     def slots(self) -> dict[str, bytes]:
         with sqlite3.connect(self.folder / SLOTS_FILE) as file:
@@ -198,13 +203,17 @@ def test_everything_arrives_once_and_what_comes_later_is_known(kafka: Kafka, tmp
             house = House(ingest.url(), "", web.process)
             post(house, sent.events[:30])
             post(house, [{**sent.events[5], "revision": 2, "failure_mode": "timeout", "status": "error"}])
+            post_span(house, ROOT, {"user.id": "the-late-user"})
             post(house, sent.fresh(10))
 
-            eventually(lambda: counted(trail).calls == CALLS + 11, STORED_S_MAX)
-            eventually(lambda: len(places.target_rows("calls")) == CALLS + 11, STORED_S_MAX)
-            # The repeats were before the fresh ones on the log of their key; all are behind us when nothing lags.
+            ask = f"SELECT user_id, revision FROM llmtrail.calls WHERE trace_id = '{TRACE}'"
+            eventually(lambda: places.sql(ask) == [["the-late-user", 1]], STORED_S_MAX)
+            eventually(lambda: counted(trail).calls >= CALLS + 11, STORED_S_MAX)
+            eventually(lambda: len(places.target_rows("calls")) >= CALLS + 11, STORED_S_MAX)
+            # The repeats and the revisions are behind us, too, when nothing lags.
             eventually(lambda: house.metric("kafka_consumergroup_lag") == 0, STORED_S_MAX)
             after = counted(trail)
+        assert len(places.target_rows("calls")) == CALLS + 11
         assert (after.calls, after.errors) == (CALLS + 11, 2)
         assert after.input_tokens == before.input_tokens + sum(
             event["usage"]["input_tokens"] for event in sent.events[CALLS:]
