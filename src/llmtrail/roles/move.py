@@ -21,7 +21,6 @@ from llmtrail.roles.move_kafka import Kafka
 from llmtrail.roles.move_plan import MoveError, chunks, mismatches, token_of
 from llmtrail.roles.move_source import Source
 from llmtrail.store.copy import (
-    TABLES,
     DayCount,
     Range,
     Table,
@@ -30,6 +29,7 @@ from llmtrail.store.copy import (
     read_range,
     segments,
     stored_columns,
+    tables,
     write_range,
 )
 from llmtrail.store.errors import StoreError
@@ -119,8 +119,8 @@ class Move:
             "topics": topics.ids,
         }
 
-    def _tables(self, source: Source) -> tuple[Table, ...]:
-        return TABLES if source.has_rows else ()
+    def _tables(self, source: Source) -> list[Table]:
+        return tables(source.handle) if source.has_rows else []
 
     def _begin_report(self, source: Source) -> Report:
         waiting = source.waiting()

@@ -19,12 +19,13 @@ _FORMAT = "Native"
 _NOT_STORED = frozenset({"EPHEMERAL", "ALIAS", "MATERIALIZED"})
 _UNKNOWN_TABLE = frozenset({60, 81})  # no such table, no such database
 
-Key = tuple[int | str, ...]
+# Values of a key, as they are bound to a query.
+Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table that holds data: its day's column ("" for none) and its sorting key below the day, with types."""
+    """A table that holds data: its partition's day ("" for none), its sorting key below the day, with types."""
 
     name: str
     day: str
@@ -34,27 +35,6 @@ class Table:
     def key_sql(self) -> str:
         """Return the key as one expression."""
         return f"tuple({', '.join(expression for expression, _ in self.key)})"
-
-
-_CALL = ("toUInt128(call_id)", "UInt128")
-# In the order in which the writer fills them: a call that is in `calls_data` has all its other rows.
-TABLES = (
-    Table("ids_data", "", (("id_hash", "UInt64"), _CALL)),
-    Table("bodies_data", "ingest_day", (("bodies_key", "UInt64"), _CALL)),
-    Table("calls_data", "ingest_day", (_CALL,)),
-    Table(
-        "dead_letters_data",
-        "received_day",
-        (("topic_id", "String"), ("`partition`", "UInt32"), ("`offset`", "UInt64"), ("item", "UInt32")),
-    ),
-    Table("price_corrections", "corrected_day", (_CALL, ("toUnixTimestamp64Milli(corrected_at)", "Int64"))),
-    Table(
-        "alerts_data",
-        "decided_day",
-        (("rule", "String"), ("toUnixTimestamp64Nano(decided_at)", "Int64"), ("alert_id", "String")),
-    ),
-    Table("audit_data", "changed_day", (("toUnixTimestamp64Nano(changed_at)", "Int64"), ("audit_id", "String"))),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +57,44 @@ class DayCount:
     day: date | None
     rows: int
     digest: int  # of every row's every column, in no order
+
+
+def tables(handle: Handle) -> list[Table]:
+    """Return every table that holds data, `calls_data` last: a call that stands there has all its other rows."""
+    rows = handle.query(
+        "SELECT name, partition_key, sorting_key FROM system.tables "
+        "WHERE database = 'llmtrail' AND engine LIKE '%MergeTree' AND name != 'schema_migrations'"
+    )
+    found = [_table(handle, *row) for row in rows]
+    return sorted(found, key=lambda table: (table.name == "calls_data", table.name))
+
+
+def _table(handle: Handle, name: str, day: str, sorting_key: str) -> Table:
+    expressions = [expression for expression in _split(sorting_key) if expression != day]
+    told = handle.query(f"DESCRIBE (SELECT {', '.join(expressions)} FROM llmtrail.{name})")  # noqa: S608 - its own words
+    return Table(name, day, tuple(_bindable(one, str(row[1])) for one, row in zip(expressions, told, strict=True)))
+
+
+def _bindable(expression: str, kind: str) -> tuple[str, str]:
+    """Return an expression of the same order whose values can be bound, and their type."""
+    bare = kind.removeprefix("LowCardinality(").removesuffix(")") if kind.startswith("LowCardinality(") else kind
+    if bare.startswith("DateTime64"):
+        return f"toUnixTimestamp64Nano({expression})", "Int64"
+    if bare.startswith("DateTime"):
+        return f"toUnixTimestamp({expression})", "UInt32"
+    return expression, bare
+
+
+def _split(sorting_key: str) -> list[str]:
+    """Return the expressions of a key: commas within brackets are theirs."""
+    parts, depth = [""], 0
+    for character in sorting_key:
+        depth += (character == "(") - (character == ")")
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
 
 
 def day_counts(handle: Handle, table: Table, *, digest: bool) -> list[DayCount]:

@@ -21,9 +21,10 @@ from llmtrail.roles.move_plan import (
     stats_conflicts,
     token_of,
 )
-from llmtrail.store.copy import TABLES, DayCount, Range
+from llmtrail.store.copy import DayCount, Range, Table
 
-CALLS = TABLES[2]
+CALLS = Table("calls_data", "ingest_day", (("toUInt128(call_id)", "UInt128"),))
+IDS = Table("ids_data", "", (("id_hash", "UInt64"),))
 DAY = date(2026, 11, 21)
 TOPIC = "5f0c7d4e-0000-4000-8000-000000000001"
 
@@ -65,7 +66,7 @@ def test_a_token_is_the_same_in_every_repeat_and_another_for_another_chunk_day_t
         token_of(a_range(8, 3), "m"),
         token_of(a_range(7, 4), "m"),
         token_of(replace(chunk, day=date(2026, 11, 22)), "m"),
-        token_of(replace(chunk, table=TABLES[1]), "m"),
+        token_of(replace(chunk, table=IDS), "m"),
         token_of(chunk, "n"),
     ]
     assert token_of(chunk, "m") == token_of(a_range(7, 3), "m")
