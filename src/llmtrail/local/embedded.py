@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from llmtrail import clock as clock_module
 from llmtrail.clock import Clock, SystemClock
 from llmtrail.config import Config, ConfigError, StoreConfig, kept_days, store_url
+from llmtrail.core.board import Board
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import moved_file, port_file
 from llmtrail.local.grants import sql_tokens, tokens_of
@@ -52,6 +53,7 @@ from llmtrail_ingest.writer.pipeline import GROUP as WRITER_GROUP
 from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
 from llmtrail_web.requests import request_routes
 from llmtrail_web.sql_endpoint import SqlConfig, sql_app
+from llmtrail_web.stats import stats_routes
 
 # Inserts under way are waited for; what is on the log anyway is stored at the next start.
 STOP_S_MAX = 8.0
@@ -92,6 +94,7 @@ class Embedded:
         self._config = config
         self._clock = clock or SystemClock()
         self.metrics = Metrics()
+        self._board = Board(config.stats.zones, threading.Lock())
         self._threads: list[threading.Thread] = []
         self._stops: list[Callable[[], None]] = []
         self._alive: dict[str, Callable[[], bool]] = {}
@@ -195,7 +198,9 @@ class Embedded:
     def _start_writer(self, rooms: _Rooms, sink: MeasuredSink) -> None:
         config = self._config
         book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
-        statistics = LocalStatistics(config.server.data, config.stats.zones, frozenset(config.stats.feature_users))
+        statistics = LocalStatistics(
+            config.server.data, config.stats.zones, frozenset(config.stats.feature_users), self._board.put
+        )
         self._statistics = statistics
         parts = WriterParts(
             log=rooms.log,
@@ -256,6 +261,7 @@ class Embedded:
                 *gateway.routes(),
                 *otlp_routes(gateway, self._count_spans),
                 *request_routes(lambda wanted, tenant: find_request(rooms.reader, wanted, tenant), readable_by(tokens)),
+                *stats_routes(self._board, self._clock.now_ns, readable_by(tokens)),
                 *process_routes(self._readiness, self._exposition),
             ]
         )
