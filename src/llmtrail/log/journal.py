@@ -1,0 +1,69 @@
+"""A small durable table by key whose owner writes several keys in one step. Knows nothing of what is kept.
+
+Unlike a log it remembers the newest value of each key. Embedded it is a file; over Kafka a partition of a compacted
+topic, whose owner alone may write.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+# A key and its value, None where the key goes.
+Record = tuple[str, bytes | None]
+
+# A commit waits so long for a reader's snapshot; readers are short.
+_BUSY_S = 10.0
+
+
+class JournalLostError(RuntimeError):
+    """Another process owns the journal now: what this one knows is no longer to be written."""
+
+
+class Journal(Protocol):
+    """Where decisions are kept. Safe from several threads."""
+
+    def load(self) -> Iterable[tuple[str, bytes]]:
+        """Return every key with its newest value."""
+
+    def put(self, records: Sequence[Record]) -> None:
+        """Write all records in one step, durable when it returns; raises JournalLostError where it is another's now."""
+
+
+class FileJournal:
+    """A journal in a file of this machine, which one process has."""
+
+    def __init__(self, file: Path) -> None:
+        """Open or make the file."""
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        # What was sent is not sent again after a power cut.
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("CREATE TABLE IF NOT EXISTS journal (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+
+    def load(self) -> Iterable[tuple[str, bytes]]:
+        """Return every key with its newest value."""
+        with self._lock:
+            return [(str(key), bytes(value)) for key, value in self._db.execute("SELECT key, value FROM journal")]
+
+    def put(self, records: Sequence[Record]) -> None:
+        """Write all records in one step, durable when it returns."""
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                for key, value in records:
+                    if value is None:
+                        self._db.execute("DELETE FROM journal WHERE key = ?", (key,))
+                    else:
+                        self._db.execute("INSERT OR REPLACE INTO journal VALUES (?, ?)", (key, value))
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()

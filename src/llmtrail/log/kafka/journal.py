@@ -1,0 +1,135 @@
+"""A journal in one partition of a compacted topic. Whoever opens it last owns it: a former owner's writes are refused.
+
+The producer's transactional id is the partition's: Kafka gives the newest producer of an id a higher epoch and fences
+the others (KIP-98), which no clock and no session decides. Records of one put come whole or not at all.
+"""
+
+import logging
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from llmtrail.log.journal import JournalLostError, Record
+from llmtrail.log.kafka.table import TopicTable
+
+try:
+    from confluent_kafka import KafkaError, KafkaException, Producer
+except ImportError as error:
+    raise ImportError("Kafka needs a driver; install it with: pip install 'llmtrail[kafka]'") from error
+
+_LOG = logging.getLogger(__name__)
+
+# A broker that is away for longer fails the put; whoever put tries again.
+_ANSWER_S_MAX = 30.0
+# An owner that died in the middle of a put holds up readers for this long at most.
+_TRANSACTION_MS_MAX = 15_000
+# The brokers roll back a transaction that was cut short before they let the next owner in.
+_OPEN_S_MAX = 60.0
+# A commit that is not answered is asked for again: the brokers know whether it was done.
+_COMMITS_MAX = 3
+_READ_S = 0.05
+
+_PRODUCER: Mapping[str, Any] = {
+    "acks": "all",
+    "enable.idempotence": True,
+    "compression.type": "zstd",
+    # A decision waits for nobody.
+    "linger.ms": 0,
+    "transaction.timeout.ms": _TRANSACTION_MS_MAX,
+    "message.max.bytes": 8 * 1024 * 1024,
+}
+
+
+class KafkaJournal:
+    """One partition's journal, owned from `__init__` on. Safe from several threads."""
+
+    def __init__(self, client: Mapping[str, str], topic: str, partition: int) -> None:
+        """Become the owner; raises KafkaException where the brokers do not answer."""
+        self._client, self._topic, self._partition = client, topic, partition
+        self._lock = threading.Lock()
+        self._lost = False
+        self._producer = self._opened()
+
+    def load(self) -> Iterable[tuple[str, bytes]]:
+        """Return every key with its newest value; raises TableAwayError."""
+        table = TopicTable(self._client, self._topic, [self._partition])
+        found: dict[str, bytes] = {}
+        try:
+            while True:
+                for key, value in table.read(_READ_S):
+                    if value is None:
+                        found.pop(key.decode(), None)
+                    else:
+                        found[key.decode()] = value
+                if table.is_caught_up:
+                    return list(found.items())
+        finally:
+            table.close()
+
+    def put(self, records: Sequence[Record]) -> None:
+        """Write all records in one step; raises JournalLostError, or KafkaException where it is to be tried again."""
+        with self._lock:
+            if self._lost:
+                raise JournalLostError(f"{self._topic}[{self._partition}] has another owner.")
+            self._begin(records)
+            self._commit()
+
+    def close(self) -> None:
+        """Let go of it; what was put stays."""
+        with self._lock:
+            self._lost = True
+            self._producer.purge()
+            self._producer.flush(1.0)
+
+    def _begin(self, records: Sequence[Record]) -> None:
+        """Send the records, to be seen by nobody before the commit."""
+        self._producer.begin_transaction()
+        try:
+            for key, value in records:
+                self._produce(key, value)
+        except BaseException:
+            self._abort()
+            raise
+
+    def _commit(self) -> None:
+        for _ in range(_COMMITS_MAX):
+            try:
+                self._producer.commit_transaction(_ANSWER_S_MAX)
+            except KafkaException as cause:
+                error: KafkaError = cause.args[0]
+                if error.txn_requires_abort():
+                    self._abort()  # Nothing was written, and the journal is still ours.
+                    raise
+                if not error.retriable():
+                    self._lose(error.str())
+            else:
+                return
+        # Whether it was written only the brokers know: whoever opens the journal next is told.
+        self._lose("its brokers do not say whether the last records were written")
+
+    def _produce(self, key: str, value: bytes | None) -> None:
+        while True:
+            try:
+                self._producer.produce(self._topic, value, key=key.encode(), partition=self._partition)
+            except BufferError:
+                # More at once than the driver holds: some of it has to go first.
+                self._producer.poll(_READ_S)
+            else:
+                self._producer.poll(0)
+                return
+
+    def _abort(self) -> None:
+        try:
+            self._producer.abort_transaction(_ANSWER_S_MAX)
+        except KafkaException as cause:
+            self._lose(cause.args[0].str())
+
+    def _lose(self, why: str) -> NoReturn:
+        self._lost = True
+        raise JournalLostError(f"{self._topic}[{self._partition}] is to be opened anew: {why}.")
+
+    def _opened(self) -> Producer:
+        transactional_id = f"{self._topic}.{self._partition}"
+        producer = Producer({**_PRODUCER, **self._client, "transactional.id": transactional_id}, logger=_LOG)
+        producer.init_transactions(_OPEN_S_MAX)
+        return producer
