@@ -7,12 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from llmtrail.emit.budget import BudgetExceeded
     from llmtrail.emit.context import Request, current_request
     from llmtrail.emit.recorder import configure, flush, record, request, stats
     from llmtrail.emit.tally import DropReason, Stats, StripReason
     from llmtrail.emit.wrap import litellm_callback, wrap
 
 __all__ = [
+    "BudgetExceeded",
     "DropReason",
     "Request",
     "Stats",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BudgetExceeded": "llmtrail.emit.budget",
     "DropReason": "llmtrail.emit.tally",
     "Request": "llmtrail.emit.context",
     "Stats": "llmtrail.emit.tally",

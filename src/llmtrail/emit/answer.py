@@ -50,10 +50,10 @@ def read_answer(status: int, body: bytes, retry_after: str | None, sent: int, no
         case 413:
             return Split(too_large=True, reason="too_large")
         case 408 | 425 | 429 | 503:
-            return Later(f"http_{status}", _wait_s(retry_after, now_s))
+            return Later(f"http_{status}", wait_s(retry_after, now_s))
         case _:
             # A wrong token, a wrong URL or a fault over there: none of it is the calls' fault, so they wait.
-            return Later(f"http_{status}", _wait_s(retry_after, now_s))
+            return Later(f"http_{status}", wait_s(retry_after, now_s))
 
 
 def _read_200(body: bytes, sent: int) -> Answer:
@@ -102,15 +102,15 @@ def _rejections(document: dict[str, Any]) -> tuple[dict[str, int], str]:
     return dict(reasons), detail
 
 
-def _wait_s(retry_after: str | None, now_s: float) -> float | None:
-    """Read Retry-After: seconds, or a date."""
+def wait_s(retry_after: str | None, now_s: float) -> float | None:
+    """Return the seconds that Retry-After asks for, in seconds or by a date; None where it asks for none."""
     if not retry_after:
         return None
     try:
-        wait_s = float(retry_after)
+        asked_s = float(retry_after)
     except ValueError:
         try:
-            wait_s = parsedate_to_datetime(retry_after).timestamp() - now_s
+            asked_s = parsedate_to_datetime(retry_after).timestamp() - now_s
         except (ValueError, TypeError, OverflowError):
             return None
-    return min(max(wait_s, 0.0), RETRY_AFTER_MAX_S) if wait_s == wait_s else None  # noqa: PLR0124  # NaN asks nothing.
+    return min(max(asked_s, 0.0), RETRY_AFTER_MAX_S) if asked_s == asked_s else None  # noqa: PLR0124  # NaN asks nothing.

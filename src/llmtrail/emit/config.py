@@ -10,6 +10,7 @@ from typing import Any, Final, TypedDict, Unpack
 
 DEFAULT_URL: Final = "http://127.0.0.1:4318"
 DEFAULT_CONTENT: Final = "redacted"
+DEFAULT_LIMITS: Final = "open"
 _OFF: Final = frozenset({"", "0", "off", "false", "no"})
 
 
@@ -25,6 +26,8 @@ class Settings(TypedDict, total=False):
     spool: str | Path | None
     content: str
     disabled: bool
+    limits: str
+    policy: str | Path | None
     service: str | None
     environment: str | None
     release: str | None
@@ -46,6 +49,8 @@ class EmitConfig:
     spool: Path | None = None
     content: str = DEFAULT_CONTENT
     disabled: bool = False
+    limits: str = DEFAULT_LIMITS  # open, closed or off
+    policy: Path | None = None  # a TOML file of failure policies
     service: str | None = None
     environment: str | None = None
     release: str | None = None
@@ -66,6 +71,8 @@ def from_environment(environment: Mapping[str, str] | None = None) -> EmitConfig
         spool=_spool_folder(values),
         content=(values.get("LLMTRAIL_CONTENT") or DEFAULT_CONTENT).strip().lower(),
         disabled=values.get("LLMTRAIL_DISABLED", "").strip().lower() not in _OFF,
+        limits=(values.get("LLMTRAIL_LIMITS") or DEFAULT_LIMITS).strip().lower(),
+        policy=Path(file).expanduser() if (file := values.get("LLMTRAIL_POLICY")) else None,
         service=values.get("LLMTRAIL_SERVICE") or values.get("OTEL_SERVICE_NAME") or None,
         environment=values.get("LLMTRAIL_ENVIRONMENT") or None,
         release=values.get("LLMTRAIL_RELEASE") or None,
@@ -81,6 +88,8 @@ def overlaid(config: EmitConfig, **settings: Unpack[Settings]) -> EmitConfig:
         changes.setdefault("kafka", None)
     if changes.get("kafka_client_file") is not None:
         changes["kafka_client_file"] = Path(changes["kafka_client_file"]).expanduser()
+    if changes.get("policy") is not None:
+        changes["policy"] = Path(changes["policy"]).expanduser()
     if "spool" in changes:
         spool = changes["spool"]
         changes["spool"] = None if spool is None else Path(spool).expanduser()

@@ -4,6 +4,7 @@ Everything that costs (building, ids, redaction, encoding, compression, sending)
 """
 
 from collections.abc import Callable
+from functools import partial
 from threading import RLock
 from typing import Any
 
@@ -11,6 +12,8 @@ from llmtrail.emit.background import Background, Edges
 from llmtrail.emit.config import EmitConfig
 from llmtrail.emit.context import NoteKind, Request
 from llmtrail.emit.handoff import QUEUED_ITEMS_MAX, Builder, Handoff, Item, Weight
+from llmtrail.emit.limit_source import limit_source
+from llmtrail.emit.limits import Limits, LimitsMode, mode_of
 from llmtrail.emit.tally import LOGGER, DropReason, Stats, Tally
 
 # What may still hold finished calls back (a stream that nobody reads any more) lets go of them first.
@@ -24,6 +27,9 @@ class Recorder:
         self.config = config
         self._edges = edges
         self._is_disabled = config.disabled
+        mode = LimitsMode.OFF if config.disabled else mode_of(config.limits)
+        # What other processes and this one may spend: asked before each call of a wrapped client.
+        self.limits = Limits(mode, partial(limit_source, config), edges.clock, lambda: edges.random_bytes(1)[0] / 255)
         self._begin()
 
     def _begin(self) -> None:
@@ -100,10 +106,12 @@ class Recorder:
                 spooled_pending=spooled,
                 queued=queued,
                 send_failures=dict(tally.send_failures),
+                limits=self.limits.counts(),
             )
 
     def close(self) -> None:
         """Send or spool everything in under a second and end the threads. What comes later is spooled at once."""
+        self.limits.stop()
         with self._lock:
             if self._is_closed or self._is_disabled:
                 return
@@ -116,6 +124,7 @@ class Recorder:
     def after_fork(self) -> None:
         """Begin anew in a forked child: its own queue, threads and spool; the parent's calls are the parent's."""
         background = self._background
+        self.limits = self.limits.after_fork()
         self._begin()
         if background is not None:
             background.abandon()

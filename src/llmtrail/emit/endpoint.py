@@ -1,111 +1,37 @@
-"""One keep-alive HTTP connection to the gateway. Knows nothing of what an answer means for the calls."""
+"""Posts batches of calls to the gateway. Knows nothing of what an answer means for the calls."""
 
-import base64
 import gzip
-import http.client
-import ssl
-import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+
+from llmtrail.emit.connection import Connection, Reply
+
+__all__ = ["TIMEOUT_S", "Endpoint", "Nowhere", "Reply"]
 
 # An answer takes milliseconds; a gateway silent for this long is treated as away, and its calls are spooled.
 TIMEOUT_S: Final = 10.0
-# 500 rejections with their details fit many times over.
-_ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
 # Level 1: an application's processor time is dearer than its network.
 _GZIP_LEVEL: Final = 1
-# A connection kept alive may have been closed over there; that says nothing of the gateway, so it is tried once more.
-_STALE: Final = (http.client.RemoteDisconnected, http.client.CannotSendRequest, BrokenPipeError, ConnectionResetError)
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """An HTTP answer."""
-
-    status: int
-    body: bytes
-    retry_after: str | None
 
 
 class Endpoint:
     """Posts NDJSON to `<url>/v1/calls`. Not for several threads at once."""
 
     def __init__(self, url: str, token: str | None, timeout_s: float = TIMEOUT_S) -> None:
-        parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(
-                f"LLMTRAIL_URL {url!r} is no http or https address; write for example http://127.0.0.1:4318"
-            )
-        self._parts = parts
-        self._host = parts.hostname
-        self._port = parts.port or (443 if parts.scheme == "https" else 80)
-        self._timeout_s = timeout_s
-        self._is_loopback = _is_loopback(self._host)
-        self._proxy = None if self._is_loopback else _proxy_for(parts.scheme, self._host)
-        self._path = f"{parts.path.rstrip('/')}/v1/calls"
-        self._headers = {"Content-Type": "application/x-ndjson", "User-Agent": "llmtrail-python"}
-        if token:
-            self._headers["Authorization"] = f"Bearer {token}"
-        self._connection: http.client.HTTPConnection | None = None
+        self._connection = Connection(url, token, timeout_s)
 
     def post(self, events: Sequence[bytes]) -> Reply:
         """Send one batch and return the answer. Raises OSError or http.client.HTTPException when none came."""
         body = b"\n".join(events)
-        headers = dict(self._headers)
-        if not self._is_loopback:
+        headers = {"Content-Type": "application/x-ndjson"}
+        if not self._connection.is_loopback:
             body = gzip.compress(body, _GZIP_LEVEL)
             headers["Content-Encoding"] = "gzip"
-        was_kept = self._connection is not None
-        try:
-            return self._exchange(body, headers)
-        except _STALE:
-            self.close()
-            if not was_kept:
-                raise
-        except (OSError, http.client.HTTPException):
-            self.close()
-            raise
-        try:
-            return self._exchange(body, headers)
-        except (OSError, http.client.HTTPException):
-            self.close()
-            raise
+        return self._connection.ask("POST", "/v1/calls", body, headers)
 
     def close(self) -> None:
         """Close the connection; the next post opens a new one."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.close()
-
-    def _exchange(self, body: bytes, headers: dict[str, str]) -> Reply:
-        connection = self._connection or self._connect()
-        self._connection = connection
-        target = self._path
-        if self._proxy is not None and self._parts.scheme == "http":
-            target = f"http://{self._parts.netloc.rpartition('@')[2]}{self._path}"
-            headers = {**headers, **_proxy_headers(self._proxy)}
-        connection.request("POST", target, body=body, headers=headers)
-        response = connection.getresponse()
-        answer = response.read(_ANSWER_BYTES_MAX)
-        if response.will_close or not response.isclosed():
-            self.close()
-        return Reply(response.status, answer, response.headers.get("Retry-After"))
-
-    def _connect(self) -> http.client.HTTPConnection:
-        is_tls = self._parts.scheme == "https"
-        host, port = self._host, self._port
-        if self._proxy is not None:
-            host, port = self._proxy.hostname or "", self._proxy.port or 8080
-        if not is_tls:
-            return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
-        context = ssl.create_default_context()
-        connection = http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=context)
-        if self._proxy is not None:
-            connection.set_tunnel(self._host, self._port, headers=_proxy_headers(self._proxy))
-        return connection
+        self._connection.close()
 
 
 class Nowhere:
@@ -117,27 +43,3 @@ class Nowhere:
 
     def close(self) -> None:
         """Do nothing."""
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _proxy_for(scheme: str, host: str) -> SplitResult | None:
-    """Return the system's proxy for a remote host, or None."""
-    address = urllib.request.getproxies().get(scheme)
-    if not address or urllib.request.proxy_bypass(host):
-        return None
-    return urlsplit(address if "//" in address else f"//{address}", scheme="http")
-
-
-def _proxy_headers(proxy: SplitResult) -> dict[str, str]:
-    if proxy.username is None:
-        return {}
-    credentials = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return {"Proxy-Authorization": "Basic " + base64.b64encode(credentials.encode()).decode()}

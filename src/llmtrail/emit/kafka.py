@@ -38,13 +38,7 @@ class KafkaPoster:
 
     def __init__(self, config: EmitConfig, clock: Clock) -> None:
         """Take the settings of `config`. Raises ValueError where they cannot be read."""
-        if not config.kafka:
-            raise ValueError("LLMTRAIL_KAFKA names no broker; write for example kafka-1:9092")
-        kafka = KafkaConfig(config.kafka, client=_client(config.kafka_client), client_file=config.kafka_client_file)
-        try:
-            self._settings = {"client.id": "llmtrail-python", **kafka_client(kafka)}
-        except ConfigError as error:
-            raise ValueError(str(error)) from error
+        self._settings = kafka_settings(config)
         self._topic_prefix = config.kafka_prefix
         self._clock = clock
         self._deliveries: Deliveries | None = None
@@ -92,6 +86,17 @@ class KafkaPoster:
 
 # Nothing mends settings while the process runs, except an installation beside it.
 _SETTINGS_WAIT_S: Final = 60.0
+
+
+def kafka_settings(config: EmitConfig) -> dict[str, str]:
+    """Return the driver's settings. Raises ValueError where they cannot be read."""
+    if not config.kafka:
+        raise ValueError("LLMTRAIL_KAFKA names no broker; write for example kafka-1:9092")
+    kafka = KafkaConfig(config.kafka, client=_client(config.kafka_client), client_file=config.kafka_client_file)
+    try:
+        return {"client.id": "llmtrail-python", **kafka_client(kafka)}
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
 
 
 def _outgoing(event: bytes) -> "Outgoing":

@@ -22,6 +22,7 @@ from llmtrail.emit.door import Recorder
 from llmtrail.emit.endpoint import Endpoint, Nowhere
 from llmtrail.emit.handoff import Builder
 from llmtrail.emit.kafka import KafkaPoster
+from llmtrail.emit.limits import LimitsMode
 from llmtrail.emit.sender import Poster
 from llmtrail.emit.snapshot import snapshot
 from llmtrail.emit.tally import LOGGER, Stats
@@ -67,8 +68,8 @@ def configure(**settings: Unpack[Settings]) -> None:
     """Send from now on as told; what is left out comes from the environment.
 
     Takes `url`, or `kafka` (brokers) with `kafka_prefix`, `kafka_client` and `kafka_client_file`; `token`, `spool` (a
-    folder, or None for memory only), `content` (full, redacted, hash, none), `disabled`, `service`, `environment`,
-    `release`. What was recorded before is sent or spooled.
+    folder, or None for memory only), `content` (full, redacted, hash, none), `limits` (open, closed, off), `policy` (a
+    file), `disabled`, `service`, `environment`, `release`. What was recorded before is sent or spooled.
     Raises ValueError for a setting that cannot work, ImportError where Kafka's driver is not installed, and changes
     nothing then.
     """
@@ -139,7 +140,7 @@ def _compose_safely(config: EmitConfig) -> Recorder:
         return _compose(config)
     except ValueError as error:
         LOGGER.warning("llmtrail sends nothing and keeps calls in its spool, redacted: %s", error)
-        return _with_poster(replace(config, content=DEFAULT_CONTENT), Nowhere())
+        return _with_poster(replace(config, content=DEFAULT_CONTENT, limits=LimitsMode.OFF), Nowhere())
 
 
 def _with_poster(config: EmitConfig, poster: Poster) -> Recorder:

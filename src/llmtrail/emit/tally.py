@@ -51,6 +51,9 @@ class Stats:
     spooled_pending: int = 0
     queued: int = 0
     send_failures: dict[str, int] = field(default_factory=dict)  # attempts to send that failed; their calls wait
+    limits: dict[str, int] = field(
+        default_factory=dict
+    )  # what limits did to calls, and what kept them from being known
 
     @property
     def rejected_total(self) -> int:

@@ -2,17 +2,21 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from threading import Event
 from typing import Any, Final
 
 import orjson
 
 from llmtrail.clock import SystemClock, random_bytes
+from llmtrail.core.limit import LimitState
 from llmtrail.emit.assemble import overlay
 from llmtrail.emit.background import Edges
 from llmtrail.emit.config import EmitConfig
 from llmtrail.emit.content import policy_of
 from llmtrail.emit.door import Recorder
 from llmtrail.emit.endpoint import Reply
+from llmtrail.emit.limit_source import News
+from llmtrail.emit.limits import Limits, LimitsMode
 from llmtrail.emit.recorder import replace_recorder
 from llmtrail.emit.tally import Stats
 
@@ -62,15 +66,46 @@ class _MemoryPoster:
         pass
 
 
+class _GivenLimits:
+    """A source that tells what it was given, once."""
+
+    def __init__(self, limits: Sequence[LimitState]) -> None:
+        self._limits: Sequence[LimitState] | None = limits
+        self._is_over = Event()
+
+    def next(self) -> News:
+        limits, self._limits = self._limits, None
+        if limits is None:
+            self._is_over.wait()
+        return News({limit.key: limit for limit in limits or ()})
+
+    def abort(self) -> None:
+        self._is_over.set()
+
+    def close(self) -> None:
+        pass
+
+
+def _given(limits: Sequence[LimitState]) -> Limits:
+    made = Limits(LimitsMode.OPEN, lambda: _GivenLimits(limits), SystemClock(), lambda: 0.0)
+    if not made.wait_until_known(_FLUSH_TIMEOUT_S):
+        raise AssertionError("the limits that were given did not come through")
+    return made
+
+
 @contextmanager
-def captured(content: str = "full") -> Iterator[Captured]:
+def captured(content: str = "full", limits: Sequence[LimitState] | None = None) -> Iterator[Captured]:
     """Capture what this process records, instead of sending it; `content` is the content policy.
+
+    `limits` are kept to by calls inside the block; nothing is asked of any gateway.
 
     Blocks do not nest across threads: the process has one recorder, and this replaces it for the time of the block.
     """
     posted: list[bytes] = []
     edges = Edges(SystemClock(), random_bytes, _MemoryPoster(posted), policy_of(content))
-    recorder = Recorder(EmitConfig(), edges)
+    recorder = Recorder(EmitConfig(limits=LimitsMode.OFF), edges)
+    if limits is not None:
+        recorder.limits = _given(limits)
     former = replace_recorder(recorder)
     try:
         yield Captured(recorder, posted)

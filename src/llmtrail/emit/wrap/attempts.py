@@ -4,10 +4,10 @@ import inspect
 import weakref
 from typing import Any
 
-from llmtrail.emit.wrap.live import Raised, active, monotonic_ns
+from llmtrail.emit.wrap.live import Raised, Served, active, monotonic_ns
 
 _MARK = "_llmtrail_attempts"
-_exchanges = active.get
+_exchanges: Any = active.get
 
 
 def watch_attempts(http_client: Any) -> None:
@@ -29,6 +29,8 @@ def _sync_send(http_client: Any) -> Any:
         exchanges = _exchanges()
         if exchanges is None:
             return original(owner(), request, *args, **kwargs)
+        if exchanges.__class__ is Served:
+            return exchanges.response(request)
         started_ns = monotonic_ns()
         try:
             response = original(owner(), request, *args, **kwargs)
@@ -48,6 +50,8 @@ def _async_send(http_client: Any) -> Any:
         exchanges = _exchanges()
         if exchanges is None:
             return await original(owner(), request, *args, **kwargs)
+        if exchanges.__class__ is Served:
+            return exchanges.response(request)
         started_ns = monotonic_ns()
         try:
             response = await original(owner(), request, *args, **kwargs)

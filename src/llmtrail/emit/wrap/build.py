@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 
 from llmtrail.core.failure import FailureMode
+from llmtrail.emit.recorder import get_recorder
+from llmtrail.emit.wrap.answer_cache import ANSWERS, answer_key, is_whole
 from llmtrail.emit.wrap.anthropic_messages import assemble_message, read_message
 from llmtrail.emit.wrap.asked import asked_fields, unsent
 from llmtrail.emit.wrap.endpoints import OPERATIONS, Endpoint
@@ -26,7 +28,7 @@ from llmtrail.emit.wrap.openai_responses import assemble_response, read_response
 from llmtrail.emit.wrap.providers import provider_of
 from llmtrail.emit.wrap.sse import events_of
 
-_READERS = {
+READERS = {
     Endpoint.CHAT: read_chat,
     Endpoint.COMPLETIONS: read_completion,
     Endpoint.EMBEDDINGS: read_embeddings,
@@ -69,7 +71,10 @@ def build_event(call: LiveCall) -> Mapping[str, Any]:
     """Return the event fields of a finished call."""
     assembled, found = _read(call)
     verdict = judge(call.ending, call.raised, found, complete=assembled.complete, parses=call.parses)
-    event = asked_fields(call.endpoint, _request_body(call))
+    asked = _request_body(call)
+    if verdict.failure_mode is None:
+        _keep_answer(call, asked, assembled.body)
+    event = asked_fields(call.endpoint, asked)
     event |= {
         "started_at": call.started_at_ns,
         "operation": OPERATIONS[call.endpoint],
@@ -92,11 +97,23 @@ def build_event(call: LiveCall) -> Mapping[str, Any]:
     return event | {"provider": provider, "attributes": attributes}
 
 
+def _keep_answer(call: LiveCall, asked: Mapping[str, Any], body: Mapping[str, Any] | None) -> None:
+    """Keep a good answer, for calls that a limit stops and whose rule asks for the last one."""
+    if body is None or not get_recorder().limits.is_on or not is_whole(call.endpoint, body):
+        return
+    try:
+        key = answer_key(call.endpoint, asked, call.request.fields if call.request is not None else {})
+        if key is not None:
+            ANSWERS.put(key, body)
+    except Exception as error:  # noqa: BLE001 - the record of the call is worth more than its second life
+        swallow("keep an answer", error)
+
+
 def _read(call: LiveCall) -> tuple[Assembled, Found]:
     """Return what the answer says; an answer of an unknown make leaves the rest of the record intact."""
     try:
         assembled = _answer(call)
-        return assembled, _READERS[call.endpoint](assembled.body) if assembled.body else Found()
+        return assembled, READERS[call.endpoint](assembled.body) if assembled.body else Found()
     except Exception as error:  # noqa: BLE001 - providers may answer anything; attempts and times are still worth keeping
         swallow("read an answer", error)
         return Assembled(None, complete=True, first_content=None), Found()

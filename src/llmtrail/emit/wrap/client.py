@@ -9,9 +9,11 @@ from typing import Any, Final, TypeVar
 
 from llmtrail.emit.context import current_request
 from llmtrail.emit.recorder import get_recorder
+from llmtrail.emit.recorder import request as request_block
 from llmtrail.emit.wrap.attempts import watch_attempts
 from llmtrail.emit.wrap.build import build_event, build_whole, weigh_whole
 from llmtrail.emit.wrap.endpoints import BY_PATH, endpoint_of
+from llmtrail.emit.wrap.gate import fallback_attributes, plan_for, stopped_by
 from llmtrail.emit.wrap.guard import LOGGER, swallow
 from llmtrail.emit.wrap.live import ClientFacts, Ending, LiveCall, active, monotonic_ns, wall_ns
 from llmtrail.emit.wrap.streams import is_stream, watch_bytes, watch_stream
@@ -65,13 +67,17 @@ def _wrap_client(client: Any, provider: str | None) -> None:
     if client.__dict__.get(_MARK):
         return
     watch_attempts(client._client)  # noqa: SLF001 - the HTTP client below both SDKs
-    facts = ClientFacts(sdk, names, provider, build_event)
+    facts = ClientFacts(sdk, names, provider, build_event, _host_of(client))
     asynchronous = inspect.iscoroutinefunction(client.request)
     client.request = _async_door(client.request, facts) if asynchronous else _door(client.request, facts)
     for name in ("copy", "with_options"):
         if hasattr(client, name):
             setattr(client, name, _copying(getattr(client, name), provider))
     client.__dict__[_MARK] = True
+
+
+def _host_of(client: Any) -> str | None:
+    return getattr(getattr(client, "base_url", None), "host", None) or None
 
 
 def _copying(original: Any, provider: str | None) -> Any:
@@ -86,6 +92,24 @@ def _door(original: Any, facts: ClientFacts) -> Any:
         begun = _begin(args, kwargs)
         if begun is None:
             return original(*args, **kwargs)
+        refusal = stopped_by(begun)
+        return made(begun, args, kwargs) if refusal is None else stopped(begun, refusal, args, kwargs)
+
+    def stopped(begun: Any, refusal: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        plan = plan_for(facts, begun, refusal)
+        if plan.error is not None:
+            raise plan.error
+        if plan.served is not None:
+            token = _set_active(plan.served)
+            try:
+                return original(*args, **kwargs)
+            finally:
+                _reset_active(token)
+        with request_block(attributes=fallback_attributes(begun, refusal)):
+            args, kwargs = _with_options(plan.options, args, kwargs)
+            return made(_begun_again(begun, plan.options), args, kwargs)
+
+    def made(begun: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         token = _set_active(begun[3])
         try:
             result = original(*args, **kwargs)
@@ -105,6 +129,24 @@ def _async_door(original: Any, facts: ClientFacts) -> Any:
         begun = _begin(args, kwargs)
         if begun is None:
             return await original(*args, **kwargs)
+        refusal = stopped_by(begun)
+        return await (made(begun, args, kwargs) if refusal is None else stopped(begun, refusal, args, kwargs))
+
+    async def stopped(begun: Any, refusal: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        plan = plan_for(facts, begun, refusal)
+        if plan.error is not None:
+            raise plan.error
+        if plan.served is not None:
+            token = _set_active(plan.served)
+            try:
+                return await original(*args, **kwargs)
+            finally:
+                _reset_active(token)
+        with request_block(attributes=fallback_attributes(begun, refusal)):
+            args, kwargs = _with_options(plan.options, args, kwargs)
+            return await made(_begun_again(begun, plan.options), args, kwargs)
+
+    async def made(begun: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         token = _set_active(begun[3])
         try:
             result = await original(*args, **kwargs)
@@ -131,6 +173,17 @@ def _begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     except Exception as error:  # noqa: BLE001 - an SDK of an unknown make must go on working, unrecorded
         swallow("begin a call", error)
         return None
+
+
+def _begun_again(begun: Any, options: Any) -> Any:
+    """Return the beginning of a call that is made in place of another."""
+    endpoint, _, stream, *_ = begun
+    return endpoint, options, stream, [], wall_ns(), monotonic_ns(), current_request()
+
+
+def _with_options(options: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return a call's arguments with other options in their place."""
+    return ((args[0], options, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "options": options})
 
 
 def _answered(facts: ClientFacts, begun: Any, result: Any) -> None:

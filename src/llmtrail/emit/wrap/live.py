@@ -5,6 +5,7 @@ Only references are kept; building comes later, in the background.
 
 import atexit
 import os
+import sys
 import time
 import weakref
 from contextvars import ContextVar
@@ -46,6 +47,7 @@ class ClientFacts:
     class_names: tuple[str, ...]
     provider: str | None  # given by the application
     build: Builder
+    host: str | None = None  # where it sends to, for calls that are never sent
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,4 +222,21 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
 # Where the HTTP exchanges of the call under way are noted: of this thread, or of this asyncio task.
-active: Final[ContextVar[list[Exchange] | None]] = ContextVar("llmtrail_exchanges", default=None)
+active: Final[ContextVar["list[Exchange] | Served | None"]] = ContextVar("llmtrail_exchanges", default=None)
+
+
+class Served:
+    """In the place of exchanges: the answer that a call gets without being sent."""
+
+    __slots__ = ("body", "content_type", "handled_by")
+
+    def __init__(self, body: bytes, content_type: str, handled_by: str) -> None:
+        self.body = body
+        self.content_type = content_type
+        self.handled_by = handled_by
+
+    def response(self, request: Any) -> Any:
+        """Return the answer as the HTTP package of `request` (httpx or httpx2) makes its own."""
+        package: Any = sys.modules[type(request).__module__.partition(".")[0]]
+        headers = {"content-type": self.content_type, "x-llmtrail-handled-by": self.handled_by}
+        return package.Response(200, headers=headers, content=self.body, request=request)
