@@ -6,7 +6,7 @@ topic, whose owner alone may write.
 
 import sqlite3
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -27,15 +27,19 @@ class Journal(Protocol):
     def load(self) -> Iterable[tuple[str, bytes]]:
         """Return every key with its newest value."""
 
-    def put(self, records: Sequence[Record]) -> None:
-        """Write all records in one step, durable when it returns; raises JournalLostError where it is another's now."""
+    def put(self, records: Sequence[Record], shown: Sequence[Record] = ()) -> None:
+        """Write all records in one step, durable when it returns, and with them what is shown to everybody.
+
+        Raises JournalLostError where it is another's now.
+        """
 
 
 class FileJournal:
     """A journal in a file of this machine, which one process has."""
 
-    def __init__(self, file: Path) -> None:
-        """Open or make the file."""
+    def __init__(self, file: Path, show: Callable[[Sequence[Record]], object] = lambda _: None) -> None:
+        """Open or make the file. What is shown to everybody is in this process alone: `show` takes it."""
+        self._show = show
         self._lock = threading.Lock()
         self._db = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
@@ -48,8 +52,8 @@ class FileJournal:
         with self._lock:
             return [(str(key), bytes(value)) for key, value in self._db.execute("SELECT key, value FROM journal")]
 
-    def put(self, records: Sequence[Record]) -> None:
-        """Write all records in one step, durable when it returns."""
+    def put(self, records: Sequence[Record], shown: Sequence[Record] = ()) -> None:
+        """Write all records in one step, durable when it returns; then show what is to be shown."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -62,6 +66,8 @@ class FileJournal:
                 self._db.execute("ROLLBACK")
                 raise
             self._db.execute("COMMIT")
+        if shown:
+            self._show(shown)
 
     def close(self) -> None:
         """Close the file."""

@@ -43,9 +43,12 @@ _PRODUCER: Mapping[str, Any] = {
 class KafkaJournal:
     """One partition's journal, owned from `__init__` on. Safe from several threads."""
 
-    def __init__(self, client: Mapping[str, str], topic: str, partition: int) -> None:
-        """Become the owner; raises KafkaException where the brokers do not answer."""
-        self._client, self._topic, self._partition = client, topic, partition
+    def __init__(self, client: Mapping[str, str], topic: str, partition: int, shown: str = "") -> None:
+        """Become the owner; raises KafkaException where the brokers do not answer.
+
+        `shown` is the topic of one partition that everybody reads what is shown from.
+        """
+        self._client, self._topic, self._partition, self._shown = client, topic, partition, shown
         self._lock = threading.Lock()
         self._lost = False
         self._producer = self._opened()
@@ -66,12 +69,15 @@ class KafkaJournal:
         finally:
             table.close()
 
-    def put(self, records: Sequence[Record]) -> None:
-        """Write all records in one step; raises JournalLostError, or KafkaException where it is to be tried again."""
+    def put(self, records: Sequence[Record], shown: Sequence[Record] = ()) -> None:
+        """Write all records in one step; raises JournalLostError, or KafkaException where it is to be tried again.
+
+        What is shown stands in the same transaction: a former owner can show nothing that is no longer so.
+        """
         with self._lock:
             if self._lost:
                 raise JournalLostError(f"{self._topic}[{self._partition}] has another owner.")
-            self._begin(records)
+            self._begin(records, shown)
             self._commit()
 
     def close(self) -> None:
@@ -81,12 +87,14 @@ class KafkaJournal:
             self._producer.purge()
             self._producer.flush(1.0)
 
-    def _begin(self, records: Sequence[Record]) -> None:
+    def _begin(self, records: Sequence[Record], shown: Sequence[Record]) -> None:
         """Send the records, to be seen by nobody before the commit."""
         self._producer.begin_transaction()
         try:
             for key, value in records:
-                self._produce(key, value)
+                self._produce(self._topic, self._partition, key, value)
+            for key, value in shown:
+                self._produce(self._shown, 0, key, value)
         except BaseException:
             self._abort()
             raise
@@ -107,10 +115,10 @@ class KafkaJournal:
         # Whether it was written only the brokers know: whoever opens the journal next is told.
         self._lose("its brokers do not say whether the last records were written")
 
-    def _produce(self, key: str, value: bytes | None) -> None:
+    def _produce(self, topic: str, partition: int, key: str, value: bytes | None) -> None:
         while True:
             try:
-                self._producer.produce(self._topic, value, key=key.encode(), partition=self._partition)
+                self._producer.produce(topic, value, key=key.encode(), partition=partition)
             except BufferError:
                 # More at once than the driver holds: some of it has to go first.
                 self._producer.poll(_READ_S)
