@@ -18,7 +18,10 @@ from kafka_here import Kafka
 from kafka_roles import Published, Role, started
 from kafka_writers import Trail, fresh_trail
 from llmtrail.core.ids import uuid7
+from llmtrail.local import moved_file
 from llmtrail.local.statistics import FILE_NAME as SLOTS_FILE
+from llmtrail.store.handle import open_http
+from llmtrail.store.migrate import migrate
 from web_house import WebHouse, serving_store
 
 MOVE_S_MAX = 180
@@ -127,6 +130,12 @@ class Places:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    def refused(self) -> str:
+        done = self.move()
+        assert done.returncode == 1, done.stderr
+        assert not (self.folder / moved_file.FILE_NAME).exists()
+        return done.stderr
+
     def source_rows(self, view: str) -> list[str]:
         command = [sys.executable, "-m", "llmtrail", "sql", _all_of(view), "--data", str(self.folder)]
         return subprocess.run(
@@ -218,6 +227,27 @@ def test_everything_arrives_once_and_what_comes_later_is_known(kafka: Kafka, tmp
         assert after.input_tokens == before.input_tokens + sum(
             event["usage"]["input_tokens"] for event in sent.events[CALLS:]
         )
+
+
+def test_what_is_in_use_or_not_empty_is_refused_before_anything_changes(kafka: Kafka, tmp_path: Path) -> None:
+    folder = tmp_path / "embedded"
+    with serving_store(tmp_path / "store") as web:
+        places = Places(folder, fresh_trail(kafka.bootstrap_servers), web)
+        with running_house(folder) as house:
+            post(house, Sent(random.Random(2), time.time_ns()).fresh(3))
+            house.settle()
+            assert "stop the llmtrail that runs on it" in places.refused()
+        places.trail.produce([(b"key", b"{}")])
+        assert "not of this move" in places.refused()
+
+        elsewhere = Places(folder, fresh_trail(kafka.bootstrap_servers), web)
+        target = open_http(web.sql_url)
+        migrate(target)
+        target.command("INSERT INTO llmtrail.dead_letters_data (received_day) SELECT toDate('2026-11-01')")
+        target.close()
+        assert "not empty: rows in dead_letters_data: 1" in elsewhere.refused()
+    with running_house(folder) as house:
+        assert len(house.sql("SELECT call_id FROM llmtrail.calls")) == 3
 
 
 _KILLED = """

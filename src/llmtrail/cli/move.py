@@ -1,6 +1,7 @@
 """`llmtrail move`: take an embedded installation's data to Kafka and ClickHouse. Shows; `llmtrail.roles.move` moves."""
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -49,6 +50,8 @@ def command(
         from llmtrail.roles.move_plan import MoveError
     except ImportError as error:
         raise CommandError(Exit.WRONG_USE, f"{error.name}: pip install 'llmtrail[kafka,server]'.") from error
+    # What Kafka's client thinks of a broker that is slow to start is no news here: what goes wrong is told below.
+    logging.getLogger("llmtrail").setLevel(logging.ERROR)
     try:
         with _shown(quiet=as_json) as progress:
             report = Move(loaded, SystemClock(), progress).run(dry=dry_run)
@@ -56,6 +59,8 @@ def command(
         raise CommandError(Exit.NEGATIVE, str(error)) from error
     except (KafkaAwayError, KafkaRefusedError, OSError) as error:
         raise CommandError(Exit.UNREACHABLE, f"{error} Run the same command again: it goes on.") from error
+    except KeyboardInterrupt as cause:
+        raise CommandError(Exit.NEGATIVE, "interrupted; run the same command again: it goes on.") from cause
     if as_json:
         print(json.dumps(asdict(report)))
     else:

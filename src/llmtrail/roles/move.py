@@ -16,7 +16,7 @@ from llmtrail.config import Config, ConfigError, kafka_client, store_url
 from llmtrail.local import moved_file
 from llmtrail.local.moved_file import MovedError
 from llmtrail.log.kafka.whole import TopicSilentError
-from llmtrail.log.port import CALLS, SPANS
+from llmtrail.log.port import CALLS, SPANS, LogFullError
 from llmtrail.roles.move_kafka import Kafka
 from llmtrail.roles.move_plan import MoveError, chunks, mismatches, token_of
 from llmtrail.roles.move_source import Source
@@ -81,7 +81,7 @@ class Move:
                     return self._look(source, topics, target) if dry else self._move(source, topics, target)
                 finally:
                     target.close()
-        except (StoreError, TopicSilentError, ConfigError, MovedError) as cause:
+        except (StoreError, TopicSilentError, LogFullError, ConfigError, MovedError) as cause:
             raise MoveError(str(cause)) from cause
 
     # --- what there is ---
@@ -110,7 +110,7 @@ class Move:
             return
         for table in self._tables(source):
             if there := sum(one.rows for one in day_counts(target, table, digest=False)):
-                raise MoveError(f"the ClickHouse holds {there} rows of {table.name} already: it must be empty.")
+                raise MoveError(f"this ClickHouse is not empty: rows in {table.name}: {there}.")
 
     def _places(self, topics: Kafka) -> dict[str, Any]:
         parts = urlsplit(store_url(self._config.store))

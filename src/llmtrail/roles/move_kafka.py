@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.producer import KafkaProducer
-from llmtrail.log.kafka.whole import Kept, busy_groups, place_group, read_whole, topic_ends
+from llmtrail.log.kafka.whole import Kept, acknowledged, busy_groups, place_group, read_whole, topic_ends
 from llmtrail.log.port import CALLS, PARTIALS, SPANS, STATS, Append, Records
 from llmtrail.roles.aggregate import GROUP as AGGREGATE_GROUP
 from llmtrail.roles.ingest import LETTERS_GROUP, ROWS_GROUP, SETTLER_GROUP
@@ -84,7 +84,7 @@ class Kafka:
                 there = there or self.arrived(topic, some.topic_id)
                 wanted += len(some.values)
                 appends = [append for offset, append in _appends(some) if offset not in there.offsets]
-                producer.append(appends).result(ACKNOWLEDGED_S_MAX)
+                acknowledged(producer.append(appends), topic, ACKNOWLEDGED_S_MAX)
                 tell(wanted)
         finally:
             producer.close()
@@ -108,7 +108,7 @@ class Kafka:
                 keys = left[first : first + _SLOTS_TOGETHER]
                 appends = [Append(STATS, [slots[key]], [key.encode()]) for key in keys]
                 places = [slot_partition(key, partitions) for key in keys]
-                producer.append(appends, places).result(ACKNOWLEDGED_S_MAX)
+                acknowledged(producer.append(appends, places), STATS, ACKNOWLEDGED_S_MAX)
                 tell(len(published) + first + len(keys))
         finally:
             producer.close()

@@ -1,6 +1,7 @@
 """A topic from its first record to its last, and where groups begin on it: for moves, not for every day's reading."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -72,6 +73,16 @@ def read_whole(client: Mapping[str, str], topic: str, partitions: int) -> Iterat
                     raise TopicSilentError(f"{topic}: {error.str()}")
     finally:
         consumer.close()
+
+
+def acknowledged(sent: "Future[list[int]]", topic: str, timeout_s: float) -> None:
+    """Wait until the brokers have what was sent; raises TopicSilentError where they do not say so."""
+    try:
+        sent.result(timeout_s)
+    except KafkaException as cause:
+        raise TopicSilentError(f"{topic}: {cause.args[0].str()}") from cause
+    except TimeoutError as cause:
+        raise TopicSilentError(f"{topic}: the brokers acknowledged nothing for {timeout_s:.0f} s.") from cause
 
 
 def topic_ends(client: Mapping[str, str], topic: str, partitions: int) -> dict[int, int]:
