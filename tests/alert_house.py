@@ -58,7 +58,7 @@ def soft_limit(**changed: object) -> Message:
         unit=Unit.NANOUSD,
         level="80 %",
         period="day 2026-11-21 (UTC)",
-        period_end_ns=NOW_NS + 36_000_000_000_000,
+        period_end_ns=NOW_NS + 598 * 60_000_000_000,
         forecast_ns=NOW_NS + 480_000_000_000,
         request_ids=("r-1001", "r-1002", "r-1003", "r-1004", "r-1005"),
         owner="team-search",

@@ -11,7 +11,7 @@ _S_HOUR = 3_600
 
 
 def amount(value: float, unit: Unit) -> str:
-    """Return `value` of `unit` in words: "$12.40", "1,200 tokens", "3.5 %", "2.4 s"."""
+    """Return `value` of `unit` in words: "$12.40", "1,200 tokens", "3.5 %", "2.4 s", "3 times the usual"."""
     match unit:
         case Unit.NANOUSD:
             text = dollars(int(value))
@@ -24,7 +24,7 @@ def amount(value: float, unit: Unit) -> str:
         case Unit.SECONDS:
             text = _seconds(value)
         case Unit.TIMES:
-            text = f"{_short(value)} times"
+            text = f"{_short(value)} times the usual"
         case Unit.COUNT:
             text = _short(value)
         case _:

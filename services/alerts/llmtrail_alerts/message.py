@@ -23,6 +23,8 @@ TITLE_CHARS_MAX = 150  # of Slack's header, the narrowest place that a title goe
 NAME_CHARS_MAX = 200  # of a scope, an owner, an id: longer ones are no names
 
 _NS = 1_000_000_000
+# Of these a limit is an amount that is used up; of all others it is a mark that is passed.
+_AMOUNTS = frozenset({Unit.NANOUSD, Unit.TOKENS, Unit.CALLS})
 
 
 class Action(StrEnum):
@@ -112,7 +114,9 @@ def title(message: Message, chars_max: int = TITLE_CHARS_MAX) -> str:
             before = "Seen to: "
         case Action.TRIGGER:
             before = ""
-    return one_line(("TEST: " if message.test else "") + before + message.title, chars_max)
+    # Whatever was said, a title is something to see: targets refuse an empty one.
+    what = one_line(message.title, chars_max) or one_line(message.rule, chars_max) or "an alert"
+    return one_line(("TEST: " if message.test else "") + before + what, chars_max)
 
 
 def facts(message: Message) -> list[Fact]:
@@ -145,12 +149,13 @@ def how_bad(message: Message) -> str:
     if message.value is None:
         return message.level or message.severity
     value = amount(message.value, message.unit)
+    level = f", {message.level}" if message.level else ""
     if message.limit is None:
         return f"{value}, {message.level or message.severity}"
-    words = "under" if message.below else "of"
-    share = f" ({_percent(message.value, message.limit)} %)" if message.limit and not message.below else ""
-    level = f", {message.level}" if message.level else ""
-    return f"{value} {words} {amount(message.limit, message.unit)}{share}{level}"
+    limit = amount(message.limit, message.unit)
+    if message.unit in _AMOUNTS and message.limit > 0 and not message.below:
+        return f"{value} of {limit} ({_percent(message.value, message.limit)} %){level}"
+    return f"{value}; the limit is {limit}{level}"
 
 
 def look_command(message: Message) -> str:
@@ -171,6 +176,18 @@ def act_command(message: Message) -> str:
         return message.act
     # A budget is raised or lowered; whatever runs away is stopped by a budget with a hard limit on that scope.
     return '"$EDITOR" budgets.toml && llmtrail check'
+
+
+def act_words(message: Message) -> str:
+    """Return what the command to act is for, in one sentence."""
+    rule = one_line(message.rule, NAME_CHARS_MAX)
+    if message.action is Action.RESOLVE:
+        return f"Nothing is to be done; if {rule} cries too often, change it:"
+    if message.hard:
+        return f"Calls are stopped. To let them through before, raise {rule}; it counts without a restart:"
+    if message.period_end_ns:
+        return f"To stop the spend at the limit, or to raise it, change {rule}; it counts without a restart:"
+    return "To stop the spend, give this scope a budget with a hard limit; it counts without a restart:"
 
 
 def request_link(page_url: str, request_id: str) -> str:

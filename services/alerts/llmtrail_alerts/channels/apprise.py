@@ -8,6 +8,7 @@ from llmtrail_alerts.message import (
     REQUESTS_MAX,
     Action,
     act_command,
+    act_words,
     facts,
     look_command,
     request_link,
@@ -69,7 +70,10 @@ def body(sending: Sending, page_url: str) -> str:
     lines = [f"{fact.name}: {defused(fact.text)}" for fact in facts(message)]
     lines += [_request(request_id, page_url) for request_id in message.request_ids[:REQUESTS_MAX]]
     lines += [f"Among the worst: {defused(one_line(top.name, NAME_CHARS_MAX))}" for top in message.top]
-    lines += [f"Look: {defused(look_command(message))}", f"Act: {defused(act_command(message))}"]
+    lines += [
+        f"Look: {defused(look_command(message))}",
+        f"{defused(act_words(message))} {defused(act_command(message))}",
+    ]
     if message.runbook:
         lines.append(f"Runbook: {message.runbook}")
     return "\n".join(lines)

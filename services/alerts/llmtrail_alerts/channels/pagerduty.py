@@ -12,6 +12,7 @@ from llmtrail_alerts.message import (
     Action,
     Message,
     act_command,
+    act_words,
     facts,
     instant,
     look_command,
@@ -111,7 +112,7 @@ def _details(message: Message) -> dict[str, object]:
     if message.top:
         found["The worst"] = [top.name for top in message.top]
     found["Look"] = look_command(message)
-    found["Act"] = act_command(message)
+    found["Act"] = f"{act_words(message)} {act_command(message)}"
     if message.runbook:
         found["Runbook"] = message.runbook
     return found

@@ -19,6 +19,7 @@ from llmtrail_alerts.message import (
     FactKind,
     Message,
     act_command,
+    act_words,
     facts,
     how_bad,
     look_command,
@@ -30,7 +31,8 @@ from llmtrail_alerts.text import one_line
 
 HEADER_CHARS_MAX = 150
 FALLBACK_CHARS_MAX = 500  # what a notification on a locked telephone shows
-COMMAND_CHARS_MAX = 2_900  # a section takes 3,000
+COMMAND_CHARS_MAX = 2_400  # a section takes 3,000
+ACT_CHARS_MAX = 500
 # Of a digest: one block each, so 50 would fit, but nobody reads more.
 BATCH_MAX = 20
 # Up to three are worth a second each.
@@ -125,8 +127,9 @@ def _blocks(sending: Sending, page_url: str) -> list[Block]:
     if message.request_ids:
         lines = [_request(page_url, request_id) for request_id in message.request_ids[:REQUESTS_MAX]]
         found.append(SectionBlock(text=_markdown("*Requests that prove it*\n" + "\n".join(lines))))
-    for name, command in (("Look", look_command(message)), ("Act", act_command(message))):
-        found.append(SectionBlock(text=_markdown(f"*{name}*\n{block(command, COMMAND_CHARS_MAX)}")))
+    look, act = block(look_command(message), COMMAND_CHARS_MAX), block(act_command(message), COMMAND_CHARS_MAX)
+    found.append(SectionBlock(text=_markdown(f"*Look*\n{look}")))
+    found.append(SectionBlock(text=_markdown(f"*Act* {words(act_words(message), ACT_CHARS_MAX)}\n{act}")))
     found.append(ContextBlock(elements=[_markdown(part) for part in _context(sending, page_url)]))
     return found
 

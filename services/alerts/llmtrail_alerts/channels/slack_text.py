@@ -4,11 +4,15 @@ Slack's markup begins with `<`, `&`, a backtick or one of `*_~`; its clients als
 address and mentions of what follows `@`. Inside a code span none of that happens, so foreign text stands there.
 """
 
+import re
 from collections.abc import Callable
 
 from llmtrail_alerts.text import cut, one_line
 
 _JOINER = "\u2060"  # seen by nobody, and neither a mention nor a link goes on across it
+
+# A dot as in example.org, but not as in 41.20.
+_NAME_DOT = re.compile(r"(?<=\w)\.(?=[^\W\d_])")
 
 
 def escaped(text: str) -> str:
@@ -53,14 +57,6 @@ def _fitting(text: str, chars_max: int, write: Callable[[str], str]) -> str:
 def _defused(text: str) -> str:
     for sign in "@#*_~`":
         text = text.replace(sign, sign + _JOINER)
-    # An address is known by its "://" or by the dot in its name.
-    text = text.replace("://", f":{_JOINER}//").replace(".", f".{_JOINER}") if _looks_like_link(text) else text
+    # An address is known by its scheme, or by a dot with a letter behind it.
+    text = _NAME_DOT.sub(f".{_JOINER}", text.replace("://", f":{_JOINER}//"))
     return escaped(text)
-
-
-def _looks_like_link(text: str) -> bool:
-    """Say whether a client might make a link of a part of it: letters on both sides of a dot, or a scheme."""
-    return "://" in text or any(
-        before.isalnum() and dot == "." and after.isalpha()
-        for before, dot, after in zip(text, text[1:], text[2:], strict=False)
-    )

@@ -11,6 +11,7 @@ from llmtrail_alerts.message import (
     REQUESTS_MAX,
     Message,
     act_command,
+    act_words,
     how_bad,
     instant,
     look_command,
@@ -83,6 +84,7 @@ def document(sending: Sending, page_url: str) -> dict[str, object]:
         "runbook": message.runbook,
         "look": look_command(message),
         "act": act_command(message),
+        "act_words": act_words(message),
         "coalesced": message.coalesced,
         "top": [{"name": top.name, "value": top.value, "limit": top.limit} for top in message.top],
     }
