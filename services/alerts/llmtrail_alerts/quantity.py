@@ -13,6 +13,7 @@ NANOUSD_PER_USD: Final = 1_000_000_000
 USD_MAX: Final = 100_000_000
 # A year: more is a mistake.
 DURATION_MS_MAX: Final = 366 * 86_400_000
+NUMBER_MAX: Final = 10**12  # of a multiple, or of anything else that is counted in no unit
 _DIGITS_MAX: Final = 40  # of a number: far more than any amount has
 
 _MONEY: Final = re.compile(r"\$?\s*(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?)\s*(?:usd|dollars?)?", re.IGNORECASE)
@@ -78,7 +79,7 @@ def duration_s(value: object) -> int:
 def times(value: object) -> Fraction:
     """Return a multiple: 3, 2.5, "3x" or "3 times"; raises QuantityError."""
     found = _decimal(value, _TIMES)
-    if found is None or found < 0:
+    if found is None or not 0 <= found <= NUMBER_MAX:
         raise QuantityError('is no multiple; write 3, 2.5 or "3x".')
     return Fraction(found)
 

@@ -145,7 +145,10 @@ def _owners_of_features(rules: Rules) -> Iterable[Problem]:
             what = f"owner {feature.owner!r} is not in {OWNERS_FILE}: {_known(rules.owners)}"
             yield _problem(rules, "feature", feature.name, what)
     if rules.fallback_owner and rules.fallback_owner not in rules.owners:
-        yield Problem(OWNERS_FILE, 0, "fallback_owner", f"{rules.fallback_owner!r} is no owner: {_known(rules.owners)}")
+        line = rules.place("setting", "fallback_owner").line
+        yield Problem(
+            OWNERS_FILE, line, "fallback_owner", f"{rules.fallback_owner!r} is no owner: {_known(rules.owners)}"
+        )
 
 
 def _routes(rules: Rules) -> Iterable[Problem]:

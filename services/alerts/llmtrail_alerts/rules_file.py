@@ -37,6 +37,7 @@ class Loaded:
     cases: tuple[Case, ...]
     warnings: tuple[Problem, ...]
     digest: str
+    authors: Mapping[str, str]  # by file: who wrote it, where it says so
 
 
 def load_rules(folder: Path) -> Rules:
@@ -91,17 +92,19 @@ def parse_rules(texts: Mapping[str, str]) -> Loaded:
         fallback_owner=owners.text("fallback_owner"),
         places=places,
     )
+    places["setting", "fallback_owner"] = Place(OWNERS_FILE, owners.line_of("fallback_owner"))
     names = {rule.name for rule in rules.rules}
     cases = (*read_cases(budgets, names), *read_cases(alarms, names))
+    authors = {root.file_name: root.text("changed_by") for root in (budgets, alarms, owners) if "changed_by" in root}
     for root in (budgets, alarms, owners):
-        root.done()
+        root.done(("changed_by",))
     problems = [problem for file in files.values() for problem in file.problems]
     if None not in roots.values():
         # What a file that cannot be read would have named is not missing elsewhere.
         problems += check_rules(rules)
     if any(problem.gravity is Gravity.ERROR for problem in problems):
         raise RulesError(problems)
-    return Loaded(rules, cases, tuple(problems), digest_of(texts))
+    return Loaded(rules, cases, tuple(problems), digest_of(texts), authors)
 
 
 def digest_of(texts: Mapping[str, str]) -> str:

@@ -264,7 +264,7 @@ class Table:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'?", or what is known where nothing is near."""
-    names = sorted(set(known))
+    names = sorted({str(one) for one in known})
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names) or 'none'}."
 

@@ -1,0 +1,105 @@
+"""Take up changed rules without a restart. Broken files change nothing: the former rules stay, and it is told.
+
+Rules hold no amounts that were spent: those come from the statistics, so that no change here can reset them.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmtrail.store.alerts import AuditRow
+from llmtrail_alerts.rule_changes import Snapshot, changes, refusal, snapshot
+from llmtrail_alerts.rules import FILES, Rules, RulesError
+from llmtrail_alerts.rules_file import Loaded, digest_of, parse_rules, read_texts
+
+_Stamp = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reloaded:
+    """What a look at the folder brought: rules to go on with, and what to write into the audit."""
+
+    rules: Rules
+    audit: tuple[AuditRow, ...]
+    error: RulesError | None = None  # why new files were refused; `rules` are the former ones
+
+
+class RulesFolder:
+    """A folder of rules under watch. Used by one thread."""
+
+    def __init__(
+        self, folder: Path, known: Snapshot | None = None, owner_of: Callable[[Path], str] | None = None
+    ) -> None:
+        """Watch a folder. `known` is what the rules were when they were last told, `owner_of` whose a file is."""
+        self._folder = folder
+        self._known: Snapshot = known or {}
+        self._owner_of = owner_of or file_owner
+        self._stamp: _Stamp = ()
+        self._digest = ""
+        self._loaded: Loaded | None = None
+        self.reloads = 0  # changes that were taken up
+        self.refusals = 0  # changes that were not
+
+    @property
+    def known(self) -> Snapshot:
+        """Return the rules in force piece by piece: what to store, so that changes made meanwhile are told later."""
+        return self._known
+
+    def open(self, now_ns: int) -> Reloaded:
+        """Read the folder for the first time. Raises RulesError: without any rules nothing can be watched."""
+        self._stamp = self._stamped()
+        texts = read_texts(self._folder)
+        return self._take(parse_rules(texts), texts, now_ns)
+
+    def poll(self, now_ns: int) -> Reloaded | None:
+        """Return what has changed since the last look; None where nothing has. Raises nothing once it is open."""
+        stamp = self._stamped()
+        if stamp == self._stamp or self._loaded is None:
+            return None
+        self._stamp = stamp
+        texts: Mapping[str, str] = {}
+        try:
+            texts = read_texts(self._folder)
+            digest = digest_of(texts)
+            if digest == self._digest:
+                return None
+            self._digest = digest
+            return self._take(parse_rules(texts), texts, now_ns)
+        except RulesError as error:
+            self.refusals += 1
+            rows = refusal(str(error), digest_of(texts), self._actors().get(error.problems[0].file, ""), now_ns)
+            return Reloaded(self._loaded.rules, (rows,), error)
+
+    def _take(self, loaded: Loaded, texts: Mapping[str, str], now_ns: int) -> Reloaded:
+        self.reloads += self._loaded is not None
+        self._loaded, self._digest = loaded, digest_of(texts)
+        pieces = snapshot(loaded.rules)
+        rows = changes(self._known, pieces, {**self._actors(), **loaded.authors}, now_ns)
+        self._known = pieces
+        return Reloaded(loaded.rules, tuple(rows))
+
+    def _actors(self) -> dict[str, str]:
+        return {name: self._owner_of(self._folder / name) for name in FILES if (self._folder / name).exists()}
+
+    def _stamped(self) -> _Stamp:
+        """Return what tells that a file was written anew, without reading it."""
+        found = []
+        for name in FILES:
+            try:
+                stat = (self._folder / name).stat()
+            except OSError:
+                continue
+            found.append((name, stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        return tuple(found)
+
+
+def file_owner(path: Path) -> str:
+    """Return the name of a file's owner, or its number where it has no name here; "" where nobody can tell."""
+    try:
+        number = path.stat().st_uid
+    except OSError:
+        return ""
+    try:
+        return path.owner()
+    except (KeyError, OSError, NotImplementedError):
+        return f"uid {number}"
