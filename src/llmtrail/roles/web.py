@@ -1,4 +1,4 @@
-"""`llmtrail web`: look-up and SQL as a process of their own. Composes; decides nothing.
+"""`llmtrail web`: look-up, SQL and, where Kafka is named, statistics. Composes; decides nothing.
 
 Over a ClickHouse server it only reads. With a data folder of its own it runs ClickHouse's engine in process, and with
 `writable` other processes use that as they would a server: a token that may administer lets them in.
@@ -6,11 +6,12 @@ Over a ClickHouse server it only reads. With a data folder of its own it runs Cl
 
 from collections.abc import Sequence
 
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from llmtrail import clock as clock_module
 from llmtrail.config import Config, read_secret, store_url
+from llmtrail.core.board import Board
 from llmtrail.local.embedded import readable_by
 from llmtrail.local.grants import sql_tokens, tokens_of
 from llmtrail.roles.process import RoleError, RoleProcess
@@ -19,8 +20,11 @@ from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
 from llmtrail.store.lookup import find_request
 from llmtrail.store.migrate import migrate
 from llmtrail_ingest.gateway.tokens import Scope, check_binding
-from llmtrail_web.requests import request_routes
+from llmtrail_web.requests import Readable, request_routes
 from llmtrail_web.sql_endpoint import SqlConfig, sql_app
+from llmtrail_web.stats import stats_routes
+
+_NO_KAFKA = "no Kafka is named that they could come from; set LLMTRAIL_KAFKA=host:port"
 
 
 def start(config: Config, process: RoleProcess, *, writable: bool) -> None:
@@ -46,10 +50,24 @@ def answering(
     secrets = sql_tokens(config.ingest, clock_module.random_bytes)
     tokens = tokens_of(config.ingest)
     check_binding(config.server.host, tokens)
+    readable = readable_by(tokens)
     return (
-        [*request_routes(lambda wanted, tenant: find_request(reader, wanted, tenant), readable_by(tokens))],
+        [
+            *request_routes(lambda wanted, tenant: find_request(reader, wanted, tenant), readable),
+            *_statistics(config, process, readable),
+        ],
         sql_app(handle, SqlConfig(limits=limits, tokens=secrets, write_tokens=tuple(writers))),
     )
+
+
+def _statistics(config: Config, process: RoleProcess, readable: Readable) -> list[Route]:
+    if not config.kafka.bootstrap_servers:
+        return stats_routes(Board(), process.clock.now_ns, readable, lambda: _NO_KAFKA)
+    # Kafka's client is an extra, which a look-up over ClickHouse does without.
+    from llmtrail.roles.statistics import follow_statistics  # noqa: PLC0415
+
+    board, tail = follow_statistics(config, process)
+    return stats_routes(board, process.clock.now_ns, readable, tail.not_ready)
 
 
 def open_store(config: Config) -> Handle:
