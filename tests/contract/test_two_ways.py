@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -14,10 +15,13 @@ from eventually import eventually
 from kafka_here import Kafka
 from kafka_writers import RememberingSink, Trail, fresh_trail
 from llmtrail.clock import SystemClock
+from llmtrail.core.board import Board
 from llmtrail.core.cell import Cell
 from llmtrail.core.ids import uuid7
 from llmtrail.core.partial import decode_partial
+from llmtrail.core.scope import HITTER_KINDS, ScopeKind
 from llmtrail.core.slot import SlotKey, decode_slot
+from llmtrail.core.window import Window
 from llmtrail.local.statistics import LocalStatistics
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
 from llmtrail.log.kafka.partition import PartitionLog
@@ -33,11 +37,14 @@ from llmtrail_ingest.statistics.known import CountedCalls
 from llmtrail_ingest.tally import CountingTally, Fate
 from llmtrail_ingest.writer.pipeline import Sink, Writer, WriterConfig, WriterParts
 from llmtrail_ingest.writer.step import Batch
+from llmtrail_web.stats import document, question_of
 
 NS = 1_000_000_000
 ZONES = ("UTC", "Asia/Kolkata")
 SETTLED_S_MAX = 40.0
 Event = tuple[bytes, bytes]
+# Which requests are let go of as too light depends on who came together; what these tell is exact.
+KINDS = [kind for kind in ScopeKind if kind not in HITTER_KINDS]
 # What a row says of the log it came by, and when: two logs differ in it.
 OF_THE_LOG = ("topic_id", "partition", "offset", "ingested_at_ns", "first_ingested_at_ns")
 
@@ -93,6 +100,15 @@ class Outcome:
         self.letters = sorted((letter.value, letter.reason) for letter in sink.letters.values())
         self.counts = {fate_and_reason: count for fate_and_reason, count in tally.counts.items() if count}
         self.slots = {key: cells_of(value) for key, value in slots.items() if cells_of(value)}
+        self.board = Board(ZONES)
+        self.board.put(dict(slots))
+
+    def stats(self, now_ns: int) -> list[dict[str, Any]]:
+        """Return what `/v1/stats` tells of everything; how new it is depends on when the log took it."""
+        questions = [
+            question_of({"kind": kind, "window": window, "limit": "1000"}) for kind in KINDS for window in Window
+        ]
+        return [document(self.board, question, now_ns) | {"as_of": None} for question in questions]
 
 
 def told(row: CallRow) -> CallRow:
@@ -194,3 +210,7 @@ def test_both_ways_come_to_the_same(seed: int, kafka: Kafka, tmp_path: Path) -> 
     settled = {Fate.STORED, Fate.SKIPPED, Fate.REJECTED}
     assert sum(count for (fate, _), count in one.counts.items() if fate in settled) == len(events)
     assert len(one.slots) > 50
+    now_ns = time.time_ns()
+    assert other.stats(now_ns) == one.stats(now_ns)
+    assert sum(len(told["scopes"]) for told in one.stats(now_ns)) > 200
+    assert one.stats(now_ns)[0]["late"] > 0
