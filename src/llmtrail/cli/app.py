@@ -6,6 +6,7 @@ import typer
 
 from llmtrail.cli import (
     aggregate,
+    alert,
     dead_letters,
     demo,
     doctor,
@@ -51,6 +52,7 @@ def build() -> typer.Typer:
     )
     for name, module in COMMANDS.items():
         house.command(name, epilog=module.EXAMPLE)(module.command)
+    house.add_typer(alert.build(), name="alert")
     house.add_typer(dead_letters.build(), name="dead-letters")
     house.add_typer(topics.build(), name="topics")
     return house
