@@ -171,6 +171,45 @@ def test_a_board_tells_what_the_calls_come_to(calls: list[Told], idle_s: int, wi
             assert world.board.figures(parse_scope(text), window, world.now_s, zone) == figures(cell)
 
 
+def period_start(period: str, now_s: int, zone: str) -> int:
+    """Return when a budget's period began that holds a moment."""
+    match period:
+        case "minute" | "hour":
+            return now_s // (60 if period == "minute" else 3_600) * (60 if period == "minute" else 3_600)
+        case "day":
+            return day_start_s(now_s, zone)
+        case _:
+            return month_start_s(now_s, zone)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    calls=CALLS,
+    idle_s=STEPS_S,
+    period=st.sampled_from(["minute", "hour", "day", "month"]),
+    zone=st.sampled_from(ZONES),
+)
+def test_a_period_holds_exactly_the_calls_that_began_in_it(
+    calls: list[Told], idle_s: int, period: str, zone: str
+) -> None:
+    world = World()
+    for call in calls:
+        world.tell(call)
+    world.now_s += idle_s
+    world.beat()
+    start_s, end_s = period_start(period, world.now_s, zone), world.now_s + 1
+    truth: dict[str, Cell] = {}
+    for at_s, scope, cell in world.counted:
+        if start_s <= at_s < end_s and parse_scope(scope).kind is not ScopeKind.REQUEST:
+            truth.setdefault(scope, Cell()).add(cell)
+
+    assert world.board.since([*truth, '["","user","nobody"]'], start_s, end_s).keys() == truth.keys()
+    for text, sums in world.board.since(list(truth), start_s, end_s).items():
+        assert (sums.calls, sums.cost_nanousd) == (truth[text].calls, truth[text].cost_nanousd)
+    users = {text for text in truth if parse_scope(text).kind is ScopeKind.USER}
+    assert set(world.board.scopes_since(ScopeKind.USER, start_s, end_s)) == users
+
+
 @settings(max_examples=35, deadline=None)
 @given(calls=CALLS, limit=st.integers(1, 4), order=st.sampled_from([Order.COST, Order.CALLS, Order.ERRORS]))
 def test_an_answer_holds_the_first_of_those_that_are_meant(calls: list[Told], limit: int, order: Order) -> None:

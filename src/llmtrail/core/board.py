@@ -12,7 +12,7 @@ from enum import StrEnum
 from heapq import nsmallest
 from typing import assert_never
 
-from llmtrail.core.calendar import check_zone
+from llmtrail.core.calendar import check_zone, month_start_s
 from llmtrail.core.cell import Cell
 from llmtrail.core.partial import Evicted
 from llmtrail.core.scope import HITTER_KINDS, SHARDS, Scope, ScopeKind, parse_scope, shard_of
@@ -158,6 +158,27 @@ class Board:
         weights = _weights(slots, kind, lambda text: is_of_kind(text, kind))
         return _whole(slots, weights, window)
 
+    def since(self, scopes: Sequence[str], start_s: int, end_s: int) -> dict[str, Cell]:
+        """Return the sums of some scopes, by their text, over the slots that begin in [start_s, end_s).
+
+        Exact where `start_s` is a boundary that is still kept: ten seconds for five minutes, a minute for an hour, a
+        quarter of an hour for a day, and the beginning of the present month of a zone that is kept.
+        """
+        zone = self._month_zone(start_s)
+        slots = self._live(sorted({shard_of(text) for text in scopes}), _between(start_s, end_s, zone), zone or "UTC")
+        return _whole(slots, scopes, Window.HOUR)
+
+    def scopes_since(self, kind: ScopeKind, start_s: int, end_s: int) -> list[str]:
+        """Return the scopes of a kind that have calls in the slots that begin in [start_s, end_s)."""
+        zone = self._month_zone(start_s)
+        slots = self._live(range(SHARDS), _between(start_s, end_s, zone), zone or "UTC")
+        return list(_weights(slots, kind, lambda text: is_of_kind(text, kind)))
+
+    @property
+    def counted_s(self) -> int:
+        """Return when the newest call that is counted here reached the log, in epoch seconds; 0: none is."""
+        return self._slots.counted_s
+
     def answer(self, question: Question, now_s: int) -> Answer:
         """Return what is asked for, as of now; raises NotKeptError or UnknownZoneError."""
         self._check(question.kind, question.window, question.zone)
@@ -189,10 +210,17 @@ class Board:
         if window is Window.MONTH and zone not in self._zones:
             raise NotKeptError(f"months are kept for {', '.join(self._zones)}, not for {zone}: see [stats] zones.")
 
+    def _month_zone(self, start_s: int) -> str | None:
+        """Return a zone whose month is kept and begins then, None where none does."""
+        return next((zone for zone in self._zones if month_start_s(start_s, zone) == start_s), None)
+
     def _counted(self, shards: Iterable[int], window: Window, now_s: int, zone: str) -> dict[int, list[_Kept]]:
         """Return the live slots that make up a window, by shard, as they stand together at one moment."""
+        return self._live(shards, lambda key: is_counted(key, window, now_s, zone), zone)
+
+    def _live(self, shards: Iterable[int], is_wanted: Callable[[SlotKey], bool], zone: str) -> dict[int, list[_Kept]]:
         # The same few hundred times stand in every shard.
-        counted: dict[tuple[Tier, int, str], bool] = {}
+        wanted: dict[tuple[Tier, int, str], bool] = {}
         found: dict[int, list[_Kept]] = {}
         with self._lock:
             for shard in shards:
@@ -200,9 +228,9 @@ class Board:
                 slots = found[shard] = []
                 for key, kept in there.items():
                     when = key.tier, key.start_s, key.zone
-                    if when not in counted:
-                        counted[when] = is_counted(key, window, now_s, zone)
-                    if counted[when] and not _is_dead(key, there, zone):
+                    if when not in wanted:
+                        wanted[when] = is_wanted(key)
+                    if wanted[when] and not _is_dead(key, there, zone):
                         slots.append(kept)
         return found
 
@@ -248,6 +276,11 @@ def _is_dead(key: SlotKey, there: Mapping[SlotKey, _Kept], zone: str) -> bool:
         return -1 if kept is None else kept.head.through_s
 
     return is_dead(key, through_of, zone)
+
+
+def _between(start_s: int, end_s: int, zone: str | None) -> Callable[[SlotKey], bool]:
+    """Return what says whether a slot begins between two times; of months only those of one zone count."""
+    return lambda key: start_s <= key.start_s < end_s and (key.tier is not Tier.MONTH or key.zone == zone)
 
 
 def _named(question: Question) -> str | None:
