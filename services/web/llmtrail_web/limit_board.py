@@ -59,7 +59,8 @@ class LimitBoard:
         with self._lock:
             known = self._read(since)
             is_full = known is None
-            after = known or 0
+            # Who begins anew knows, at the end, what held when it began: until then it needs nobody's former states.
+            after, began = known or (0, self._generation)
             limits: list[msgspec.Raw] = []
             removed: list[str] = []
             size_bytes = 0
@@ -80,7 +81,7 @@ class LimitBoard:
                 else:
                     limits.append(msgspec.Raw(entry.state))
                 reached = generation
-            name = f"{self._name}-{reached if more else self._generation}"
+            name = f"{self._name}-{reached}.{began}" if more else f"{self._name}-{self._generation}"
         return LimitPage(generation=name, tenant=tenant, full=is_full, more=more, limits=limits, removed=removed)
 
     @property
@@ -95,7 +96,7 @@ class LimitBoard:
         with self._lock:
             if self._is_closed:
                 return False
-            if self._read(since) != self._generation:
+            if self._read(since) != (self._generation, 0):
                 return True
             self._waiting.add(waits)
         try:
@@ -148,13 +149,18 @@ class LimitBoard:
             kept.append((generation, key))
         self._order = kept
 
-    def _read(self, since: str) -> int | None:
-        """Return the generation that a reader knows; None where it is not ours, or too old."""
-        name, _, number = since.rpartition("-")
-        if name != self._name or not number.isascii() or not number.isdecimal():
+    def _read(self, since: str) -> tuple[int, int] | None:
+        """Return the generation that a reader knows, and the one at which it began to read, 0 where it has read all.
+
+        None where it is not ours, or so old that it must begin anew.
+        """
+        name, _, numbers = since.rpartition("-")
+        told, _, begun = numbers.partition(".")
+        if name != self._name or not all(part.isascii() and part.isdecimal() for part in (told, begun or "0")):
             return None
-        generation = int(number)
-        return generation if self._forgotten <= generation <= self._generation else None
+        generation, began = int(told), int(begun or "0")
+        is_known = self._forgotten <= max(generation, began) and max(generation, began) <= self._generation
+        return (generation, began) if is_known else None
 
 
 def _wake(waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]]) -> None:
