@@ -33,7 +33,8 @@ def read_cases(root: Table, rules: Collection[str]) -> tuple[Case, ...]:
 
 def _case(table: Table, rules: Collection[str]) -> Case:
     name = table.text("name", needed='name it: name = "search is told at 80 %".')
-    clock = _clock(table)
+    zone = _zone(table)
+    clock = _clock(table, zone)
     events = tuple(_event(one, clock) for one in table.tables("events", f"{table.where} event"))
     if not events and "events" not in table:
         table.wrong("", 'has no events; write events = [{ at = "10:00:00", feature = "search" }].')
@@ -60,17 +61,22 @@ def _case(table: Table, rules: Collection[str]) -> Case:
         rules=named or tuple(sorted({want.rule for want in wants})),
         start_ns=start_ns,
         end_ns=max(end_ns, start_ns),
+        zone=zone,
     )
 
 
-def _clock(table: Table) -> _Clock:
-    """Return what reads a time of the test's day: "10:00:05", or "+1 00:10" on the day after."""
+def _zone(table: Table) -> str:
     zone = table.text("zone", "UTC")
     try:
         check_zone(zone)
     except UnknownZoneError as error:
         table.wrong("zone", str(error))
-        zone = "UTC"
+        return "UTC"
+    return zone
+
+
+def _clock(table: Table, zone: str) -> _Clock:
+    """Return what reads a time of the test's day: "10:00:05", or "+1 00:10" on the day after."""
     day = table.raw("date")
     if day is not None and (not isinstance(day, date) or isinstance(day, datetime)):
         table.wrong("date", "date is no day; write date = 2026-11-21 (without quotes).")

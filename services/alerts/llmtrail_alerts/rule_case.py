@@ -57,3 +57,4 @@ class Case:
     rules: tuple[str, ...]  # whose alerts are compared; empty: all rules'
     start_ns: int
     end_ns: int
+    zone: str = "UTC"  # whose clock its times are read by
