@@ -25,11 +25,13 @@ class MemoryJournal:
         self.held: dict[str, bytes] = {}
         self.steps: list[Sequence[Record]] = []
         self.broken: Exception | None = None
+        self.refused = 0
         self._lock = threading.Lock()
 
     def put(self, records: Sequence[Record]) -> None:
         with self._lock:
             if self.broken is not None:
+                self.refused += 1
                 raise self.broken
             self.steps.append(records)
             for key, value in records:

@@ -7,6 +7,7 @@ misbehave on demand.
 import hashlib
 import hmac
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -52,6 +53,7 @@ class Recorder:
     answer: tuple[int, bytes]
     retry_after_s: str = "1"
     now_ns: Callable[[], int] = time.time_ns  # tidy: bound once at a recorder's edge
+    tls: ssl.SSLContext | None = None
     received: list[Received] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)  # of the contract
     faults: list[Fault] = field(default_factory=list)  # for the next requests, in order
@@ -76,6 +78,8 @@ class Recorder:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
+        if self.tls is not None:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
         return self
@@ -89,7 +93,7 @@ class Recorder:
     @property
     def url(self) -> str:
         """Return its address, without a path."""
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"http{'s' if self.tls else ''}://127.0.0.1:{self._server.server_address[1]}"
 
     def bodies(self) -> list[Any]:
         """Return the bodies of all requests that were taken, in their order."""
