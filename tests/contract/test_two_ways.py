@@ -16,6 +16,7 @@ from kafka_here import Kafka
 from kafka_writers import RememberingSink, Trail, fresh_trail
 from llmtrail.clock import SystemClock
 from llmtrail.core.board import Board
+from llmtrail.core.board_document import document, question_of
 from llmtrail.core.cell import Cell
 from llmtrail.core.ids import uuid7
 from llmtrail.core.partial import decode_partial
@@ -37,7 +38,6 @@ from llmtrail_ingest.statistics.known import CountedCalls
 from llmtrail_ingest.tally import CountingTally, Fate
 from llmtrail_ingest.writer.pipeline import Sink, Writer, WriterConfig, WriterParts
 from llmtrail_ingest.writer.step import Batch
-from llmtrail_web.stats import document, question_of
 
 NS = 1_000_000_000
 ZONES = ("UTC", "Asia/Kolkata")

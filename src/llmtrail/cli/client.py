@@ -97,11 +97,20 @@ def _object(body: bytes) -> Mapping[str, Any]:
 
 
 def _refused(error: urllib.error.HTTPError) -> CommandError:
-    text = error.read(_ERROR_CHARACTERS).decode("utf-8", errors="replace").strip()
+    text = _words(error.read(_ERROR_CHARACTERS).decode("utf-8", errors="replace").strip())
     if error.code == 401:
         return CommandError(Exit.WRONG_USE, f"{text or 'not allowed'} Give a token that may read: --token.")
     code = Exit.NEGATIVE if error.code < 500 else Exit.UNREACHABLE
     return CommandError(code, text or f"answered {error.code} {error.reason}")
+
+
+def _words(answer: str) -> str:
+    """Return what a refusal says: the error of a JSON object, else the text as it is."""
+    try:
+        told = json.loads(answer)
+    except ValueError:
+        return answer
+    return told["error"] if isinstance(told, dict) and isinstance(told.get("error"), str) else answer
 
 
 def _unreachable(url: str, error: Exception) -> CommandError:

@@ -2,10 +2,22 @@
 
 import sqlite3
 from collections.abc import Iterator, MutableMapping
+from contextlib import closing
 from pathlib import Path
 
+FILE_NAME = "statistics.db"  # in the data folder
 # A commit waits so long for a reader's snapshot; readers are short.
 _BUSY_S = 10.0
+
+
+def read_slots(file: Path) -> dict[str, bytes]:
+    """Return every slot of a file, as it stands at one moment, and change nothing.
+
+    Raises sqlite3.Error where it is no file of slots.
+    """
+    # Its writer may have been killed: what is in its journal counts, and only a reader that may lock it sees that.
+    with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)) as database:
+        return dict(database.execute("SELECT key, value FROM slots"))
 
 
 class SlotFile(MutableMapping[str, bytes]):

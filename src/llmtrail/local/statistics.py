@@ -4,13 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from llmtrail.core.calendar import check_zone
-from llmtrail.local.slot_file import SlotFile
+from llmtrail.local.slot_file import FILE_NAME, SlotFile
 from llmtrail_aggregator.fold import apply
 from llmtrail_aggregator.shelf import Shelf
 from llmtrail_ingest.statistics.partials import partials_of
 from llmtrail_ingest.writer.step import Batch
 
-FILE_NAME = "statistics.db"
 # Told of the slots that changed in one step, with their new values, None where one is gone.
 OnChange = Callable[[Mapping[str, bytes | None]], None]
 

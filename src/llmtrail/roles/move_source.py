@@ -9,8 +9,8 @@ from typing import Self
 from llmtrail.clock import Clock
 from llmtrail.config import Config, store_url
 from llmtrail.local.sink import StoreSink
-from llmtrail.local.slot_file import SlotFile
-from llmtrail.local.statistics import FILE_NAME, LocalStatistics
+from llmtrail.local.slot_file import FILE_NAME, SlotFile
+from llmtrail.local.statistics import LocalStatistics
 from llmtrail.log.local import LocalLog
 from llmtrail.log.log_file import LogBusyError
 from llmtrail.log.port import CALLS, DEAD_LETTERS, SPANS, Records
