@@ -188,10 +188,8 @@ def _open_server(config: Config) -> Handle:
             "no ClickHouse is named: set LLMTRAIL_STORE__URL=http://user:password@host:8123, add web to --roles to "
             "run its engine in this process, or leave the rows to others with `--roles gateway,statistics`."
         )
-    try:
-        return open_http(url, replicated=bool(config.store.cluster))
-    except StoreError as cause:
-        raise RoleError(str(cause)) from cause
+    # A server that is away is no reason not to take events: `/readyz` tells of it, and the rows wait for it.
+    return open_http(url, replicated=bool(config.store.cluster), asks=False)
 
 
 def _answers(handle: Handle) -> Callable[[], str]:

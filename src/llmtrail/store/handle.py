@@ -273,11 +273,13 @@ def open_chdb(path: Path | str, *, free_bytes_min: int = FREE_BYTES_MIN) -> Pool
     return _opened(PooledHandle(connect, session, _insert_in_process))
 
 
-def open_http(url: str, user: str = "default", password: str = "", *, replicated: bool = False) -> PooledHandle:
+def open_http(
+    url: str, user: str = "default", password: str = "", *, replicated: bool = False, asks: bool = True
+) -> PooledHandle:
     """Connect to a ClickHouse server at `url` (http://user:password@host:8123); what it says of both counts.
 
     With `replicated` an insert returns only when a majority of the replicas has it. Raises StoreUnavailableError,
-    which never tells the password, when the server is away.
+    which never tells the password, when the server is away; without `asks` only its first use does.
     """
     parts = urlsplit(url)
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
@@ -289,7 +291,8 @@ def open_http(url: str, user: str = "default", password: str = "", *, replicated
         except ClickHouseError as error:
             raise StoreUnavailableError(f"No ClickHouse server answers at {bare}: {_first_line(error)}") from error
 
-    return _opened(PooledHandle(connect, {**_SESSION, **(_MAJORITY if replicated else {})}))
+    handle = PooledHandle(connect, {**_SESSION, **(_MAJORITY if replicated else {})})
+    return _opened(handle) if asks else handle
 
 
 def _chdb_client(folder: Path, settings: dict[str, Any]) -> Client:
