@@ -73,6 +73,10 @@ class Role:
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return int(children[0]) if children else None
 
+    def printed(self) -> str:
+        """Return what it printed so far, all its starts in one."""
+        return (self.folder / "printed.txt").read_text(errors="replace")
+
     def kill(self) -> None:
         """End it at once, as a machine that fails does."""
         assert self.process is not None
