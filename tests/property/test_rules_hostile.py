@@ -1,0 +1,107 @@
+"""Whatever the rules' files hold, they are rules or a list of mistakes: nothing else is ever raised."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmtrail.core.failure import FailureMode
+from llmtrail_alerts.channels.port import ChannelKind
+from llmtrail_alerts.model import Measure, Severity
+from llmtrail_alerts.rules import FILES, RulesError
+from llmtrail_alerts.rules_file import parse_rules
+
+KEYS = (
+    *("name", "tenant", "feature", "user", "model", "request", "session", "prompt", "prompt_name", "prompt_version"),
+    *("limit_usd", "limit_tokens", "limit_calls", "per", "zone", "soft", "hard", "unpriced_call_usd", "repeat", "do"),
+    *("measure", "window", "for", "resolve_after", "min_calls", "below", "modes", "inhibits", "gpu_condition", "at"),
+    *("clear", "channels", "kind", "url", "secret", "proxy", "target", "fallback", "deadline", "timeout", "ca_file"),
+    *("accountable", "on_call", "runbook", "policy", "who", "why", "from", "until", "on", "rules", "date", "events"),
+    *("want", "between", "rule", "level", "reason", "count", "every", "cost_usd", "unpriced", "latency", "failure"),
+    *("max_attempts", "backoff", "then", "message", "owner", "severity", "fallback_owner", "changed_by", *Severity),
+)
+SECTIONS = ("budget", "alarm", "owner", "feature", "channel", "silence", "maintenance", "test", *KEYS)
+WORDS = (
+    *("", "*", "u-*", "search", "80 %", "5m", "1d", "1e9", "$5", "day", "total", "refuse", "cheaper_model", "retry"),
+    *(
+        "env:X",
+        "env:",
+        "file:x",
+        "file:",
+        "https://a",
+        "http://u:p@a",
+        "https://",
+        "UTC",
+        "Mars/X",
+        "10:00",
+        "+1 10:00",
+    ),
+    *("raise", "static", "fall_back", "sat", "first", *Measure, *FailureMode, *ChannelKind),
+)
+SCALARS = st.one_of(
+    st.sampled_from(WORDS),
+    st.text(max_size=8),
+    st.integers(-(10**20), 10**20),
+    st.floats(allow_nan=True),
+    st.booleans(),
+    st.datetimes().map(lambda at: at.replace(tzinfo=UTC)),
+    st.datetimes(),
+    st.dates(),
+    st.times(),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=8,
+)
+TABLES = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=10)
+FILE = st.dictionaries(
+    st.sampled_from(SECTIONS),
+    st.one_of(VALUES, st.lists(TABLES, max_size=3), st.dictionaries(st.sampled_from(WORDS), TABLES, max_size=2)),
+    max_size=6,
+)
+
+
+def toml(value: Any) -> str:
+    """Return a value as TOML writes it inline."""
+    match value:
+        case bool():
+            text = str(value).lower()
+        case str():
+            text = json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        case list():
+            text = f"[{', '.join(map(toml, value))}]"
+        case dict():
+            text = f"{{{', '.join(f'{toml(key)} = {toml(inner)}' for key, inner in value.items())}}}"
+        case datetime() as at:
+            text = at.isoformat()
+        case _:
+            text = str(value)
+    return text
+
+
+def document(tables: dict[str, Any]) -> str:
+    """Return a file of these tables."""
+    return "\n".join(f"{toml(key)} = {toml(value)}" for key, value in tables.items())
+
+
+def problems(texts: dict[str, str]) -> list[str]:
+    """Return what is told of these files, nothing where they are good; anything else that is raised is a bug."""
+    try:
+        parse_rules(texts)
+    except RulesError as error:
+        return [f"{problem.file} {problem.what}" for problem in error.problems]
+    return []
+
+
+@given(st.tuples(FILE, FILE, FILE))
+def test_any_toml_is_rules_or_mistakes(files: tuple[dict[str, Any], ...]) -> None:
+    texts = {name: document(tables) for name, tables in zip(FILES, files, strict=True)}
+    assert not [one for one in problems(texts) if "is no TOML" in one], "the test's own writing of TOML is wrong"
+
+
+@given(st.text(max_size=80), st.sampled_from(FILES))
+def test_any_text_is_rules_or_mistakes(text: str, name: str) -> None:
+    assert all(one.startswith(FILES) for one in problems({name: text}))
