@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from llmtrail.clock import Clock
@@ -37,6 +38,14 @@ _NS = 1_000_000_000
 _LOOK_S = 1.0
 # Between two tries to write what is known, where the journal cannot be written.
 _WRITE_AGAIN_S = 1.0
+
+
+class DeliveryFate(StrEnum):
+    """What is counted of messages."""
+
+    SENT = "sent"
+    FAILED = "failed"  # one attempt of possibly several
+    GIVEN_UP = "given_up"
 
 
 class LostError(Exception):
@@ -287,14 +296,14 @@ class Courier:
     def _lament(self, entry: Entry, fallback: Entry | None) -> None:
         then = f"{fallback.channel} is told instead." if fallback else "There is no fallback: nobody was told."
         _LOG.error("Channel %s gave up message %s: %s. %s", entry.channel, entry.message.id, entry.detail, then)
-        self._surroundings.metrics.count(ALERTS_DELIVERIES, channel=self._channel.name, fate="given_up")
+        self._surroundings.metrics.count(ALERTS_DELIVERIES, channel=self._channel.name, fate=DeliveryFate.GIVEN_UP)
 
     def _count(self, entry: Entry, answer: Answer, now_ns: int) -> None:
         metrics, name = self._surroundings.metrics, self._channel.name
         if answer.outcome is not Outcome.DELIVERED:
-            metrics.count(ALERTS_DELIVERIES, channel=name, fate="failed")
+            metrics.count(ALERTS_DELIVERIES, channel=name, fate=DeliveryFate.FAILED)
         elif entry.state is State.SENDING:
-            metrics.count(ALERTS_DELIVERIES, channel=name, fate="sent")
+            metrics.count(ALERTS_DELIVERIES, channel=name, fate=DeliveryFate.SENT)
             metrics.observe(ALERTS_DELIVERY_SECONDS, max(now_ns - entry.message.at_ns, 0) / _NS, channel=name)
 
     def _tell(self) -> None:

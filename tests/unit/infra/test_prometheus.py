@@ -12,6 +12,7 @@ import pytest
 from infra_files import INFRA, ROOT, Document, documents
 from llmtrail.core.outcome import RefuseReason, RejectReason, SkipReason
 from llmtrail.metrics import METRICS, Kind
+from llmtrail_alerts.courier import DeliveryFate
 from llmtrail_ingest.tally import Fate
 
 PROMETHEUS = INFRA / "prometheus"
@@ -75,7 +76,7 @@ def test_every_metric_and_label_of_a_rule_is_shown_by_a_role(rules: list[Documen
 
 
 def test_fates_and_reasons_of_a_rule_are_ones_that_we_count(rules: list[Document]) -> None:
-    known = {"fate": set(Fate), "reason": {*RefuseReason, *RejectReason, *SkipReason}}
+    known = {"fate": {*Fate, *DeliveryFate}, "reason": {*RefuseReason, *RejectReason, *SkipReason}}
     matched = [
         (matcher.name, value)
         for rule in rules
