@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from llmtrail.core.slot import SlotKey
 from llmtrail.store.copy import DayCount, Range
 
-# One insert of the writer's size; larger ones take memory at both ends.
+# One insert of about the writer's size; reading and sending one takes some ten times its bytes in memory.
 CHUNK_ROWS_MAX = 10_000
-CHUNK_BYTES_MAX = 32 * 1024 * 1024
+CHUNK_BYTES_MAX = 16 * 1024 * 1024
 # Where a moved record stood before: a repeat of the move finds by it what has arrived.
 MOVED_HEADER = "moved_from"
 

@@ -13,6 +13,8 @@ from llmtrail.store.handle import Handle
 
 # Rows whose sizes are told in one sum: of the largest rows, 8 MB each, so many are 500 MB.
 SEGMENT_ROWS = 64
+# Rows that the engine holds at once where it makes text of whole rows: its usual 65,000 of 30 kB would be 2 GB.
+_BLOCK_ROWS = 1_024
 # Native is ClickHouse's own: every type arrives as it left.
 _FORMAT = "Native"
 # What cannot be read back, or is made from other columns.
@@ -103,7 +105,8 @@ def day_counts(handle: Handle, table: Table, *, digest: bool) -> list[DayCount]:
     sums = f"sum(cityHash64(toString(tuple({_columns(handle, table)}))))" if digest else "0"
     try:
         rows = handle.query(
-            f"SELECT {day} AS day, count(), {sums} FROM llmtrail.{table.name} FINAL GROUP BY day ORDER BY day"  # noqa: S608
+            f"SELECT {day} AS day, count(), {sums} FROM llmtrail.{table.name} FINAL "  # noqa: S608
+            f"GROUP BY day ORDER BY day SETTINGS max_block_size = {_BLOCK_ROWS}"
         )
     except StoreError as error:
         if error.code in _UNKNOWN_TABLE:
@@ -115,10 +118,12 @@ def day_counts(handle: Handle, table: Table, *, digest: bool) -> list[DayCount]:
 def segments(handle: Handle, table: Table, day: date | None) -> list[Range]:
     """Return the rows of one day as short ranges in order, with their sizes in memory."""
     where, bound = _of_day(table, day)
+    # Sizes are taken before rows are sorted, so that keys are sorted and not whole rows.
+    sized = f"SELECT {table.key_sql} AS key, byteSize(*) AS size FROM llmtrail.{table.name} FINAL WHERE {where}"  # noqa: S608
+    numbered = f"SELECT key, size, row_number() OVER (ORDER BY key) AS number FROM ({sized})"  # noqa: S608
     rows = handle.query(
-        f"SELECT min(key), max(key), count(), sum(size) FROM (SELECT {table.key_sql} AS key, byteSize(*) AS size, "  # noqa: S608
-        f"row_number() OVER (ORDER BY key) AS number FROM llmtrail.{table.name} FINAL WHERE {where}) "
-        f"GROUP BY intDiv(number - 1, {SEGMENT_ROWS}) ORDER BY min(key)",
+        f"SELECT min(key), max(key), count(), sum(size) FROM ({numbered}) "  # noqa: S608
+        f"GROUP BY intDiv(number - 1, {SEGMENT_ROWS}) ORDER BY min(key) SETTINGS max_block_size = {_BLOCK_ROWS}",
         bound,
     )
     return [Range(table, day, tuple(first), tuple(last), int(count), int(size)) for first, last, count, size in rows]
