@@ -70,8 +70,10 @@ class Role:
 
     def worker_pid(self) -> int | None:
         """Return the process id of the Faust worker that an aggregator watches over."""
-        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
-        return int(children[0]) if children else None
+        # The kernel lists a child with the thread that started it, which is not the main one.
+        listed = [file.read_text().split() for file in Path(f"/proc/{self.pid}/task").glob("*/children")]
+        children = [int(child) for of_thread in listed for child in of_thread]
+        return children[0] if children else None
 
     def printed(self) -> str:
         """Return what it printed so far, all its starts in one."""
@@ -83,10 +85,15 @@ class Role:
         self.process.kill()
         self.process.wait(STOP_S_MAX)
 
-    def stop(self) -> int:
-        """End it as a user would; return its exit code."""
+    def ask_to_stop(self) -> None:
+        """Tell it to end as a user would."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        """End it as a user would; return its exit code."""
+        self.ask_to_stop()
+        assert self.process is not None
         return self.process.wait(STOP_S_MAX)
 
 

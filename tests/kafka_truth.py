@@ -45,6 +45,7 @@ class RawEvents:
     now_ns: int
     calls: int = 0
     sent: list[Keyed] = field(default_factory=list, repr=False)
+    _again: list[Keyed] = field(default_factory=list, repr=False)
     _revisable: list[tuple[bytes, Event]] = field(default_factory=list, repr=False)
 
     def make(self, calls: int) -> list[Keyed]:
@@ -52,13 +53,19 @@ class RawEvents:
         made: list[Keyed] = []
         for _ in range(calls):
             made += self._call()
-            if self.sent and self.rng.random() < AGAIN:
-                made.append(self.rng.choice(self.sent))
+            if self._again and self.rng.random() < AGAIN:
+                made.append(self.rng.choice(self._again))
             if self._revisable and self.rng.random() < REVISED:
                 key, event = self._revisable.pop(self.rng.randrange(len(self._revisable)))
                 made.append((key, msgspec.json.encode(self._revised(event))))
         self.sent += made
+        self._again += made
         return made
+
+    def let_go(self) -> None:
+        """Neither repeat nor revise what was made so far."""
+        self._again.clear()
+        self._revisable.clear()
 
     def _call(self) -> list[Keyed]:
         key, event = self._fresh()

@@ -95,9 +95,11 @@ class Trail:
     def topic(self) -> str:
         return self.prefix + CALLS
 
-    def create(self) -> None:
-        wanted = scaled(read_topics(schema_folder()), replication=1, prefix=self.prefix, partitions=self.partitions)
-        KafkaAdmin(self.client).apply(Changes(create=tuple(wanted)))
+    def create(self, *names: str) -> None:
+        """Make the topics of these names on the cluster; without a name, all of them."""
+        topics = scaled(read_topics(schema_folder()), replication=1, prefix=self.prefix, partitions=self.partitions)
+        wanted = tuple(topic for topic in topics if not names or topic.name in names)
+        KafkaAdmin(self.client).apply(Changes(create=wanted))
 
     def produce(self, events: Sequence[tuple[bytes, bytes]], settings: Mapping[str, object] | None = None) -> None:
         """Produce (key, value) pairs and wait until the broker has them."""
