@@ -19,6 +19,8 @@ _DAY: Final = date(2026, 1, 5)  # a Monday without a change of clocks, where a t
 # Decided each second of a test: two days of that are seconds of work.
 _SPAN_MAX: Final = timedelta(days=2)
 _CALLS_MAX: Final = 1_000_000  # of one event
+# Stands for a time that cannot be read, so that one mistake is told once.
+_MIDNIGHT: Final = "00:00:00"
 _AFTER_LAST: Final = timedelta(minutes=1)
 _HANDLED: Final = ("fallback_model", "cached_answer", "static_message", "retried", "raised")
 
@@ -45,7 +47,7 @@ def _case(table: Table, rules: Collection[str]) -> Case:
     for rule in named:
         if rule not in rules:
             table.wrong("rules", f"{rule!r} is no rule; {nearest(rule, rules)}")
-    start_ns = min((event.at_ns for event in events), default=clock("00:00:00"))
+    start_ns = min((event.at_ns for event in events), default=clock(_MIDNIGHT))
     ends = [event.at_ns + event.every_ns * event.count for event in events] + [want.to_ns for want in wants]
     end_ns = table.read("until", clock, max(ends, default=start_ns) + int(_AFTER_LAST.total_seconds()) * _NS)
     if end_ns - start_ns > _SPAN_MAX.total_seconds() * _NS:
@@ -109,7 +111,7 @@ def _event(table: Table, clock: _Clock) -> Event:
     if unpriced and cost:
         table.wrong("unpriced", "an unpriced call has no cost; take one of the two out.")
     event = Event(
-        at_ns=table.read("at", clock, 0),
+        at_ns=table.read("at", clock, clock(_MIDNIGHT)),
         count=min(max(count, 1), _CALLS_MAX),
         every_ns=table.read("every", duration_ms, 0) * _NS_PER_MS,
         tenant=table.text("tenant"),
@@ -168,7 +170,7 @@ def _between(table: Table, clock: _Clock) -> tuple[int, int]:
     if ("at" in table) == ("between" in table):
         table.wrong("", 'write at = "10:00:05" or between = ["10:00:00", "10:00:30"].')
     if "at" in table:
-        at_ns = table.read("at", clock, 0)
+        at_ns = table.read("at", clock, clock(_MIDNIGHT))
         table.raw("between")
         return at_ns, at_ns + _NS - 1
     table.raw("at")
@@ -176,12 +178,12 @@ def _between(table: Table, clock: _Clock) -> tuple[int, int]:
     if not isinstance(pair, list) or len(pair) != 2:
         if pair is not None:
             table.wrong("between", 'between takes two times: between = ["10:00:00", "10:00:30"].')
-        return 0, 0
+        return clock(_MIDNIGHT), clock(_MIDNIGHT)
     try:
         bounds = clock(pair[0]), clock(pair[1]) + _NS - 1
     except QuantityError as error:
         table.wrong("between", f"between {error}")
-        return 0, 0
+        return clock(_MIDNIGHT), clock(_MIDNIGHT)
     if bounds[0] > bounds[1]:
         table.wrong("between", "the second time lies before the first.")
     return bounds

@@ -18,6 +18,8 @@ _Path = tuple[str | int, ...]
 
 _HEADER: Final = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _PART: Final = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([A-Za-z0-9_-]+)")
+# Brackets of a line, past its texts; a comment ends it.
+_MARKS: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|#.*|[\[\]{}]")
 _SHOWN_CHARS_MAX: Final = 60  # of a value in an error: enough to find it
 
 
@@ -72,6 +74,20 @@ class TomlFile:
         if header is None:
             return 0 if path or not key else self._key_line(key, -1) + 1
         return (self._key_line(key, header) + 1) if key else header + 1
+
+    def element_line(self, line: int, number: int) -> int:
+        """Return the line of the `number`th inline table of a list that begins at `line`, else `line`."""
+        depth = count = 0
+        for at in range(line - 1, len(self._lines) if line else 0):
+            for mark in _MARKS.findall(self._lines[at]):
+                if mark == "{" and depth == 1:
+                    count += 1
+                    if count > number:
+                        return at + 1
+                depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(mark, 0)
+                if depth <= 0 and mark in "]}":
+                    return line
+        return line
 
     def _key_line(self, key: str, header: int) -> int:
         form = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
@@ -242,7 +258,9 @@ class Table:
         for number, one in enumerate(value):
             said = one.get("name")
             where = f"{name} {said!r}" if isinstance(said, str) and said else f"{name} {number + 1}"
-            yield Table(self._file, one, (*self._path, key, number), where, self.line_of(key))
+            yield Table(
+                self._file, one, (*self._path, key, number), where, self._file.element_line(self.line_of(key), number)
+            )
 
     def named(self, key: str, name: str) -> "Iterator[tuple[str, Table]]":
         """Return the tables below [key], each with its name: [owner.search] and so on."""

@@ -259,3 +259,23 @@ def test_what_belongs_to_nobody_is_an_error_unless_somebody_hears_of_the_rest() 
     of_users = BUDGET.replace('feature = "search"', 'user = "*"')
     assert problems(budgets=of_users) == []
     assert "has no owner" in problems(budgets=of_users, owners=OWNERS.replace('fallback_owner = "team"', ""))[0]
+
+
+def test_a_mistake_in_a_list_of_several_lines_is_told_at_its_own_line() -> None:
+    case = """[[test]]
+name = "a [[test]] with { in its name"
+events = [  # [ { in a comment
+  { at = "10:00", feature = "[{" }, { at = "10:01" },
+  { at = "late" },
+]
+want = [
+  { at = "10:00", rule = "b" },
+
+  { at = "10:00", rule = "c" },
+]
+"""
+    text = BUDGET + case
+    assert [one.split(": ")[0] for one in problems(budgets=text)] == [
+        f"budgets.toml:{_line(text, 'late')}",
+        f"budgets.toml:{_line(text, 'rule = .c.')}",
+    ]
