@@ -19,6 +19,7 @@ from llmtrail.local import port_file
 # The six processes start and stop within seconds; a machine that does much else takes longer.
 UP_S_MAX = 180.0
 DOWN_S_MAX = 60.0
+COUNTED_S_MAX = 30.0
 ROLES = ("store", "gateway", "rows", "statistics", "aggregate", "web")
 
 
@@ -76,6 +77,7 @@ def test_the_printed_commands_find_the_printed_request_and_ctrl_c_ends_every_pro
     assert demo.request_id() in shown
     assert "answered by" in shown or "fallback" in shown
     assert "support-answer" in demo.run("sql")
+    eventually(lambda: "support-answer" in demo.run("stats"), COUNTED_S_MAX)
 
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(DOWN_S_MAX) == 0, demo.text()

@@ -100,6 +100,8 @@ class DemoView:
         )
         statement = "SELECT feature, failure_mode, count() FROM calls GROUP BY ALL ORDER BY 3 DESC"
         commands = [f"{me} show {worth['request_id']}{folder}", f'{me} sql "{statement}"{folder}']
+        if stays or place.data_up == place.data_down:
+            commands.append(f"{me} stats --by feature{folder}")
         if stays:
             commands.append(f"curl {place.lookup_url}/v1/requests/{worth['request_id']}")
         for command in commands:
