@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from llmtrail.clock import Clock
+from llmtrail.log.journal import JournalLostError
 from llmtrail.metrics import (
     ALERTS_DELIVERIES,
     ALERTS_DELIVERY_SECONDS,
@@ -48,15 +49,11 @@ class DeliveryFate(StrEnum):
     GIVEN_UP = "given_up"
 
 
-class LostError(Exception):
-    """The journal belongs to another process now: what this one knows is no longer to be written."""
-
-
 class Writes(Protocol):
     """The part of the journal that is used here. Safe from several threads."""
 
     def put(self, records: Sequence[Record]) -> None:
-        """Write all records at once and durably, None removing a key; raises LostError where it is another's now."""
+        """Write all records at once and durably, None removing a key; raises JournalLostError where it is lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +214,7 @@ class Courier:
         changed = [record(new) for old, new in zip(batch, begun, strict=True) if new is not old]
         try:
             self._put(changed)
-        except LostError:
+        except JournalLostError:
             keys = {entry.key for entry in batch}
             self.forget(lambda entry: entry.key in keys)
             return
@@ -276,7 +273,7 @@ class Courier:
             records, handed_on = list(self._unwritten), list(self._handed_on)
         try:
             self._put(records)
-        except LostError:
+        except JournalLostError:
             handed_on = []  # whoever has the journal now decides about them
         with self._wake:
             del self._unwritten[: len(records)]
@@ -289,7 +286,7 @@ class Courier:
             return
         try:
             self._surroundings.journal.put(records)
-        except LostError:
+        except JournalLostError:
             _LOG.warning("Channel %s: messages are another process's to send now.", self._channel.name)
             raise
 

@@ -8,11 +8,11 @@ import pytest
 from alert_house import MemoryJournal, channel, delivering, soft_limit
 from eventually import eventually
 from llmtrail.clock import SystemClock
+from llmtrail.log.journal import JournalLostError
 from llmtrail.metrics import ALERTS_DELIVERIES, ALERTS_OLDEST_WAITING_SECONDS, ALERTS_WAITING
 from llmtrail.testing import recorders
 from llmtrail.testing.recorders import Fault
 from llmtrail_alerts.channels.port import Channel, ChannelKind, Sender
-from llmtrail_alerts.courier import LostError
 from llmtrail_alerts.outbox import Entry, State, begin, enqueue, record
 
 HOOK = ChannelKind.WEBHOOK
@@ -50,7 +50,7 @@ def test_a_journal_that_fails_delays_messages_and_loses_none(caplog: pytest.LogC
 def test_messages_that_another_process_owns_now_are_not_sent_here() -> None:
     journal = MemoryJournal()
     with recorders.webhook("a-key") as target, delivering([channel(HOOK, target.url, "hook")], journal) as house:
-        journal.broken = LostError()
+        journal.broken = JournalLostError("another's")
         house.delivery.offer([enqueue(soft_limit(), house.channels["hook"], SystemClock().now_ns())])
         eventually(lambda: house.delivery.waiting() == 0)
         journal.broken = None
