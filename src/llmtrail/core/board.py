@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
-from heapq import nsmallest
-from typing import assert_never
+from heapq import nlargest, nsmallest
+from itertools import chain
+from operator import attrgetter
 
 from llmtrail.core.calendar import check_zone, month_start_s
 from llmtrail.core.cell import Cell
 from llmtrail.core.partial import Evicted
 from llmtrail.core.scope import HITTER_KINDS, SHARDS, Scope, ScopeKind, parse_scope, shard_of
 from llmtrail.core.slot import SlotKey, SlotState, Tier
-from llmtrail.core.slot_parts import SlotHead, Weight, cell_in, cells_of, head_of, is_of_kind, weight_of
+from llmtrail.core.slot_parts import SlotHead, Weight, cell_in, head_of, is_of_kind, weights_of
 from llmtrail.core.window import Figures, Window, figures, is_counted, is_dead, is_short, summed
 
 # What nobody asked for in particular: more lines than a person reads.
@@ -140,8 +141,8 @@ class Board:
             values = [slots.shards[key.shard][key].value for key, at in slots.changed.items() if at > generation]
         scopes: set[str] = set()
         for value in values:
-            cells = cells_of(value)
-            scopes.update(cells.cells, cells.hitters)
+            told = weights_of(value)
+            scopes.update(told.cells, told.hitters)
         return Changed(now, frozenset(scopes))
 
     def figures(self, scope: Scope, window: Window, now_s: int, zone: str = "UTC") -> Figures | None:
@@ -156,7 +157,7 @@ class Board:
         self._check(kind, window, zone)
         slots = self._counted(range(SHARDS), window, now_s, zone)
         weights = _weights(slots, kind, lambda text: is_of_kind(text, kind))
-        return _whole(slots, weights, window)
+        return _whole(slots, chain.from_iterable(weights), window)
 
     def since(self, scopes: Sequence[str], start_s: int, end_s: int) -> dict[str, Cell]:
         """Return the sums of some scopes, by their text, over the slots that begin in [start_s, end_s).
@@ -172,7 +173,7 @@ class Board:
         """Return the scopes of a kind that have calls in the slots that begin in [start_s, end_s)."""
         zone = self._month_zone(start_s)
         slots = self._live(range(SHARDS), _between(start_s, end_s, zone), zone or "UTC")
-        return list(_weights(slots, kind, lambda text: is_of_kind(text, kind)))
+        return list(chain.from_iterable(_weights(slots, kind, lambda text: is_of_kind(text, kind))))
 
     @property
     def counted_s(self) -> int:
@@ -189,9 +190,9 @@ class Board:
             ranked, found = list(cells), len(cells)
         else:
             weights = _weights(slots, question.kind, _wanted(question))
-            first = nsmallest(question.limit, weights, key=lambda text: (-_rank(weights[text], question.order), text))
+            first = _first(weights, question.order, question.limit)
             cells = _whole(slots, first, question.window)
-            ranked, found = [text for text in first if text in cells], len(weights)
+            ranked, found = [text for text in first if text in cells], sum(map(len, weights))
         heads = [kept.head for shard in slots.values() for kept in shard]
         return Answer(
             scopes=[(parse_scope(text), figures(cells[text])) for text in ranked],
@@ -308,20 +309,36 @@ def _wanted(question: Question) -> Callable[[str], bool]:
     return is_wanted
 
 
-def _weights(slots: Mapping[int, Sequence[_Kept]], kind: ScopeKind, wanted: Callable[[str], bool]) -> dict[str, Weight]:
-    """Return what each wanted scope with calls weighs."""
+def _weights(
+    slots: Mapping[int, Sequence[_Kept]], kind: ScopeKind, wanted: Callable[[str], bool]
+) -> list[dict[str, Weight]]:
+    """Return for each shard what each wanted scope with calls weighs. A scope stands in one shard only."""
+    return [_weights_of_shard(shard, kind, wanted) for shard in slots.values()]
+
+
+def _weights_of_shard(shard: Iterable[_Kept], kind: ScopeKind, wanted: Callable[[str], bool]) -> dict[str, Weight]:
     weights: dict[str, Weight] = {}
-    for shard in slots.values():
-        for kept in shard:
-            told = cells_of(kept.value)
-            for text, raw in (told.hitters if kind in HITTER_KINDS else told.cells).items():
-                if wanted(text):
-                    former = weights.get(text)
-                    if former is None:
-                        weights[text] = weight_of(raw)
-                    else:
-                        former.add(weight_of(raw))
+    for kept in shard:
+        told = weights_of(kept.value)
+        for text, weight in (told.hitters if kind in HITTER_KINDS else told.cells).items():
+            former = weights.get(text)
+            if former is not None:
+                former.add(weight)
+            elif wanted(text):
+                weights[text] = weight
     return {text: weight for text, weight in weights.items() if weight.calls > 0}
+
+
+def _first(weights: Sequence[Mapping[str, Weight]], order: Order, limit: int) -> list[str]:
+    """Return the scopes that weigh most, equal ones by their text."""
+    rank = _RANKS[order]
+    most = nlargest(limit, (rank(weight) for shard in weights for weight in shard.values()))
+    if not most:
+        return []
+    # Of a million scopes, only those that can be among the first are compared by more than a number.
+    least = most[-1]
+    able = {text: weight for shard in weights for text, weight in shard.items() if rank(weight) >= least}
+    return nsmallest(limit, able, key=lambda text: (-rank(able[text]), text))
 
 
 def _whole(slots: Mapping[int, Sequence[_Kept]], texts: Iterable[str], window: Window) -> dict[str, Cell]:
@@ -342,22 +359,14 @@ def _part(cells: dict[str, Cell], hitters: dict[str, Cell]) -> SlotState:
     return SlotState(tier=Tier.TEN_SECONDS, start_s=0, end_s=0, through_s=0, cells=cells, hitters=hitters)
 
 
-def _rank(weight: Weight, order: Order) -> int:
-    match order:
-        case Order.COST:
-            return weight.cost_nanousd
-        case Order.CALLS:
-            return weight.calls
-        case Order.ERRORS:
-            return weight.errors
-        case Order.ATTEMPTS:
-            return weight.attempts
-        case Order.RETRIES:
-            return weight.retries
-        case Order.TOKENS:
-            return weight.input_tokens + weight.output_tokens
-        case _:
-            assert_never(order)
+_RANKS: Mapping[Order, Callable[[Weight], int]] = {
+    Order.COST: attrgetter("cost_nanousd"),
+    Order.CALLS: attrgetter("calls"),
+    Order.ERRORS: attrgetter("errors"),
+    Order.ATTEMPTS: attrgetter("attempts"),
+    Order.RETRIES: attrgetter("retries"),
+    Order.TOKENS: lambda weight: weight.input_tokens + weight.output_tokens,
+}
 
 
 def _late(head: SlotHead, tenant: str | None) -> int:

@@ -23,13 +23,6 @@ class SlotHead(msgspec.Struct, gc=False):
     evicted: dict[str, Evicted] = {}
 
 
-class SlotCells(msgspec.Struct, gc=False):
-    """A slot's cells by scope, each still encoded: of a hundred thousand, most are never looked at."""
-
-    cells: dict[str, msgspec.Raw] = {}
-    hitters: dict[str, msgspec.Raw] = {}
-
-
 class Weight(msgspec.Struct, gc=False):
     """Of a cell, what scopes are ranked by."""
 
@@ -52,13 +45,21 @@ class Weight(msgspec.Struct, gc=False):
         self.output_tokens += other.output_tokens
 
 
+class SlotWeights(msgspec.Struct, gc=False):
+    """What each scope of a slot weighs."""
+
+    cells: dict[str, Weight] = {}
+    hitters: dict[str, Weight] = {}
+
+
 _HEAD = msgspec.json.Decoder(SlotHead)
-_CELLS = msgspec.json.Decoder(SlotCells)
+_WEIGHTS = msgspec.json.Decoder(SlotWeights)
 _CELL = msgspec.json.Decoder(Cell)
-_WEIGHT = msgspec.json.Decoder(Weight)
 _ENCODE = msgspec.json.Encoder().encode
 # Between a scope's tenant and its kind. It cannot stand within a name: a quote in there has a backslash before it.
 _TENANT_ENDS = '","'
+_NO_TENANT = '["","'
+_NO_TENANT_ENDS = _NO_TENANT.index(_TENANT_ENDS)
 
 
 def head_of(value: bytes) -> SlotHead:
@@ -69,17 +70,12 @@ def head_of(value: bytes) -> SlotHead:
         raise BadSlotError(f"not a slot: {error}") from error
 
 
-def cells_of(value: bytes) -> SlotCells:
-    """Return a slot's cells, still encoded; raises BadSlotError."""
+def weights_of(value: bytes) -> SlotWeights:
+    """Return what each scope of a slot weighs; raises BadSlotError."""
     try:
-        return _CELLS.decode(value)
+        return _WEIGHTS.decode(value)
     except msgspec.DecodeError as error:
         raise BadSlotError(f"not a slot: {error}") from error
-
-
-def weight_of(cell: msgspec.Raw) -> Weight:
-    """Return what an encoded cell weighs."""
-    return _WEIGHT.decode(cell)
 
 
 def cell_in(value: bytes, scope_text: str) -> Cell | None:
@@ -99,5 +95,6 @@ def cell_in(value: bytes, scope_text: str) -> Cell | None:
 
 def is_of_kind(scope_text: str, kind: ScopeKind) -> bool:
     """Say whether a scope's text is of a kind, without taking it apart: this is asked of every cell there is."""
-    after = scope_text.index(_TENANT_ENDS) + len(_TENANT_ENDS)
+    ends = _NO_TENANT_ENDS if scope_text.startswith(_NO_TENANT) else scope_text.index(_TENANT_ENDS)
+    after = ends + len(_TENANT_ENDS)
     return scope_text.startswith(kind, after) and scope_text[after + len(kind)] == '"'
