@@ -73,6 +73,10 @@ _RATES: Final = _PERCENTILES | {
     Measure.RETRY_RATE,
     Measure.UNPRICED_SHARE,
 }
+# Requests and prompts are not kept by feature.
+_OF_TENANTS: Final = frozenset({Measure.ATTEMPTS_PER_REQUEST, Measure.ATTEMPTS_PER_PROMPT})
+_OF_POLICIES: Final = frozenset({Measure.POLICY_DIFFERED, Measure.UNDECLARED_FAILURES})
+_WITH_FEATURE: Final = frozenset({ScopeKind.FEATURE, ScopeKind.FEATURE_USER, ScopeKind.FEATURE_MODEL})
 # Of the heaviest requests, sessions and prompts plain sums are kept, no tables of failures or latencies.
 _NOT_OF_HITTERS: Final = (
     _PERCENTILES
@@ -140,7 +144,7 @@ def _window(table: Table, measure: Measure, target: Target) -> int:
         return WINDOWS["5m"]
     seconds = WINDOWS[text]
     of_users = target.kind in USER_KINDS and measure in _PERCENTILES
-    of_hitters = target.kind in HITTER_KINDS or measure in {Measure.ATTEMPTS_PER_REQUEST, Measure.ATTEMPTS_PER_PROMPT}
+    of_hitters = target.kind in HITTER_KINDS or measure in _OF_TENANTS
     if seconds > _SHORT_WINDOW_S and (of_users or of_hitters):
         table.wrong(
             "window", "users' percentiles, requests, sessions and prompts are kept for an hour; write 1h or less."
@@ -227,5 +231,11 @@ def _gpu_condition(table: Table, measure: Measure) -> str:
 
 
 def _check_kind(table: Table, measure: Measure, kind: ScopeKind) -> None:
+    if measure in _OF_TENANTS and kind is not ScopeKind.TENANT:
+        table.wrong("measure", f'{measure} is of a tenant\'s heaviest one; write tenant = "*" in place of the {kind}.')
+    if measure in _OF_POLICIES and kind not in _WITH_FEATURE:
+        table.wrong(
+            "measure", f'{measure} compares with a feature\'s policy; name the feature, or write feature = "*".'
+        )
     if kind in HITTER_KINDS and measure in _NOT_OF_HITTERS:
-        table.wrong("measure", f"{measure} is not kept of a {kind}; look at its feature, or at attempts or cost.")
+        table.wrong("measure", f"{measure} is not kept of a {kind}; look at its feature, or at its cost.")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from llmtrail.core.failure import FailureMode
 from llmtrail.core.policy import FailurePolicy
 from llmtrail.core.scope import ScopeKind, parse_scope
-from llmtrail_alerts.model import Alarm, Budget, Rule, Severity
+from llmtrail_alerts.model import Alarm, Budget, Measure, Rule, Severity
 from llmtrail_alerts.owners import ChannelSpec, Feature, Maintenance, Owner, Silence, hushes
 from llmtrail_alerts.quiet import Hush
 from llmtrail_alerts.toml_table import Gravity, Problem
@@ -103,6 +103,7 @@ def check_rules(rules: Rules) -> list[Problem]:
         *_channels(rules),
         *_inhibitions(rules),
         *_policies(rules),
+        *_without_policy(rules),
     ]
 
 
@@ -198,6 +199,17 @@ def _policies(rules: Rules) -> Iterable[Problem]:
         if FailureMode.BUDGET_REFUSED in policy.on:
             what = "policy: budget_refused is done as the budget's hard limit says; take it out here."
             yield _problem(rules, "feature", name, what)
+
+
+def _without_policy(rules: Rules) -> Iterable[Problem]:
+    for alarm in rules.alarms:
+        feature = alarm.target.values[0] if alarm.target.values else ""
+        of_policy = alarm.measure in {Measure.UNDECLARED_FAILURES, Measure.POLICY_DIFFERED}
+        if of_policy and feature in rules.features and feature not in rules.policies:
+            what = (
+                f"feature {feature!r} declares nothing; write [feature.{_toml_key(feature)}.policy] in {OWNERS_FILE}."
+            )
+            yield _problem(rules, "alarm", alarm.name, what)
 
 
 def _known(names: Iterable[str]) -> str:

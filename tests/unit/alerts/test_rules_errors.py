@@ -245,6 +245,18 @@ def test_a_file_that_is_no_toml_is_told_with_its_line_and_hides_no_other_mistake
     assert len(found) == 2
 
 
+@pytest.mark.parametrize(
+    ("target", "measure", "told"),
+    [
+        ('request = "*"', "latency_p95_ms", "is not kept of a request"),
+        ('model = "*"', "undeclared_failures", "compares with a feature's policy"),
+    ],
+)
+def test_what_is_not_kept_of_a_scope_cannot_be_watched(target: str, measure: str, told: str) -> None:
+    alarm = ALARM.replace('feature = "search"', target).replace("error_rate", measure).replace('"5 %"', "5")
+    assert [one for one in problems(alarms=alarm) if told in one]
+
+
 def test_a_secret_that_is_written_out_is_not_repeated_in_the_error() -> None:
     owners = OWNERS.replace('"env:SLACK_URL"', '"https://hooks.slack.com/services/T0/B0/sesame"')
     assert "sesame" not in "\n".join(problems(owners=owners))
