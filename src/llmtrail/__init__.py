@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llmtrail.emit.budget import BudgetExceeded
     from llmtrail.emit.context import Request, current_request
-    from llmtrail.emit.recorder import configure, flush, record, request, stats
+    from llmtrail.emit.policy import declare_policy, policy
+    from llmtrail.emit.recorder import configure, flush, limits_known, record, request, stats
     from llmtrail.emit.tally import DropReason, Stats, StripReason
     from llmtrail.emit.wrap import litellm_callback, wrap
 
@@ -21,8 +22,11 @@ __all__ = [
     "StripReason",
     "configure",
     "current_request",
+    "declare_policy",
     "flush",
+    "limits_known",
     "litellm_callback",
+    "policy",
     "record",
     "request",
     "stats",
@@ -37,8 +41,11 @@ _HOMES = {
     "StripReason": "llmtrail.emit.tally",
     "configure": "llmtrail.emit.recorder",
     "current_request": "llmtrail.emit.context",
+    "declare_policy": "llmtrail.emit.policy",
     "flush": "llmtrail.emit.recorder",
+    "limits_known": "llmtrail.emit.recorder",
     "litellm_callback": "llmtrail.emit.wrap",
+    "policy": "llmtrail.emit.policy",
     "record": "llmtrail.emit.recorder",
     "request": "llmtrail.emit.recorder",
     "stats": "llmtrail.emit.recorder",

@@ -219,7 +219,7 @@ def test_a_call_for_the_cheaper_model_is_not_stopped_by_the_rule_that_asks_for_i
 
 
 def test_a_gateway_that_knows_no_limits_is_left_alone_for_minutes() -> None:
-    with limits_house() as house, closing(GatewayLimits(f"{house.url}/elsewhere", None)) as source:
+    with limits_house() as house, closing(GatewayLimits(f"{house.url}/elsewhere", None)) as source:  # noqa: SIM117
         with pytest.raises(LimitsAwayError) as caught:
             source.next()
 

@@ -33,6 +33,7 @@ __all__ = [
     "configure",
     "flush",
     "get_recorder",
+    "limits_known",
     "record",
     "replace_recorder",
     "request",
@@ -106,6 +107,14 @@ def flush(timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
     False means that calls wait, in memory or in the spool; none of them is lost.
     """
     return get_recorder().flush(timeout_s)
+
+
+def limits_known(timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
+    """Begin to listen for limits, wait until they are known, at most `timeout_s` seconds; say whether they are.
+
+    Nobody needs to call it: it is for a start that shall not make a call before, as with LLMTRAIL_LIMITS=closed.
+    """
+    return get_recorder().limits.wait_until_known(timeout_s)
 
 
 def stats() -> Stats:

@@ -9,11 +9,12 @@ from typing import Any, Final, TypeVar
 
 from llmtrail.emit.context import current_request
 from llmtrail.emit.recorder import get_recorder
-from llmtrail.emit.recorder import request as request_block
+from llmtrail.emit.ruling import guard_now, model_now
 from llmtrail.emit.wrap.attempts import watch_attempts
 from llmtrail.emit.wrap.build import build_event, build_whole, weigh_whole
+from llmtrail.emit.wrap.detour import AsyncDetour, Detour
 from llmtrail.emit.wrap.endpoints import BY_PATH, endpoint_of
-from llmtrail.emit.wrap.gate import fallback_attributes, plan_for, stopped_by
+from llmtrail.emit.wrap.gate import stopped_by
 from llmtrail.emit.wrap.guard import LOGGER, swallow
 from llmtrail.emit.wrap.live import ClientFacts, Ending, LiveCall, active, monotonic_ns, wall_ns
 from llmtrail.emit.wrap.streams import is_stream, watch_bytes, watch_stream
@@ -24,6 +25,8 @@ _MARK: Final = "_llmtrail_wrapped"
 _SDKS: Final = ("openai", "anthropic")
 # Bound once: what stands between a caller and its answer looks up as little as it can.
 _endpoint_by_path: Final = BY_PATH.get
+_guard: Final = guard_now.get
+_model: Final = model_now.get
 _set_active: Final = active.set
 _reset_active: Final = active.reset
 
@@ -92,22 +95,10 @@ def _door(original: Any, facts: ClientFacts) -> Any:
         begun = _begin(args, kwargs)
         if begun is None:
             return original(*args, **kwargs)
+        if _guard() is not None or _model() is not None:
+            return detour.ruled(begun, args, kwargs)
         refusal = stopped_by(begun)
-        return made(begun, args, kwargs) if refusal is None else stopped(begun, refusal, args, kwargs)
-
-    def stopped(begun: Any, refusal: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        plan = plan_for(facts, begun, refusal)
-        if plan.error is not None:
-            raise plan.error
-        if plan.served is not None:
-            token = _set_active(plan.served)
-            try:
-                return original(*args, **kwargs)
-            finally:
-                _reset_active(token)
-        with request_block(attributes=fallback_attributes(begun, refusal)):
-            args, kwargs = _with_options(plan.options, args, kwargs)
-            return made(_begun_again(begun, plan.options), args, kwargs)
+        return made(begun, args, kwargs) if refusal is None else detour.stopped(begun, refusal, args, kwargs)
 
     def made(begun: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         token = _set_active(begun[3])
@@ -121,6 +112,7 @@ def _door(original: Any, facts: ClientFacts) -> Any:
         _answered(facts, begun, result)
         return result
 
+    detour = Detour(original, made, facts)
     return request
 
 
@@ -129,22 +121,12 @@ def _async_door(original: Any, facts: ClientFacts) -> Any:
         begun = _begin(args, kwargs)
         if begun is None:
             return await original(*args, **kwargs)
+        if _guard() is not None or _model() is not None:
+            return await detour.ruled(begun, args, kwargs)
         refusal = stopped_by(begun)
-        return await (made(begun, args, kwargs) if refusal is None else stopped(begun, refusal, args, kwargs))
-
-    async def stopped(begun: Any, refusal: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        plan = plan_for(facts, begun, refusal)
-        if plan.error is not None:
-            raise plan.error
-        if plan.served is not None:
-            token = _set_active(plan.served)
-            try:
-                return await original(*args, **kwargs)
-            finally:
-                _reset_active(token)
-        with request_block(attributes=fallback_attributes(begun, refusal)):
-            args, kwargs = _with_options(plan.options, args, kwargs)
-            return await made(_begun_again(begun, plan.options), args, kwargs)
+        if refusal is not None:
+            return await detour.stopped(begun, refusal, args, kwargs)
+        return await made(begun, args, kwargs)
 
     async def made(begun: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         token = _set_active(begun[3])
@@ -158,6 +140,7 @@ def _async_door(original: Any, facts: ClientFacts) -> Any:
         _answered(facts, begun, result)
         return result
 
+    detour = AsyncDetour(original, made, facts)
     return request
 
 
@@ -173,17 +156,6 @@ def _begin(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     except Exception as error:  # noqa: BLE001 - an SDK of an unknown make must go on working, unrecorded
         swallow("begin a call", error)
         return None
-
-
-def _begun_again(begun: Any, options: Any) -> Any:
-    """Return the beginning of a call that is made in place of another."""
-    endpoint, _, stream, *_ = begun
-    return endpoint, options, stream, [], wall_ns(), monotonic_ns(), current_request()
-
-
-def _with_options(options: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Return a call's arguments with other options in their place."""
-    return ((args[0], options, *args[2:]), kwargs) if len(args) > 1 else (args, {**kwargs, "options": options})
 
 
 def _answered(facts: ClientFacts, begun: Any, result: Any) -> None:

@@ -91,51 +91,62 @@ def _behave(begun: Any, refusal: Refusal) -> tuple[Plan, str, Any] | None:
             other = _cheaper(begun, limit.model)
             return None if other is None else (Plan(options=other), FALLBACK, None)
         case Behaviour.CACHED_ANSWER:
-            return _serving(begun, _former_answer(begun), CACHED)
+            return _serving(begun, former_answer(begun), CACHED)
         case Behaviour.STATIC_MESSAGE:
-            return _serving(begun, _said(begun, limit.message, _model_of(begun[1]) or ""), STATIC)
+            return _serving(begun, said_answer(begun, limit.message), STATIC)
         case _:
             assert_never(limit.behaviour)
 
 
 def _cheaper(begun: Any, model: str) -> Any:
     """Return the call's options for another model; None where that is no answer to it, or is itself stopped."""
-    endpoint, options, request = begun[0], begun[1], begun[6]
+    request = begun[6]
+    if get_recorder().limits.check(_NO_FIELDS if request is None else request.fields, model) is not None:
+        return None
+    return with_model(begun, model)
+
+
+def with_model(begun: Any, model: str) -> Any:
+    """Return a call's options for another model; None where its answer would be none to what was asked."""
+    endpoint, options = begun[0], begun[1]
     body = options.json_data
     # Vectors of another model are no answer to what was asked.
     if not model or endpoint is Endpoint.EMBEDDINGS or not isinstance(body, Mapping) or body.get("model") == model:
-        return None
-    if get_recorder().limits.check(_NO_FIELDS if request is None else request.fields, model) is not None:
         return None
     other = copy(options)
     other.json_data = {**body, "model": model}
     return other
 
 
-def _former_answer(begun: Any) -> dict[str, Any] | None:
+def former_answer(begun: Any) -> dict[str, Any] | None:
+    """Return the last good answer to the same question, or None."""
     endpoint, request = begun[0], begun[6]
     key = answer_key(endpoint, unsent(begun[1].json_data), _NO_FIELDS if request is None else request.fields)
     former = ANSWERS.get(key) if key is not None else None
     return None if former is None else repeated_body(endpoint, former, begun[4] // _NANO)
 
 
-def _said(begun: Any, text: str, model: str) -> dict[str, Any] | None:
-    return said_body(begun[0], text, model, f"llmtrail-{begun[4]:x}", begun[4] // _NANO)
+def said_answer(begun: Any, text: str) -> dict[str, Any] | None:
+    """Return an answer that says `text`; None where an answer of that kind says nothing."""
+    return said_body(begun[0], text, _model_of(begun[1]) or "", f"llmtrail-{begun[4]:x}", begun[4] // _NANO)
 
 
 def _serving(begun: Any, body: Mapping[str, Any] | None, handled_by: str) -> tuple[Plan, str, Any] | None:
-    """Return the plan of giving a body as the answer, as a stream where one is asked for."""
+    """Return the plan of giving a body as the answer."""
     if body is None:
         return None
     found = READERS[begun[0]](body)
-    output = (found.output, found.tool_calls)
+    return Plan(served=served(begun, body, handled_by)), handled_by, (found.output, found.tool_calls)
+
+
+def served(begun: Any, body: Mapping[str, Any], handled_by: str) -> Served:
+    """Return a body as the answer of a call, as a stream where one is asked for."""
     if not begun[2]:
-        return Plan(served=Served(orjson.dumps(body), "application/json", handled_by)), handled_by, output
+        return Served(orjson.dumps(body), "application/json", handled_by)
     asked = begun[1].json_data
     wishes = asked.get("stream_options") if isinstance(asked, Mapping) else None
     tells_usage = isinstance(wishes, Mapping) and bool(wishes.get("include_usage"))
-    events = stream_of(begun[0], body, tells_usage=tells_usage)
-    return Plan(served=Served(events, "text/event-stream", handled_by)), handled_by, output
+    return Served(stream_of(begun[0], body, tells_usage=tells_usage), "text/event-stream", handled_by)
 
 
 def _record(facts: ClientFacts, begun: Any, refusal: Refusal, handled_by: str, output: Any) -> None:
