@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 from llmtrail.core.policy import FailurePolicy
 from llmtrail.core.scope import ScopeKind
 from llmtrail_alerts.channels.port import ChannelKind
-from llmtrail_alerts.model import GroupKey, Severity
+from llmtrail_alerts.model import Severity
 from llmtrail_alerts.quiet import Hush
 
 _NS: Final = 1_000_000_000
@@ -153,17 +153,3 @@ def hushes(silences: Iterable[Silence], maintenance: Iterable[Maintenance], now_
             if start_ns <= now_ns < end_ns:
                 found.append(window.matcher.hush(window.name, start_ns, end_ns, maintenance=True))
     return tuple(found)
-
-
-def next_change_ns(silences: Iterable[Silence], maintenance: Iterable[Maintenance], now_ns: int) -> int | None:
-    """Return when the next silence or window begins or ends within a day; None where none does."""
-    bounds = [bound for silence in silences for bound in (silence.start_ns, silence.end_ns)]
-    for window in maintenance:
-        for day in range(2):
-            bounds += [bound for pair in window.windows(now_ns + day * 86_400 * _NS) for bound in pair]
-    return min((bound for bound in bounds if bound > now_ns), default=None)
-
-
-def is_hushed(found: Iterable[Hush], key: GroupKey, now_ns: int) -> bool:
-    """Say whether any of them keeps a group quiet."""
-    return any(hush.covers(key, now_ns) for hush in found)

@@ -9,7 +9,7 @@ from llmtrail_alerts.owners import ChannelSpec, Feature, Owner, SecretFrom, Secr
 from llmtrail_alerts.quantity import duration_s
 from llmtrail_alerts.read_policy import read_policy
 from llmtrail_alerts.rules import Place
-from llmtrail_alerts.toml_table import Table, nearest
+from llmtrail_alerts.toml_table import Table
 
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}")
 # Addresses that let whoever knows them send: as secret as a key.
@@ -129,8 +129,3 @@ def _address(table: Table, key: str, *, secret: bool) -> SecretRef | None:
         table.wrong(key, f'{key} is no address; write {key} = "https://...", "env:NAME" or "file:PATH".')
         return None
     return SecretRef(SecretFrom.PLAIN, text)
-
-
-def unknown_owner(name: str, owners: dict[str, Owner]) -> str:
-    """Return what to write where an owner is not there."""
-    return f"{name!r} is no owner; {nearest(name, owners)}"
