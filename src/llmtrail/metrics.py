@@ -110,6 +110,14 @@ ALERTS_WAITING = Metric("llmtrail_alerts_waiting", Kind.GAUGE, "Messages that th
 ALERTS_OLDEST_WAITING_SECONDS = Metric(
     "llmtrail_alerts_oldest_waiting_seconds", Kind.GAUGE, "Age of the oldest of them; 0: none waits.", ("channel",)
 )
+ALERTS_VERDICTS = Metric(
+    "llmtrail_alerts_verdicts", Kind.COUNTER, "Decisions on budgets and alarms, told or not, by reason.", ("reason",)
+)
+ALERTS_GROUPS = Metric("llmtrail_alerts_groups", Kind.GAUGE, "Groups (a scope under a rule) that are remembered.")
+ALERTS_FIRING = Metric("llmtrail_alerts_firing", Kind.GAUGE, "Groups that are at a level now.")
+ALERTS_DECIDE_SECONDS = Metric("llmtrail_alerts_decide_seconds", Kind.HISTOGRAM, "Time of one look at what changed.")
+ALERTS_UNSTORED = Metric("llmtrail_alerts_unstored", Kind.GAUGE, "Decisions that are not in the table yet.")
+ALERTS_RULES_REFUSED = Metric("llmtrail_alerts_rules_refused", Kind.COUNTER, "Changes of rules that could not be used.")
 LOG_SIZE_BYTES = Metric("llmtrail_log_size_bytes", Kind.GAUGE, "Bytes on disk of the local log.")
 WEB_LOOKUP_SECONDS = Metric("llmtrail_web_lookup_seconds", Kind.HISTOGRAM, "Time to find the record of one id.")
 WEB_QUERIES = Metric(
@@ -138,6 +146,12 @@ METRICS = (
     ALERTS_DELIVERY_SECONDS,
     ALERTS_WAITING,
     ALERTS_OLDEST_WAITING_SECONDS,
+    ALERTS_VERDICTS,
+    ALERTS_GROUPS,
+    ALERTS_FIRING,
+    ALERTS_DECIDE_SECONDS,
+    ALERTS_UNSTORED,
+    ALERTS_RULES_REFUSED,
     LOG_SIZE_BYTES,
     WEB_LOOKUP_SECONDS,
     WEB_QUERIES,

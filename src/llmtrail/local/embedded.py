@@ -4,7 +4,7 @@ import asyncio
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from llmtrail.config import Config, ConfigError, StoreConfig, kept_days, store_u
 from llmtrail.core.board import Board
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import moved_file, port_file
+from llmtrail.local.alerts import AlertRooms, LocalAlerts, new_limit_board
 from llmtrail.local.grants import sql_tokens, tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.http import process_routes
@@ -51,6 +52,7 @@ from llmtrail_ingest.pricebook import load_pricebook
 from llmtrail_ingest.tally import Fate
 from llmtrail_ingest.writer.pipeline import GROUP as WRITER_GROUP
 from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
+from llmtrail_web.limits import limit_routes
 from llmtrail_web.requests import request_routes
 from llmtrail_web.sql_endpoint import SqlConfig, sql_app
 from llmtrail_web.stats import stats_routes
@@ -100,6 +102,9 @@ class Embedded:
         self._alive: dict[str, Callable[[], bool]] = {}
         self._rooms: _Rooms | None = None
         self._statistics: LocalStatistics | None = None
+        self._alerts: LocalAlerts | None = None
+        # Nothing is limited where no rules are named.
+        self._limit_board = new_limit_board()
         self._servers: Servers | None = None
         self.grpc_port: int | None = None
 
@@ -169,6 +174,7 @@ class Embedded:
         rooms = self._open(folder)
         sink = MeasuredSink(StoreSink(rooms.handle), self.metrics, self._clock)
         self._start_writer(rooms, sink)
+        self._start_alerts(rooms)
         self._start_keeper(rooms)
         self._serve(rooms, tokens, folder, self._start_settler(rooms))
 
@@ -199,7 +205,7 @@ class Embedded:
         config = self._config
         book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
         statistics = LocalStatistics(
-            config.server.data, config.stats.zones, frozenset(config.stats.feature_users), self._board.put
+            config.server.data, config.stats.zones, frozenset(config.stats.feature_users), self._take_statistics
         )
         self._statistics = statistics
         parts = WriterParts(
@@ -220,6 +226,19 @@ class Embedded:
 
         self._run("llmtrail-writer", write, writer.stop)
         self._run("llmtrail-dead-letters", letters.run, letters.stop)
+
+    def _take_statistics(self, changes: Mapping[str, bytes | None]) -> None:
+        self._board.put(changes)
+        if self._alerts is not None:
+            self._alerts.wake()
+
+    def _start_alerts(self, rooms: _Rooms) -> None:
+        config = self._config
+        if config.alerts.folder is None:
+            return
+        rooms_of_alerts = AlertRooms(self._board, self._limit_board, rooms.handle, self._clock, self.metrics)
+        self._alerts = LocalAlerts(config.alerts, config.server.data, rooms_of_alerts)
+        self._alerts.start()
 
     def _start_keeper(self, rooms: _Rooms) -> None:
         keep = Keep(self._config.log.keep_hours * _NS_PER_HOUR, self._config.log.keep_bytes)
@@ -262,6 +281,7 @@ class Embedded:
                 *otlp_routes(gateway, self._count_spans),
                 *request_routes(lambda wanted, tenant: find_request(rooms.reader, wanted, tenant), readable_by(tokens)),
                 *stats_routes(self._board, self._clock.now_ns, readable_by(tokens)),
+                *limit_routes(self._limit_board, readable_by(tokens)),
                 *process_routes(self._readiness, self._exposition),
             ]
         )
@@ -305,14 +325,19 @@ class Embedded:
         alive = {name: "" if is_alive() else "its thread ended" for name, is_alive in self._alive.items()}
         limit = self._config.ingest.backlog_events_max
         behind = self.backlog_events()
+        if self._alerts is not None:
+            alive["alerts"] = self._alerts.not_ready()
         return alive | {"backlog": "" if behind < limit else f"{behind} events are not stored yet"}
 
     def _exposition(self) -> bytes:
         self.metrics.set(INGEST_BACKLOG_EVENTS, self.backlog_events())
+        if self._alerts is not None:
+            self._alerts.measure()
         self.metrics.set(LOG_SIZE_BYTES, folder_bytes(self._config.server.data / "log"))
         return self.metrics.render()
 
     def _close(self) -> None:
+        self._limit_board.close()
         if self._servers is not None:
             self._servers.stop()
             port_file.remove(self._config.server.data, os.getpid())
@@ -320,6 +345,8 @@ class Embedded:
             stop()
         for thread in self._threads:
             thread.join(timeout=STOP_S_MAX)
+        if self._alerts is not None:
+            self._alerts.close()
         if self._statistics is not None:
             self._statistics.close()
         if self._rooms is not None:

@@ -10,6 +10,7 @@ SPANS = "llm.spans"  # what OTLP requests held, until their trace has settled
 DEAD_LETTERS = "llm.dead_letters"
 PARTIALS = "llm.partials"  # what each range of calls adds to the statistics
 STATS = "llm.stats"  # the slots of the statistics, each with its newest value
+ALERTS = "llm.alerts"  # the journal of who decides on alerts
 LIMITS = "llm.limits"  # what each budget says of its scopes, each with its newest state
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from llmtrail.config import Config, kafka_client
 from llmtrail.core.board import Board
@@ -14,20 +14,25 @@ from llmtrail.roles.process import RoleError, RoleProcess
 _LOG = logging.getLogger(__name__)
 
 
-def follow_statistics(config: Config, process: RoleProcess) -> tuple[Board, TopicTail]:
-    """Start to read `llm.stats` in `process`, which is not ready until all of it is read; raises RoleError."""
+def follow_statistics(
+    config: Config, process: RoleProcess, news: Callable[[], object] = lambda: None
+) -> tuple[Board, TopicTail]:
+    """Start to read `llm.stats` in `process`, which is not ready until all of it is read; raises RoleError.
+
+    `news` is called after each change of the board, in the reader's thread.
+    """
     for zone in config.stats.zones:
         try:
             check_zone(zone)
         except UnknownZoneError as cause:
             raise RoleError(f"stats.zones: {cause}") from cause
     board = Board(config.stats.zones, threading.Lock())
-    tail = TopicTail(
-        kafka_client(config.kafka),
-        config.kafka.topic_prefix + STATS,
-        lambda records: take_records(board, records),
-        board.reset,
-    )
+
+    def take(records: Sequence[Record]) -> None:
+        take_records(board, records)
+        news()
+
+    tail = TopicTail(kafka_client(config.kafka), config.kafka.topic_prefix + STATS, take, board.reset)
     tail.start()
     process.on_stop(tail.stop)
     process.add("stats", tail.not_ready)

@@ -90,6 +90,11 @@ class Channel:
         return self.url.reveal() or DEFAULT_URLS.get(self.kind, "")
 
     @property
+    def keeps_incidents(self) -> bool:
+        """Say whether the target keeps what fires until it is told that it ended; the others only show text."""
+        return self.kind in {ChannelKind.PAGERDUTY, ChannelKind.ALERTMANAGER}
+
+    @property
     def gives_up_after_s(self) -> int:
         """Return for how long a message is tried."""
         return self.deadline_s or (DEADLINE_WITH_FALLBACK_S if self.fallback else DEADLINE_ALONE_S)

@@ -1,0 +1,195 @@
+"""One decider: rules, journal, engine, delivery and table put together, and its loop. Only acts.
+
+It owns what its journal holds until it is stopped, or until the journal says that it is another's.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from llmtrail.clock import Clock
+from llmtrail.core.policy import FailurePolicy
+from llmtrail.log.journal import Journal, JournalLostError, Record
+from llmtrail.metrics import ALERTS_RULES_REFUSED, ALERTS_UNSTORED, Metrics
+from llmtrail_alerts.channels.port import Channel
+from llmtrail_alerts.channels.senders import new_sender
+from llmtrail_alerts.delivery import Delivery, Edges
+from llmtrail_alerts.engine import Engine, EngineParts, Watch
+from llmtrail_alerts.reload import Reloaded, RulesFolder
+from llmtrail_alerts.rule_changes import Snapshot, decode_snapshot, encode_snapshot
+from llmtrail_alerts.rules import Rules
+from llmtrail_alerts.rules_file import SecretError, channel_of
+from llmtrail_alerts.table import AlertTable, Store
+
+_LOG = logging.getLogger(__name__)
+
+# Rules are looked for so often: whoever saves a file sees it taken up while still looking.
+RULES_EVERY_S = 1.0
+# News of statistics wakes it; without any, what is due by time alone is looked for so often.
+TURN_EVERY_S = 0.25
+# News come with every range: what comes within this is decided together.
+GATHER_S = 0.05
+AGAIN_FIRST_S = 0.2
+AGAIN_LAST_S = 5.0
+_NS = 1_000_000_000
+Policies = Mapping[str, FailurePolicy]
+_SNAPSHOT_KEY = msgspec.json.encode(("rules",)).decode()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeciderParts:
+    """What a decider is given."""
+
+    folder: Path  # of the rules
+    journal: Journal
+    new_watch: Callable[[Callable[[], Policies]], Watch]
+    store: Store
+    clock: Clock
+    metrics: Metrics
+    jitter: Callable[[], float]  # 0 to 1; safe from several threads
+    secrets: Mapping[str, str]  # the environment's
+    page_url: str = ""
+    is_mine: Callable[[Rules, str], bool] = lambda _rules, _name: True
+    audits: bool = True  # of several deciders one writes down who changed which rule
+
+
+class Decider:
+    """Decides until stopped. `start` may raise; from then on it goes on by itself."""
+
+    def __init__(self, parts: DeciderParts) -> None:
+        self._parts = parts
+        self._stopping = threading.Event()
+        self._news = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="llmtrail-alerts", daemon=True)
+        self._folder = RulesFolder(parts.folder)
+        self._engine: Engine | None = None
+        self._delivery: Delivery | None = None
+        self._table: AlertTable | None = None
+        self.failure = "it has not decided yet"
+
+    def start(self) -> None:
+        """Read rules and journal, take up what waits, and go on in a thread; raises RulesError."""
+        parts = self._parts
+        records = list(parts.journal.load())
+        self._folder = RulesFolder(parts.folder, _known(records))
+        opened = self._folder.open(parts.clock.now_ns())
+        self._delivery = Delivery(self._channels(opened.rules), self._edges())
+        self._table = AlertTable(parts.journal, parts.store, lambda rows: parts.metrics.set(ALERTS_UNSTORED, rows))
+        engine = EngineParts(
+            journal=parts.journal,
+            watch=parts.new_watch(self._policies),
+            delivery=self._delivery,
+            table=self._table,
+            clock=parts.clock,
+            metrics=parts.metrics,
+            channels=self._channels,
+            is_mine=parts.is_mine,
+        )
+        self._engine = Engine(engine, opened.rules)
+        self._engine.load(records)
+        self._take(self._engine, opened)
+        self._table.start()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Tell that there are news; from any thread."""
+        self._news.set()
+
+    def stop(self, timeout_s: float = 15.0) -> None:
+        """End after the turn and the attempts under way. What waits is in the journal."""
+        self._stopping.set()
+        self._news.set()
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        if self._delivery is not None:
+            self._delivery.stop(timeout_s)
+        if self._table is not None:
+            self._table.stop(timeout_s)
+
+    @property
+    def is_alive(self) -> bool:
+        """Say whether it decides."""
+        return self._thread.is_alive()
+
+    @property
+    def groups(self) -> tuple[int, int]:
+        """Return how many groups are remembered, and how many of them are at a level."""
+        return self._engine.groups if self._engine is not None else (0, 0)
+
+    def _policies(self) -> Policies:
+        return self._engine.rules.policies if self._engine is not None else {}
+
+    def _edges(self) -> Edges:
+        parts = self._parts
+        return Edges(
+            journal=parts.journal,
+            clock=parts.clock,
+            jitter=parts.jitter,
+            metrics=parts.metrics,
+            new_sender=lambda channel: new_sender(channel, parts.page_url),
+        )
+
+    def _run(self) -> None:
+        pause_s, looked_ns = AGAIN_FIRST_S, 0
+        while not self._stopping.is_set():
+            try:
+                now_ns = self._parts.clock.monotonic_ns()
+                if now_ns - looked_ns >= RULES_EVERY_S * _NS:
+                    looked_ns = now_ns
+                    self._reload()
+                self._turn()
+                self.failure, pause_s = "", AGAIN_FIRST_S
+            except JournalLostError as lost:
+                self.failure = str(lost)
+                _LOG.warning("alerts are decided elsewhere from now on: %s", lost)
+                return
+            except Exception as cause:  # noqa: BLE001 - the loop's edge: nothing was decided; it is done again.
+                self.failure = f"{type(cause).__name__}: {cause}"
+                _LOG.exception("alerts are decided again in %.1f s", pause_s)
+                self._stopping.wait(pause_s)
+                pause_s = min(pause_s * 2, AGAIN_LAST_S)
+
+    def _turn(self) -> None:
+        if self._news.wait(TURN_EVERY_S):
+            self._stopping.wait(GATHER_S)
+        self._news.clear()
+        if self._engine is not None and not self._stopping.is_set():
+            self._engine.turn()
+
+    def _reload(self) -> None:
+        reloaded = self._folder.poll(self._parts.clock.now_ns())
+        if reloaded is None or self._engine is None:
+            return
+        if reloaded.error is not None:
+            self._parts.metrics.count(ALERTS_RULES_REFUSED)
+            _LOG.error("the changed rules cannot be used; the former ones stay: %s", reloaded.error)
+        self._take(self._engine, reloaded)
+
+    def _take(self, engine: Engine, reloaded: Reloaded) -> None:
+        kept: Sequence[Record] = ((_SNAPSHOT_KEY, encode_snapshot(self._folder.known)),)
+        engine.take_rules(reloaded.rules, reloaded.audit if self._parts.audits else (), kept)
+
+    def _channels(self, rules: Rules) -> dict[str, Channel]:
+        """Return the channels whose secrets are there; one that lacks its own is told and left out."""
+        found = {}
+        for name, spec in rules.channels.items():
+            try:
+                found[name] = channel_of(spec, self._parts.secrets, self._parts.folder)
+            except SecretError as error:
+                _LOG.error("channel %s cannot be used: %s", name, error)
+        return found
+
+
+def _known(records: Sequence[tuple[str, bytes]]) -> Snapshot | None:
+    """Return what the rules were when they were last taken up; None where nobody remembers."""
+    found = dict(records).get(_SNAPSHOT_KEY)
+    if found is None:
+        return None
+    try:
+        return decode_snapshot(found)
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,327 @@
+"""The decider: looks at statistics, decides, writes it all in one step, and hands on what was written. Only acts.
+
+Everything that a turn decides is written before anybody hears of it. A turn that could not be written never happened:
+it is done again from the same state, with the same ids.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import msgspec
+
+from llmtrail.clock import Clock
+from llmtrail.core.limit import encode_limit
+from llmtrail.core.scope import parse_scope
+from llmtrail.log.journal import Journal, Record
+from llmtrail.metrics import ALERTS_DECIDE_SECONDS, ALERTS_VERDICTS, Metrics
+from llmtrail.store.alerts import AlertRow, AuditRow
+from llmtrail_alerts import grouping
+from llmtrail_alerts.channels.port import Channel
+from llmtrail_alerts.decide import decide_all, is_change, is_forgettable
+from llmtrail_alerts.delivery import Delivery
+from llmtrail_alerts.grouping import Audience, Told
+from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Rule, Sighting, Verdict
+from llmtrail_alerts.outbox import Entry, enqueue
+from llmtrail_alerts.outbox import record as entry_record
+from llmtrail_alerts.quiet import Firing, Hush, quiet_of
+from llmtrail_alerts.rules import Rules
+from llmtrail_alerts.told_rows import (
+    audit_key,
+    decode_audit,
+    decode_row,
+    encode_row,
+    is_audit_key,
+    is_row_key,
+    limit_of,
+    row_key,
+    row_of,
+    shown_key,
+)
+
+_LOG = logging.getLogger(__name__)
+_NS = 1_000_000_000
+# Decisions of one step at most: what is left is decided in the next one, a moment later. A put of so many is 5 MB.
+VERDICTS_MAX = 5_000
+_STATE, _GROUPING = "group", "grouping"
+
+
+class Watch(Protocol):
+    """Where sightings come from."""
+
+    def look(
+        self, rules: Sequence[Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, everything: bool
+    ) -> Iterable[Sighting]:
+        """Return a sighting of each group that may be decided otherwise than it stands.
+
+        With `everything` those of all groups of all rules.
+        """
+
+    def settled(self) -> None:
+        """Take note that what was returned was decided and written: it need not be returned again."""
+
+
+class Table(Protocol):
+    """What brings decisions into the store in its own time."""
+
+    def offer(self, rows: Sequence[AlertRow]) -> None:
+        """Take decisions that the journal holds already. Returns at once."""
+
+    def offer_audit(self, rows: Sequence[AuditRow]) -> None:
+        """Take changes of rules that the journal holds already. Returns at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineParts:
+    """What a decider works with."""
+
+    journal: Journal
+    watch: Watch
+    delivery: Delivery
+    table: Table
+    clock: Clock
+    metrics: Metrics
+    channels: Callable[[Rules], Mapping[str, Channel]]
+    # Which rules are decided here: others may be another process's.
+    is_mine: Callable[[Rules, str], bool] = lambda _rules, _name: True
+
+
+@dataclass(slots=True)
+class _Turn:
+    """What one turn came to, before it is written."""
+
+    states: dict[GroupKey, GroupState | None] = field(default_factory=dict)
+    grouping: dict[str, bytes | None] = field(default_factory=dict)
+    entries: list[Entry] = field(default_factory=list)
+    rows: list[AlertRow] = field(default_factory=list)
+    audit: list[AuditRow] = field(default_factory=list)
+    kept: list[Record] = field(default_factory=list)  # what else is remembered
+    shown: list[Record] = field(default_factory=list)
+    hushes: tuple[Hush, ...] = ()
+    # Alarms that speak for others and hold, as this turn leaves them.
+    speaking: dict[GroupKey, Firing] = field(default_factory=dict)
+
+    @property
+    def records(self) -> list[Record]:
+        """Return what is to be written."""
+        found: list[Record] = [(_state_key(key), _encoded(state)) for key, state in self.states.items()]
+        found += [(_grouping_key(key), value) for key, value in self.grouping.items()]
+        found += [entry_record(entry) for entry in self.entries]
+        found += [(row_key(row.alert_id), encode_row(row)) for row in self.rows]
+        found += [(audit_key(row.audit_id), encode_row(row)) for row in self.audit]
+        return found + self.kept
+
+
+class Engine:
+    """One decider. `load` once, then `turn` again and again, by one thread."""
+
+    def __init__(self, parts: EngineParts, rules: Rules) -> None:
+        self._parts = parts
+        self._rules = rules
+        self._states: dict[GroupKey, GroupState] = {}
+        self._grouping: dict[str, bytes] = {}
+        self._speaking: dict[GroupKey, Firing] = {}
+        self._everything = True
+        self._channels = dict(parts.channels(rules))
+
+    def load(self, records: Sequence[tuple[str, bytes]]) -> None:
+        """Take up what the journal holds, and show all limits anew."""
+        rows, audit = list[AlertRow](), list[AuditRow]()
+        for name, value in records:
+            if name.startswith(f'["{_STATE}",'):
+                state = msgspec.json.decode(value, type=GroupState)
+                self._states[GroupKey(state.rule, state.scope)] = state
+            elif name.startswith(f'["{_GROUPING}",'):
+                self._grouping[msgspec.json.decode(name, type=tuple[str, str])[1]] = value
+            elif is_row_key(name):
+                rows.append(decode_row(value))
+            elif is_audit_key(name):
+                audit.append(decode_audit(value))
+        for key, state in self._states.items():
+            _speak(self._speaking, self._rules.rule(key.rule), key, state)
+        self._parts.delivery.load(records)
+        self._parts.table.offer(rows)
+        self._parts.table.offer_audit(audit)
+        turn = _Turn()
+        self._drop_foreign(turn)
+        for key, state in self._states.items():
+            if key not in turn.states:
+                turn.shown += self._shown(state)
+        self._write(turn)
+
+    def take_rules(self, rules: Rules, audit: Sequence[AuditRow], kept: Sequence[Record] = ()) -> None:
+        """Go on with other rules. What was spent is in the statistics, so no change resets it.
+
+        `kept` is written beside the audit: what tells the next change from these rules.
+        """
+        self._rules = rules
+        self._channels = dict(self._parts.channels(rules))
+        self._parts.delivery.configure(self._channels)
+        for row in audit:
+            _LOG.info("%s %s %r by %s", row.action, row.kind, row.name, row.actor or "nobody known")
+        turn = _Turn(audit=list(audit), kept=list(kept))
+        self._drop_foreign(turn)
+        for key, state in self._states.items():
+            if key not in turn.states:
+                turn.shown += self._shown(state)  # a changed limit, or another behaviour
+        self._write(turn)
+        self._everything = True
+
+    @property
+    def rules(self) -> Rules:
+        """Return the rules in force."""
+        return self._rules
+
+    @property
+    def groups(self) -> tuple[int, int]:
+        """Return how many groups are remembered, and how many of them are at a level."""
+        states = list(self._states.values())
+        return len(states), sum(state.level >= 0 for state in states)
+
+    def turn(self) -> int:
+        """Decide what is to be decided now, write it, and hand it on; return how many verdicts there were.
+
+        Raises what the journal raises; then nothing was decided, and the turn is to be done again.
+        """
+        began_ns, now_ns = self._parts.clock.monotonic_ns(), self._parts.clock.now_ns()
+        rules = [rule for rule in self._rules.rules if self._parts.is_mine(self._rules, rule.name)]
+        turn = _Turn(hushes=self._rules.hushes(now_ns), speaking=dict(self._speaking))
+        verdicts, whole = list[Verdict](), True
+        looked = self._parts.watch.look(rules, self._states, now_ns, everything=self._everything)
+        for sighting in sorted(looked, key=self._inhibitors_first):
+            if len(verdicts) >= VERDICTS_MAX:
+                whole = False
+                break
+            verdicts += self._decide(sighting, turn, now_ns)
+        self._tell(verdicts, turn, now_ns)
+        self._write(turn)
+        if whole:
+            self._everything = False
+            self._parts.watch.settled()
+        self._measure(verdicts, began_ns)
+        return len(verdicts)
+
+    def _decide(self, sighting: Sighting, turn: _Turn, now_ns: int) -> list[Verdict]:
+        key = sighting.key
+        rule = self._rules.rule(key.rule)
+        if rule is None:
+            return []
+        former = self._states.get(key)
+        quiet = quiet_of(key, now_ns, turn.hushes, list(turn.speaking.values()))
+        state, verdicts = decide_all(rule, former, sighting, quiet, now_ns)
+        _speak(turn.speaking, rule, key, state)
+        if is_forgettable(state, now_ns):
+            if former is not None:
+                turn.states[key] = None
+        elif former is None or is_change(former, state):
+            turn.states[key] = state
+        else:
+            self._states[key] = state  # only the value is new: it is seen again, should this process end
+        if isinstance(rule, Budget) and _said(former) != _said(state):
+            turn.shown += self._shown(state)
+        return verdicts
+
+    def _tell(self, verdicts: Sequence[Verdict], turn: _Turn, now_ns: int) -> None:
+        """Make messages of verdicts and of what is due, and rows of all verdicts."""
+        grouped = grouping.group(self._grouping, verdicts, self._rules, now_ns)
+        turn.grouping |= grouped.records
+        merged = {key: value for key, value in {**self._grouping, **turn.grouping}.items() if value is not None}
+        due = grouping.flush(merged, now_ns)
+        turn.grouping |= due.records
+        for told in (*grouped.messages, *due.messages):
+            turn.entries += [enqueue(told.message, channel, now_ns) for channel in self._audience(told)]
+        turn.rows += [row_of(verdict, self._rules, self._channel_names(verdict)) for verdict in verdicts]
+
+    def _audience(self, told: Told) -> list[Channel]:
+        message = told.message
+        rule = self._rules.rule(message.rule)
+        names = self._rules.channels_for(rule, message.scope, message.severity) if rule else ()
+        channels = [self._channels[name] for name in names if name in self._channels]
+        match told.audience:
+            case Audience.ALL:
+                return channels
+            case Audience.PEOPLE:
+                return [channel for channel in channels if not channel.keeps_incidents]
+            case Audience.INCIDENTS:
+                return [channel for channel in channels if channel.keeps_incidents]
+
+    def _channel_names(self, verdict: Verdict) -> tuple[str, ...]:
+        rule = self._rules.rule(verdict.key.rule)
+        level = verdict.level if verdict.level >= 0 else verdict.from_level
+        if rule is None or not 0 <= level < len(rule.levels):
+            return ()
+        return self._rules.channels_for(rule, verdict.key.scope, rule.levels[level].severity)
+
+    def _inhibitors_first(self, sighting: Sighting) -> tuple[bool, str, str]:
+        """Order sightings so that an outage is decided before what it speaks for."""
+        return sighting.key.rule not in self._rules.inhibitions, sighting.key.rule, sighting.key.scope
+
+    def _drop_foreign(self, turn: _Turn) -> None:
+        """Forget groups whose rule is gone, or another process's now."""
+        for key in self._states:
+            known = self._rules.rule(key.rule) is not None
+            if not known or not self._parts.is_mine(self._rules, key.rule):
+                turn.states[key] = None
+                if not known:
+                    turn.shown.append((shown_key(self._states[key]), None))
+
+    def _shown(self, state: GroupState) -> list[Record]:
+        rule = self._rules.rule(state.rule)
+        if not isinstance(rule, Budget):
+            return []
+        owner = self._rules.owner_of(rule, state.scope)
+        limit = limit_of(rule, state, owner.name if owner else "")
+        return [(shown_key(state), None if limit is None else encode_limit(limit))]
+
+    def _write(self, turn: _Turn) -> None:
+        """Write a turn in one step, then take it up and hand it on."""
+        records = turn.records
+        if not records and not turn.shown:
+            return
+        self._parts.journal.put(records, turn.shown)
+        for key, state in turn.states.items():
+            if state is None:
+                self._states.pop(key, None)
+            else:
+                self._states[key] = state
+            rule = self._rules.rule(key.rule)
+            _speak(self._speaking, rule, key, state)
+        for name, value in turn.grouping.items():
+            if value is None:
+                self._grouping.pop(name, None)
+            else:
+                self._grouping[name] = value
+        self._parts.delivery.offer(turn.entries)
+        self._parts.table.offer(turn.rows)
+        self._parts.table.offer_audit(turn.audit)
+
+    def _measure(self, verdicts: Sequence[Verdict], began_ns: int) -> None:
+        for verdict in verdicts:
+            self._parts.metrics.count(ALERTS_VERDICTS, reason=str(verdict.reason))
+        self._parts.metrics.observe(ALERTS_DECIDE_SECONDS, (self._parts.clock.monotonic_ns() - began_ns) / _NS)
+
+
+def _speak(speaking: dict[GroupKey, Firing], rule: Rule | None, key: GroupKey, state: GroupState | None) -> None:
+    """Take note of an alarm that speaks for others, while it holds."""
+    if isinstance(rule, Alarm) and rule.inhibits and state is not None and state.level >= 0:
+        speaking[key] = Firing(rule, parse_scope(key.scope))
+    else:
+        speaking.pop(key, None)
+
+
+def _said(state: GroupState | None) -> tuple[int, str, int]:
+    """Return what of a state callers are told: its level, in which period, and when that ends."""
+    return (-1, "", 0) if state is None or state.level < 0 else (state.level, state.period, state.period_end_ns)
+
+
+def _state_key(key: GroupKey) -> str:
+    return msgspec.json.encode((_STATE, key.rule, key.scope)).decode()
+
+
+def _grouping_key(name: str) -> str:
+    return msgspec.json.encode((_GROUPING, name)).decode()
+
+
+def _encoded(state: GroupState | None) -> bytes | None:
+    return None if state is None else msgspec.json.encode(state)

@@ -1,0 +1,327 @@
+"""Make few messages of many verdicts. Pure: what it remembers is records that go into the journal with the verdicts.
+
+Verdicts of one rule and one feature (or tenant) come together in a bucket. The first is told at once; what follows is
+gathered and told as one summary, 20 seconds later and then every 5 minutes, until there is nothing left to tell. Each
+firing belongs to one incident: its own, or that of the first firing which it was gathered with. An incident is
+resolved once all firings that belong to it are.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import NamedTuple, TypeVar, cast
+
+import msgspec
+
+from llmtrail.core.scope import Scope, ScopeKind, parse_scope
+from llmtrail_alerts.compose import kind_words, message_of, top_of
+from llmtrail_alerts.message import TOP_MAX, Action, Message, Top
+from llmtrail_alerts.model import GroupKey, Reason, Severity, Verdict
+from llmtrail_alerts.rules import Rules
+
+# Long enough that what fails together is gathered together (Alertmanager's group_wait is 30 s), short enough to be read
+# as news.
+FIRST_SUMMARY_S = 20
+# Alertmanager's group_interval: nobody reads more often about the same.
+SUMMARY_S = 300
+_NS = 1_000_000_000
+_GRAVITY = {severity: number for number, severity in enumerate(Severity)}
+_BUCKET, _BATCH, _MEMBER = "bucket/", "batch/", "member/"
+_WITH_FEATURE = frozenset({ScopeKind.FEATURE, ScopeKind.FEATURE_MODEL, ScopeKind.FEATURE_USER})
+
+
+_Kept = TypeVar("_Kept", "Bucket", "Batch", str)
+
+
+class Audience(StrEnum):
+    """Which channels a message is for."""
+
+    ALL = "all"
+    PEOPLE = "people"  # channels that show text: a summary of many resolves
+    INCIDENTS = "incidents"  # channels that keep incidents, PagerDuty and Alertmanager: each must be closed there
+
+
+class Told(NamedTuple):
+    """A message, and whom it is for."""
+
+    message: Message
+    audience: Audience = Audience.ALL
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """What became of some verdicts: records to store (None: to delete) and messages to send, both in one step."""
+
+    records: Mapping[str, bytes | None]
+    messages: Sequence[Told]
+
+
+class Gathered(msgspec.Struct, omit_defaults=True):
+    """What waits for the next summary: how many, the worst of it, and its first lines."""
+
+    count: int = 0
+    worst: Message | None = None
+    top: list[Top] = []
+
+
+class Bucket(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """The news of one rule and one feature or tenant that are being gathered."""
+
+    due_ns: int
+    gravest: int  # how grave the worst is that was told since the bucket was opened
+    escalated: bool = False
+    number: int = 0  # how many summaries it has told: part of their ids
+    leader: str = ""  # the incident to which the firings that are being gathered belong
+    firsts: Gathered = msgspec.field(default_factory=Gathered)
+    updates: Gathered = msgspec.field(default_factory=Gathered)
+    resolves: Gathered = msgspec.field(default_factory=Gathered)
+    closed: list[str] = []  # incidents that have ended and are told with the next summary
+
+
+class Batch(msgspec.Struct, omit_defaults=True):
+    """The firings that share an incident."""
+
+    message: Message  # of the first
+    open: int = 0
+    firings: int = 0
+
+
+class View:
+    """The records at hand, those changed in this step before those of the journal."""
+
+    def __init__(self, records: Mapping[str, bytes]) -> None:
+        self._records = records
+        self._now: dict[str, Bucket | Batch | str | None] = {}
+
+    def bucket(self, name: str) -> Bucket | None:
+        """Return a bucket of its name, None where none is open."""
+        return self._get(_BUCKET + name, Bucket)
+
+    def batch(self, incident: str) -> Batch | None:
+        """Return the firings of an incident, None where it is over."""
+        return self._get(_BATCH + incident, Batch)
+
+    def member(self, incident: str) -> str:
+        """Return the incident that a firing belongs to."""
+        return self._get(_MEMBER + incident, str) or incident
+
+    def put_bucket(self, name: str, bucket: Bucket | None) -> None:
+        """Take what became of a bucket."""
+        self._now[_BUCKET + name] = bucket
+
+    def put_batch(self, incident: str, batch: Batch | None) -> None:
+        """Take what became of an incident."""
+        self._now[_BATCH + incident] = batch
+
+    def put_member(self, incident: str, leader: str | None) -> None:
+        """Take which incident a firing belongs to."""
+        self._now[_MEMBER + incident] = leader
+
+    def changes(self) -> dict[str, bytes | None]:
+        """Return what must be stored."""
+        return {
+            key: None if value is None else msgspec.json.encode(value)
+            for key, value in self._now.items()
+            if value is not None or key in self._records
+        }
+
+    def _get(self, key: str, type_: type[_Kept]) -> _Kept | None:
+        if key not in self._now:
+            raw = self._records.get(key)
+            if raw is None:
+                return None
+            self._now[key] = cast("Bucket | Batch | str", msgspec.json.decode(raw, type=type_))
+        value = self._now[key]
+        return value if isinstance(value, type_) else None
+
+
+def group(records: Mapping[str, bytes], verdicts: Iterable[Verdict], rules: Rules, now_ns: int) -> Grouped:
+    """Take verdicts in their order; return the messages that are due now and what to remember.
+
+    Verdicts that nobody is to hear of change nothing. `records` is what earlier steps returned, as it stands now.
+    """
+    view, messages = View(records), list[Told]()
+    for verdict in verdicts:
+        if verdict.told:
+            messages += _take(view, verdict, rules, now_ns)
+    return Grouped(view.changes(), messages)
+
+
+def flush(records: Mapping[str, bytes], now_ns: int) -> Grouped:
+    """Return the summaries that are due."""
+    view, messages = View(records), list[Told]()
+    for name in sorted(_open_buckets(records)):
+        bucket = view.bucket(name)
+        if bucket is not None and bucket.due_ns <= now_ns:
+            messages += _summaries(view, name, bucket, now_ns)
+    return Grouped(view.changes(), messages)
+
+
+def due_ns(records: Mapping[str, bytes]) -> int | None:
+    """Return when `flush` has something to do next; None where nothing is open."""
+    view = View(records)
+    buckets = (view.bucket(name) for name in _open_buckets(records))
+    return min((bucket.due_ns for bucket in buckets if bucket is not None), default=None)
+
+
+def is_grouping_key(key: str) -> bool:
+    """Say whether a key of the journal, without its prefix, is one of these records."""
+    return key.startswith((_BUCKET, _BATCH, _MEMBER))
+
+
+def bucket_name(key: GroupKey) -> str:
+    """Return the bucket of a group: its rule, and its feature where it has one, else its tenant."""
+    scope = parse_scope(key.scope)
+    part = scope.values[0] if scope.kind in _WITH_FEATURE and scope.values else ""
+    return msgspec.json.encode((key.rule, scope.tenant, part)).decode()
+
+
+def _open_buckets(records: Mapping[str, bytes]) -> list[str]:
+    return [key.removeprefix(_BUCKET) for key in records if key.startswith(_BUCKET)]
+
+
+def _take(view: View, verdict: Verdict, rules: Rules, now_ns: int) -> list[Told]:
+    """Take one verdict that is to be told: tell it now, or gather it."""
+    name, message = bucket_name(verdict.key), message_of(verdict, rules)
+    bucket = view.bucket(name)
+    if verdict.reason is Reason.RESOLVED:
+        return _resolved(view, name, bucket, verdict, message, now_ns)
+    is_known = view.batch(view.member(verdict.incident)) is not None
+    gravity = _GRAVITY[message.severity]
+    if bucket is None or gravity > bucket.gravest:
+        # Nobody waits for news, nor for what is worse than all that was told.
+        opened = bucket or Bucket(due_ns=now_ns + FIRST_SUMMARY_S * _NS, gravest=gravity)
+        view.put_bucket(name, msgspec.structs.replace(opened, gravest=max(gravity, opened.gravest)))
+        incident = view.member(verdict.incident)
+        if not is_known:
+            view.put_batch(incident, Batch(message=message, open=1, firings=1))
+        return [Told(replace(message, incident=incident))]
+    if is_known:
+        view.put_bucket(name, msgspec.structs.replace(bucket, updates=_with(bucket.updates, message)))
+        return []
+    leader = bucket.leader or verdict.incident
+    batch = view.batch(leader) or Batch(message=message)
+    view.put_batch(leader, msgspec.structs.replace(batch, open=batch.open + 1, firings=batch.firings + 1))
+    if leader != verdict.incident:
+        view.put_member(verdict.incident, leader)
+    view.put_bucket(name, msgspec.structs.replace(bucket, leader=leader, firsts=_with(bucket.firsts, message)))
+    return []
+
+
+def _resolved(
+    view: View, name: str, bucket: Bucket | None, verdict: Verdict, message: Message, now_ns: int
+) -> list[Told]:
+    """Take a firing that ended. Its incident ends with the last firing that belongs to it."""
+    incident = view.member(verdict.incident)
+    batch = view.batch(incident)
+    if batch is None:
+        return []  # it was never told that it fires
+    if incident != verdict.incident:
+        view.put_member(verdict.incident, None)
+    if batch.open > 1:
+        view.put_batch(incident, msgspec.structs.replace(batch, open=batch.open - 1))
+        return []
+    view.put_batch(incident, None)
+    ended = replace(message, incident=incident, severity=batch.message.severity, coalesced=batch.firings)
+    if batch.firings > 1:
+        ended = replace(
+            ended,
+            scope_name=kind_words(parse_scope(message.scope), batch.firings),
+            title=_title(message, batch.firings),
+        )
+    if bucket is None:
+        view.put_bucket(name, Bucket(due_ns=now_ns + FIRST_SUMMARY_S * _NS, gravest=-1))
+        return [Told(ended)]
+    gathered = msgspec.structs.replace(
+        bucket, resolves=_with(bucket.resolves, ended), closed=[*bucket.closed, incident]
+    )
+    view.put_bucket(name, gathered)
+    return []
+
+
+def _summaries(view: View, name: str, bucket: Bucket, now_ns: int) -> list[Told]:
+    """Tell what was gathered, and go on gathering; close the bucket where nothing was."""
+    told = [*_of_firsts(name, bucket), *_of_updates(view, name, bucket), *_of_resolves(name, bucket)]
+    if not told:
+        view.put_bucket(name, None)
+        return []
+    gravest = max([bucket.gravest, *(_GRAVITY[one.message.severity] for one in told)])
+    view.put_bucket(name, Bucket(due_ns=now_ns + SUMMARY_S * _NS, gravest=gravest, number=bucket.number + 1))
+    return [Told(replace(one.message, at_ns=now_ns), one.audience) for one in told]
+
+
+def _of_firsts(name: str, bucket: Bucket) -> list[Told]:
+    worst, count = bucket.firsts.worst, bucket.firsts.count
+    if worst is None:
+        return []
+    if count == 1:
+        return [Told(replace(worst, incident=bucket.leader))]
+    return [Told(replace(_summary(name, bucket, bucket.firsts, worst), incident=bucket.leader))]
+
+
+def _of_updates(view: View, name: str, bucket: Bucket) -> list[Told]:
+    """Tell of firings that somebody knows of already; their incidents stand, so a summary is for people alone."""
+    worst, count = bucket.updates.worst, bucket.updates.count
+    if worst is None:
+        return []
+    if count == 1:
+        return [Told(replace(worst, incident=view.member(worst.incident)))]
+    return [Told(_summary(name, bucket, bucket.updates, worst), Audience.PEOPLE)]
+
+
+def _of_resolves(name: str, bucket: Bucket) -> list[Told]:
+    last, count = bucket.resolves.worst, bucket.resolves.count
+    if last is None:
+        return []
+    if count == 1:
+        return [Told(last)]
+    people = Told(_summary(name, bucket, bucket.resolves, last), Audience.PEOPLE)
+    # Each incident is closed where incidents are kept; the words are the same for all.
+    closed = [
+        Told(replace(last, id=f"{last.id}/{incident}", incident=incident), Audience.INCIDENTS)
+        for incident in bucket.closed
+    ]
+    return [people, *closed]
+
+
+def _summary(name: str, bucket: Bucket, gathered: Gathered, worst: Message) -> Message:
+    """Return one message for many."""
+    scope = parse_scope(worst.scope)
+    return replace(
+        worst,
+        id=f"{worst.id}/{worst.action}/{bucket.number}",
+        # Of many scopes what they have in common: the feature, else the tenant.
+        scope=_common_scope(name),
+        scope_name=kind_words(scope, gathered.count),
+        title=_title(worst, gathered.count),
+        coalesced=gathered.count,
+        top=tuple(gathered.top),
+        request_ids=worst.request_ids,
+        look="",
+    )
+
+
+def _common_scope(name: str) -> str:
+    _, tenant, feature = msgspec.json.decode(name, type=tuple[str, str, str])
+    kind, values = (ScopeKind.FEATURE, (feature,)) if feature else (ScopeKind.TENANT, ())
+    return Scope(tenant, kind, values).text()
+
+
+def _title(message: Message, count: int) -> str:
+    what = "are well again" if message.action is Action.RESOLVE else f"reached {message.level or message.severity}"
+    return f"{kind_words(parse_scope(message.scope), count)} {what}: {message.rule}"
+
+
+def _with(gathered: Gathered, message: Message) -> Gathered:
+    """Return what is gathered with one more: the worst is kept whole, the first lines of the others."""
+    worst = gathered.worst
+    graver = worst is None or _gravity(message) > _gravity(worst)
+    top = [*gathered.top, top_of(message)]
+    if len(top) > TOP_MAX:
+        top = sorted(top, key=lambda one: one.value or 0, reverse=not message.below)[:TOP_MAX]
+    return Gathered(count=gathered.count + 1, worst=message if graver else worst, top=top)
+
+
+def _gravity(message: Message) -> tuple[int, float]:
+    value = float(message.value or 0)
+    return _GRAVITY[message.severity], -value if message.below else value

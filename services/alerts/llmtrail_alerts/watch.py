@@ -1,0 +1,304 @@
+"""Look at statistics as the rules ask: which groups may be decided otherwise now, and what was seen of each.
+
+Decides nothing, and remembers only how far it has looked. A scope whose figures have not changed costs nothing, but
+where time alone may change what is said of it: a window that slides, a period that ends, a scope that fell silent.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from llmtrail.core.cell import Cell
+from llmtrail.core.policy import FailurePolicy
+from llmtrail.core.scope import Scope, ScopeKind, parse_scope
+from llmtrail_alerts.baseline import usual
+from llmtrail_alerts.decide import due_ns
+from llmtrail_alerts.forecast import PACE_S, forecast_ns
+from llmtrail_alerts.measures import COMPARED, FLOORS, HEAVIEST, basis_of, value_of
+from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Measure, Period, Rule, Sighting, Target, Unit
+from llmtrail_alerts.periods import Bounds, period_of
+
+_NS = 1_000_000_000
+# For so long after a period's end its last calls may still come: it is looked at once more with each of them.
+AFTER_S = 30
+# How fine a window's far edge is: as fine as its slots are kept (core.board).
+_EDGE_S = {60: 10, 300: 10, 3_600: 60, 86_400: 900}
+# Groups that hold or wait, and those that may have fallen silent, are looked at so often without any news.
+ACTIVE_EVERY_S = 10
+# To find the heaviest request, all of them are looked through: so often, however many calls there are.
+HEAVIEST_EVERY_S = 2
+# Ids that prove it; more is a query.
+REQUESTS_MAX = 5
+_WITH_FEATURE = frozenset({ScopeKind.FEATURE, ScopeKind.FEATURE_USER, ScopeKind.FEATURE_MODEL})
+
+
+class Statistics(Protocol):
+    """The rolling statistics, as far as they are used here."""
+
+    def figures(self, scope_text: str, start_s: int, end_s: int) -> Cell:
+        """Return the sums of a scope over the slots that begin in [start_s, end_s)."""
+
+    def scopes(self, kind: ScopeKind, start_s: int, end_s: int) -> Sequence[str]:
+        """Return the scopes of a kind that have calls in the slots that begin in [start_s, end_s)."""
+
+    def changed(self) -> Iterable[str]:
+        """Return the scopes whose figures may have changed since this was last asked."""
+
+
+class StatisticsWatch:
+    """Makes sightings. For one thread."""
+
+    def __init__(
+        self,
+        statistics: Statistics,
+        policies: Callable[[], Mapping[str, FailurePolicy]] = dict,
+        ready: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """Take the statistics; while they are not `ready`, nothing is seen, so that nothing seems well."""
+        self._statistics = statistics
+        self._policies = policies
+        self._ready = ready
+        self._pending: set[str] = set()
+        self._active_s = 0
+        self._heaviest_s = 0
+        # Groups of the heaviest that have news and wait for their turn.
+        self._owed: dict[tuple[str, str], None] = {}
+
+    def look(
+        self, rules: Sequence[Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, everything: bool
+    ) -> Iterator[Sighting]:
+        """Return a sighting of each group that may be decided otherwise than it stands.
+
+        With `everything` those of all groups of all rules.
+        """
+        if not self._ready():
+            return
+        self._pending.update(self._statistics.changed())
+        now_s = now_ns // _NS
+        for rule, scope_text in self._groups(rules, states, now_ns, everything=everything):
+            if isinstance(rule, Budget):
+                yield from self._of_budget(rule, scope_text, states, now_s)
+            else:
+                yield self._of_alarm(rule, scope_text, now_s)
+
+    def settled(self) -> None:
+        """Take note that what was returned was decided and written: it need not be returned again."""
+        self._pending.clear()
+
+    # --- which groups ---
+
+    def _groups(
+        self, rules: Sequence[Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, everything: bool
+    ) -> list[tuple[Rule, str]]:
+        by_name = {rule.name: rule for rule in rules}
+        found: dict[tuple[str, str], None] = {}
+        by_kind: dict[ScopeKind, list[tuple[str, Scope]]] = {}
+        for text in sorted(self._pending):
+            scope = parse_scope(text)
+            by_kind.setdefault(scope.kind, []).append((text, scope))
+        now_s = now_ns // _NS
+        active = now_s >= self._active_s + ACTIVE_EVERY_S
+        if active:
+            self._active_s = now_s
+        for rule in rules:
+            target = rule.target
+            news = [text for text, scope in by_kind.get(target.kind, ()) if is_meant(target, scope)]
+            if everything or (active and _tells_silence(rule)):
+                news += self._all(rule, now_s)
+                named = _named(target)
+                news += [named] if named is not None and _tells_silence(rule) else []
+            found |= {(rule.name, text): None for text in news}
+        found |= {(key.rule, key.scope): None for key in _due(by_name, states, now_ns, active=active)}
+        found = self._in_turn(found, by_name, now_s)
+        return [(by_name[name], text) for name, text in found if name in by_name]
+
+    def _in_turn(
+        self, found: dict[tuple[str, str], None], rules: Mapping[str, Rule], now_s: int
+    ) -> dict[tuple[str, str], None]:
+        """Hold back groups of the heaviest until their turn."""
+        owed = {group: None for group in found if _is_of_heaviest(rules.get(group[0]))}
+        self._owed |= owed
+        found = {group: None for group in found if group not in owed}
+        if now_s >= self._heaviest_s + HEAVIEST_EVERY_S:
+            self._heaviest_s = now_s
+            found |= self._owed
+            self._owed = {}
+        return found
+
+    def _all(self, rule: Rule, now_s: int) -> list[str]:
+        start_s = period_of(rule, now_s).start_s if isinstance(rule, Budget) else _window_start(rule, now_s)
+        texts = self._statistics.scopes(rule.target.kind, start_s, now_s + 1)
+        return [text for text in texts if is_meant(rule.target, parse_scope(text))]
+
+    # --- what is seen of a budget ---
+
+    def _of_budget(
+        self, budget: Budget, scope_text: str, states: Mapping[GroupKey, GroupState], now_s: int
+    ) -> Iterator[Sighting]:
+        present = period_of(budget, now_s)
+        former = states.get(GroupKey(budget.name, scope_text))
+        began_s = present.start_s
+        if budget.period is not Period.TOTAL and now_s - began_s < AFTER_S:
+            # A call that began just before the period's end may have been counted only now.
+            last = period_of(budget, began_s - 1)
+            if former is None or former.period <= last.name:
+                yield self._spent(budget, scope_text, last, (began_s, now_s))
+        yield self._spent(budget, scope_text, present, (now_s + 1, now_s))
+
+    def _spent(self, budget: Budget, scope_text: str, period: Bounds, times_s: tuple[int, int]) -> Sighting:
+        end_s, now_s = times_s
+        cell = self._statistics.figures(scope_text, period.start_s, end_s)
+        value = amount_of(budget, cell)
+        over = end_s <= now_s
+        return Sighting(
+            key=GroupKey(budget.name, scope_text),
+            # What is seen of a period that is over was so at its end.
+            at_ns=end_s * _NS - 1 if over else now_s * _NS,
+            value=value,
+            period=period.name,
+            period_start_ns=period.start_s * _NS,
+            period_end_ns=period.end_s * _NS,
+            calls=cell.calls,
+            unpriced=cell.unpriced,
+            forecast_ns=None if over else self._forecast(budget, scope_text, value, period, now_s),
+            request_ids=_own_id(scope_text),
+        )
+
+    def _forecast(self, budget: Budget, scope_text: str, value: int, period: Bounds, now_s: int) -> int | None:
+        if not budget.levels or value < budget.levels[0].at or value >= budget.limit:
+            return None
+        lately_s = min(PACE_S[budget.period], max(now_s - period.start_s, 1))
+        start_s = (now_s - lately_s) // 10 * 10
+        lately = amount_of(budget, self._statistics.figures(scope_text, start_s, now_s + 1))
+        return forecast_ns(value, budget.limit, lately, now_s + 1 - start_s, now_s * _NS, period.end_s * _NS)
+
+    # --- what is seen of an alarm ---
+
+    def _of_alarm(self, alarm: Alarm, scope_text: str, now_s: int) -> Sighting:
+        start_s = _window_start(alarm, now_s)
+        cell = self._statistics.figures(scope_text, start_s, now_s + 1)
+        value: int | float | None
+        baseline, request_ids = None, _own_id(scope_text)
+        if alarm.measure is Measure.NO_DATA_S:
+            value = self._silent_s(scope_text, start_s, now_s)
+        elif alarm.measure in HEAVIEST:
+            value, request_ids, cell = self._heaviest(alarm, scope_text, start_s, now_s)
+        elif alarm.measure in COMPARED:
+            baseline = self._usual(alarm, scope_text, now_s) if cell.calls >= max(alarm.min_calls, 1) else None
+            value = basis_of(alarm.measure, cell) / baseline if baseline else None
+        else:
+            value = value_of(alarm, cell, self._declared(scope_text))
+            if cell.calls == 0 and not alarm.below and alarm.measure is not Measure.GPU:
+                value = 0  # Where nothing is called any more, nothing fails and nothing is slow.
+        return Sighting(
+            key=GroupKey(alarm.name, scope_text),
+            at_ns=now_s * _NS,
+            value=value,
+            calls=cell.calls,
+            unpriced=cell.unpriced,
+            baseline=baseline,
+            request_ids=request_ids,
+        )
+
+    def _usual(self, alarm: Alarm, scope_text: str, now_s: int) -> float | None:
+        def past(start_s: int, end_s: int) -> int:
+            return basis_of(alarm.measure, self._statistics.figures(scope_text, start_s, end_s))
+
+        found = usual(past, alarm.window_s, now_s)
+        return None if found is None else max(found, FLOORS[alarm.measure])
+
+    def _heaviest(
+        self, alarm: Alarm, scope_text: str, start_s: int, now_s: int
+    ) -> tuple[int | None, tuple[str, ...], Cell]:
+        """Return the attempts of the heaviest request or prompt of a tenant, and which they are."""
+        kind = ScopeKind.REQUEST if alarm.measure is Measure.ATTEMPTS_PER_REQUEST else ScopeKind.PROMPT
+        tenant = parse_scope(scope_text).tenant
+        texts = [
+            text for text in self._statistics.scopes(kind, start_s, now_s + 1) if parse_scope(text).tenant == tenant
+        ]
+        cells = [(text, self._statistics.figures(text, start_s, now_s + 1)) for text in texts]
+        cells.sort(key=lambda one: (-one[1].attempts, one[0]))
+        if not cells:
+            return 0, (), Cell()
+        ids = tuple(parse_scope(text).values[0] for text, _ in cells[:REQUESTS_MAX])
+        return cells[0][1].attempts, ids if kind is ScopeKind.REQUEST else (), cells[0][1]
+
+    def _silent_s(self, scope_text: str, start_s: int, now_s: int) -> int:
+        """Return for how long a scope has had no calls, by halves: to ten seconds for the last minutes."""
+        low, high = start_s, now_s + 1
+        if self._statistics.figures(scope_text, low, high).calls <= 0:
+            return now_s - low
+        while high - low > _fineness(now_s - low):
+            middle = (low + high) // 2 // 10 * 10
+            if middle <= low:
+                break
+            if self._statistics.figures(scope_text, middle, now_s + 1).calls > 0:
+                low = middle
+            else:
+                high = middle
+        return max(now_s - high, 0)
+
+    def _declared(self, scope_text: str) -> frozenset[str]:
+        scope = parse_scope(scope_text)
+        policy = self._policies().get(scope.values[0]) if scope.kind in _WITH_FEATURE and scope.values else None
+        return frozenset(str(mode) for mode in policy.on) if policy is not None else frozenset()
+
+
+def amount_of(budget: Budget, cell: Cell) -> int:
+    """Return what of a budget some sums use up. A call without a price counts as much as its ceiling says."""
+    match budget.unit:
+        case Unit.TOKENS:
+            return cell.input_tokens + cell.output_tokens
+        case Unit.CALLS:
+            return cell.calls
+        case _:
+            return cell.cost_nanousd + cell.unpriced * budget.unpriced_ceiling_nanousd
+
+
+def is_meant(target: Target, scope: Scope) -> bool:
+    """Say whether a rule is about a scope."""
+    if target.kind is not scope.kind or target.tenant not in {"*", scope.tenant}:
+        return False
+    return all(wanted in {"*", value} for wanted, value in zip(target.values, scope.values, strict=False))
+
+
+def _due(
+    rules: Mapping[str, Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, active: bool
+) -> Iterator[GroupKey]:
+    """Return the groups of which time alone may change what is said."""
+    for key, state in states.items():
+        rule = rules.get(key.rule)
+        if rule is None:
+            continue
+        due = due_ns(rule, state)
+        slides = active and isinstance(rule, Alarm) and (state.level >= 0 or any(state.reached_ns))
+        if slides or (due is not None and due <= now_ns):
+            yield key
+
+
+def _is_of_heaviest(rule: Rule | None) -> bool:
+    return isinstance(rule, Alarm) and rule.measure in HEAVIEST
+
+
+def _named(target: Target) -> str | None:
+    """Return the one scope that a target names; None where it stands for many."""
+    if "*" in target.values:
+        return None
+    return Scope("" if target.tenant == "*" else target.tenant, target.kind, target.values).text()
+
+
+def _tells_silence(rule: Rule) -> bool:
+    return isinstance(rule, Alarm) and rule.measure is Measure.NO_DATA_S
+
+
+def _window_start(alarm: Alarm, now_s: int) -> int:
+    edge_s = _EDGE_S[alarm.window_s]
+    return -(-(now_s - alarm.window_s) // edge_s) * edge_s
+
+
+def _fineness(age_s: int) -> int:
+    return 10 if age_s <= 300 else 60 if age_s <= 3_600 else 900
+
+
+def _own_id(scope_text: str) -> tuple[str, ...]:
+    scope = parse_scope(scope_text)
+    return (scope.values[0],) if scope.kind is ScopeKind.REQUEST and scope.values else ()

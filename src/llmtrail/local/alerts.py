@@ -1,0 +1,122 @@
+"""Alerts of one process: a decider over the board, its journal in a file, limits at hand. Composes; decides nothing."""
+
+import os
+import random
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmtrail.clock import Clock
+from llmtrail.config import AlertsConfig, ConfigError
+from llmtrail.core.board import Board
+from llmtrail.core.limit import LimitState, decode_limit
+from llmtrail.log.journal import FileJournal, Record
+from llmtrail.metrics import ALERTS_FIRING, ALERTS_GROUPS, Metrics
+from llmtrail.store.alerts import AlertRow, AuditRow, insert_alerts, insert_audit
+from llmtrail.store.handle import Handle
+from llmtrail_alerts.board_statistics import BoardStatistics
+from llmtrail_alerts.decider import Decider, DeciderParts
+from llmtrail_alerts.rules import RulesError
+from llmtrail_alerts.watch import StatisticsWatch
+from llmtrail_web.limit_board import LimitBoard
+
+FILE_NAME = "alerts.db"
+_NAME_BYTES = 8
+
+
+class AlertStore:
+    """Where decisions go: tables of a store."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def insert_alerts(self, rows: Sequence[AlertRow], token: str) -> None:
+        """Insert decisions."""
+        insert_alerts(self._handle, rows, token)
+
+    def insert_audit(self, rows: Sequence[AuditRow], token: str) -> None:
+        """Insert changes of rules."""
+        insert_audit(self._handle, rows, token)
+
+
+class Jitter:
+    """Randomness from 0 to 1 for several threads."""
+
+    def __init__(self) -> None:
+        self._random = random.SystemRandom()
+
+    def __call__(self) -> float:
+        """Return the next number."""
+        return self._random.random()
+
+
+def new_limit_board() -> LimitBoard:
+    """Return an empty board of limits, with a name that no other life of a process has."""
+    return LimitBoard(secrets.token_hex(_NAME_BYTES))
+
+
+def limits_of(shown: Sequence[Record]) -> dict[str, LimitState | None]:
+    """Return what is shown of limits, by key; None where one is gone."""
+    return {key: None if value is None else decode_limit(value) for key, value in shown}
+
+
+@dataclass(frozen=True, slots=True)
+class AlertRooms:
+    """What alerts are decided from, and where they are told."""
+
+    board: Board
+    limits: LimitBoard
+    handle: Handle
+    clock: Clock
+    metrics: Metrics
+
+
+class LocalAlerts:
+    """Decides in this process until closed."""
+
+    def __init__(self, config: AlertsConfig, folder: Path, rooms: AlertRooms) -> None:
+        """Open the journal of a data folder; raises ConfigError where no rules are named."""
+        if config.folder is None:
+            raise ConfigError("alerts.folder is not set: name the folder of budgets.toml, rules.toml and owners.toml.")
+        self._metrics = rooms.metrics
+        self._journal = FileJournal(folder / FILE_NAME, lambda shown: rooms.limits.change(limits_of(shown)))
+        self._decider = Decider(
+            DeciderParts(
+                folder=config.folder,
+                journal=self._journal,
+                new_watch=lambda policies: StatisticsWatch(BoardStatistics(rooms.board), policies),
+                store=AlertStore(rooms.handle),
+                clock=rooms.clock,
+                metrics=rooms.metrics,
+                jitter=Jitter(),
+                secrets=os.environ,
+                page_url=config.page_url,
+            )
+        )
+
+    def start(self) -> None:
+        """Begin to decide; raises ConfigError where the rules cannot be used."""
+        try:
+            self._decider.start()
+        except RulesError as error:
+            raise ConfigError(f"the rules cannot be used:\n{error}") from error
+
+    def wake(self) -> None:
+        """Tell that statistics have changed; from any thread."""
+        self._decider.wake()
+
+    def not_ready(self) -> str:
+        """Say why nothing is decided, "" where all is well."""
+        return self._decider.failure if self._decider.is_alive else "its thread ended"
+
+    def measure(self) -> None:
+        """Set the gauges."""
+        groups, firing = self._decider.groups
+        self._metrics.set(ALERTS_GROUPS, groups)
+        self._metrics.set(ALERTS_FIRING, firing)
+
+    def close(self) -> None:
+        """Stop deciding and sending; what waits is in the journal."""
+        self._decider.stop()
+        self._journal.close()
