@@ -76,6 +76,19 @@ class KafkaAdmin:
             name: _state(self._wait(future, f"the topic {name}"), configs[name]) for name, future in described.items()
         }
 
+    def topic_id(self, name: str) -> str:
+        """Return Kafka's own id of a topic as it is now, by one request; "" where there is no such topic.
+
+        Raises KafkaAwayError where the cluster cannot be reached, KafkaRefusedError where it does not tell.
+        """
+        try:
+            told = self._client.describe_topics(TopicCollection([name]), request_timeout=ANSWER_S_MAX)[name]
+            return str(told.result(ANSWER_S_MAX).topic_id)
+        except KafkaException as cause:
+            if _error(cause).code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return ""
+            raise self._told(cause, f"the topic {name}") from cause
+
     def apply(self, changes: Changes) -> None:
         """Make, grow and configure topics; return when the brokers know. Doing it twice is as doing it once.
 

@@ -119,6 +119,8 @@ class GroupReader:
         self._open_worker = open_worker
         self._assigned: dict[int, _Assigned] = {}
         self._topic_id = ""
+        self._made_anew = False
+        self._admin: KafkaAdmin | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"llmtrail-{settings.group}", daemon=True)
         self._consumer: Consumer | None = None
@@ -170,7 +172,11 @@ class GroupReader:
 
     def _serve(self) -> None:
         settings = self._settings
-        self._topic_id = topic_id_of(settings)
+        self._admin = KafkaAdmin(settings.client)
+        self._topic_id = self._admin.topic_id(settings.cluster_topic)
+        if not self._topic_id:
+            raise RuntimeError(f"there is no topic {settings.cluster_topic}; run `llmtrail topics create`.")
+        self._made_anew = False
         own: dict[str, Any] = {"group.id": settings.cluster_group}
         if settings.instance_id:
             own["group.instance.id"] = settings.instance_id
@@ -184,6 +190,10 @@ class GroupReader:
             while not self._stopping.is_set():
                 self._deliver(consumer.consume(_MESSAGES_PER_POLL, _POLL_S))
                 self._serve_commits(wait_s=0)
+                if self._made_anew:
+                    raise RuntimeError(
+                        f"{settings.topic} was made anew: its old records are gone; reading starts over."
+                    )
                 self._balance_memory(consumer)
                 self._revive()
                 look_in -= 1
@@ -257,8 +267,7 @@ class GroupReader:
                 raise RuntimeError(f"the worker of {self._settings.topic}[{partition}] ended by itself")
 
     def _look(self, consumer: Consumer) -> None:
-        if topic_id_of(self._settings) != self._topic_id:
-            raise RuntimeError(f"{self._settings.topic} was made anew: its old records are gone; reading starts over.")
+        self._is_the_topic()
         for partition, assigned in self._assigned.items():
             place = TopicPartition(self._settings.cluster_topic, partition)
             _, high = consumer.get_watermark_offsets(place, timeout=_BROKER_S_MAX, cached=True)
@@ -329,6 +338,21 @@ class GroupReader:
         self._commits.put(asked)
         asked.done.result(_COMMIT_S_MAX)
 
+    def _commit_places(self, places: list[TopicPartition]) -> Sequence[TopicPartition]:
+        if not self._is_the_topic():
+            raise RuntimeError(f"{self._settings.topic} was made anew.")
+        return self._joined().commit(offsets=places, asynchronous=False) or ()
+
+    def _is_the_topic(self) -> bool:
+        """Say whether what was fetched before now came from the topic that its plans will name.
+
+        A topic that is deleted and made again at once goes on answering fetches, at the old one's offsets: whoever
+        noticed that later would have counted these records as the old topic's, and would count them again.
+        """
+        if self._admin is not None and not self._made_anew:
+            self._made_anew = self._admin.topic_id(self._settings.cluster_topic) != self._topic_id
+        return not self._made_anew
+
     def _joined(self) -> Consumer:
         if self._consumer is None:
             raise RuntimeError(f"{self._settings.group} is not in its group.")
@@ -346,7 +370,7 @@ class GroupReader:
         if not asked:
             return
         try:
-            answers = self._joined().commit(offsets=[one.place for one in asked.values()], asynchronous=False) or ()
+            answers = self._commit_places([one.place for one in asked.values()])
             refused = {answer.partition: answer.error for answer in answers if answer.error is not None}
         except Exception as cause:  # noqa: BLE001 - told to every worker that asked, each of which starts over.
             for one in asked.values():
@@ -357,11 +381,3 @@ class GroupReader:
                 one.done.set_exception(KafkaException(refused[partition]))
             else:
                 one.done.set_result(None)
-
-
-def topic_id_of(settings: GroupSettings) -> str:
-    """Return Kafka's own id of the topic as a UUID; raises RuntimeError when the topic does not exist."""
-    state = KafkaAdmin(settings.client).states({settings.cluster_topic}).get(settings.cluster_topic)
-    if state is None:
-        raise RuntimeError(f"there is no topic {settings.cluster_topic}; run `llmtrail topics create`.")
-    return state.topic_id
