@@ -17,7 +17,7 @@ from llmtrail.metrics import (
     Metrics,
 )
 from llmtrail_alerts.channels.port import Answer, Channel, Manners, Outcome, Sender, Sending
-from llmtrail_alerts.lane import admit, choose, heir, superseded
+from llmtrail_alerts.lane import admit, choose, end_of, heir, superseded
 from llmtrail_alerts.outbox import (
     RETRY_AFTER_MAX_S,
     Entry,
@@ -26,7 +26,9 @@ from llmtrail_alerts.outbox import (
     begin,
     dismiss,
     fall_back,
+    follow,
     inherit,
+    move,
     pause_s,
     record,
     sending,
@@ -96,13 +98,13 @@ class Courier:
 
     def offer(self, entry: Entry) -> None:
         """Take an entry that the journal holds."""
+        channels = self._surroundings.channels()  # before our own lock: whoever holds theirs may want ours
         with self._wake:
             if entry.key in self._entries:
                 return  # what is known of it here is newer
-            for kept in superseded(self._entries.values(), entry):
-                del self._entries[kept.key]
-                entry = inherit(entry, kept)
-                self._unwritten += [(kept.key, None), record(entry)]
+            for former in superseded(self._entries.values(), entry):
+                del self._entries[former.key]
+                entry = self._succeed(entry, former, channels)
             admitted = admit(self._entries, entry)
             if admitted.done:
                 self._ended.append(admitted)
@@ -145,7 +147,7 @@ class Courier:
     def waiting(self) -> int:
         """Return how many messages are not yet told."""
         with self._wake:
-            return sum(entry.state is not State.KEPT for entry in self._entries.values()) + len(self._ended)
+            return sum(entry.waits for entry in self._entries.values()) + len(self._ended)
 
     def turn(self) -> float:
         """Do one thing: write what is left, take up changes, end entries or send a batch. Return seconds to rest.
@@ -239,15 +241,11 @@ class Courier:
         now_ns = self._surroundings.clock.now_ns()
         fallbacks = {entry.key: fall_back(entry, channels, now_ns) for entry in entries}
         with self._wake:
-            for entry in entries:
-                held = self._entries.pop(entry.key, None)
-                if entry.state is State.KEPT and self._goes_on(entry, held):
-                    continue
-                if not entry.done:
-                    self._entries[entry.key] = entry
-                self._unwritten.append(record(entry))
             self._unwritten += [record(entry) for entry in fallbacks.values() if entry]
             self._handed_on += [entry for entry in fallbacks.values() if entry]
+            for entry in entries:
+                was_held = self._entries.pop(entry.key, None) is not None
+                self._hold(move(entry, fallbacks[entry.key]), channels, was_held=was_held)
         for entry in entries:
             if entry.state is State.GIVEN_UP:
                 self._lament(entry, fallbacks[entry.key])
@@ -255,29 +253,50 @@ class Courier:
                 self._surroundings.on_done(entry)
         self._write()
 
-    def _goes_on(self, kept: Entry, held: Entry | None) -> bool:
-        """Say whether the incident went on while this was sent: then what is newer takes its place."""
-        newer = heir(kept, self._entries.values())
-        if held is not None and newer is None:
-            return False
-        self._unwritten.append((kept.key, None))
+    def _hold(self, entry: Entry, channels: Mapping[str, Channel], *, was_held: bool) -> None:
+        """Remember an entry after its attempt; where its incident went on meanwhile, what is newer succeeds it."""
+        if not was_held and (entry.waits or entry.state is State.KEPT):
+            return  # forgotten or succeeded while it was sent
+        newer = None
+        if entry.state is State.KEPT:
+            newer = heir(entry, self._entries.values())
+        elif entry.state is State.MOVED:
+            newer = end_of(entry, self._entries.values())
         if newer is not None:
-            self._entries[newer.key] = inherit(newer, kept)
-            self._unwritten.append(record(self._entries[newer.key]))
-        return True
+            self._entries[newer.key] = self._succeed(newer, entry, channels)
+        elif entry.waits or (not entry.done and not admit(self._entries, entry).done):
+            self._entries[entry.key] = entry
+            self._unwritten.append(record(entry))
+        else:
+            self._unwritten.append((entry.key, None))
+
+    def _succeed(self, newer: Entry, former: Entry, channels: Mapping[str, Channel]) -> Entry:
+        """Return the newer entry with what it takes over from the former, which goes."""
+        self._unwritten.append((former.key, None))
+        if former.state is State.KEPT:
+            newer = inherit(newer, former)
+        else:
+            newer, copy = follow(newer, former, channels, self._surroundings.clock.now_ns())
+            if copy is not None:
+                self._unwritten.append(record(copy))
+                self._handed_on.append(copy)
+        self._unwritten.append(record(newer))
+        return newer
 
     def _write(self) -> None:
         """Write what is known and not yet written; fallbacks start only then."""
-        # Only this thread adds to what is handed on; others may add to what is unwritten meanwhile.
         with self._wake:
             records, handed_on = list(self._unwritten), list(self._handed_on)
+        count = len(handed_on)  # others may add to both meanwhile
         try:
             self._put(records)
         except JournalLostError:
-            handed_on = []  # whoever has the journal now decides about them
+            handed_on = []  # whoever has the journal now sends them, and all that was to be written
+            keys = {key for key, _ in records}
+            self.forget(lambda entry: entry.key in keys)
         with self._wake:
             del self._unwritten[: len(records)]
-            self._handed_on.clear()
+            del self._handed_on[:count]
         for entry in handed_on:
             self._surroundings.pass_on(entry)
 
@@ -305,7 +324,7 @@ class Courier:
 
     def _tell(self) -> None:
         with self._wake:
-            created = [entry.created_ns for entry in self._entries.values() if entry.state is not State.KEPT]
+            created = [entry.created_ns for entry in self._entries.values() if entry.waits]
         age_s = (self._surroundings.clock.now_ns() - min(created)) / _NS if created else 0.0
         self._surroundings.metrics.set(ALERTS_WAITING, len(created), channel=self._channel.name)
         self._surroundings.metrics.set(ALERTS_OLDEST_WAITING_SECONDS, max(age_s, 0.0), channel=self._channel.name)

@@ -8,6 +8,7 @@ from llmtrail.clock import Clock
 from llmtrail.metrics import Metrics
 from llmtrail_alerts.channels.port import Channel, ChannelKind, Sender
 from llmtrail_alerts.courier import Courier, Surroundings, Writes
+from llmtrail_alerts.lane import order
 from llmtrail_alerts.outbox import Entry, decode_entry, is_entry_key, recover
 
 
@@ -66,7 +67,7 @@ class Delivery:
         now_ns = self._edges.clock.now_ns()
         found = [recover(decode_entry(value), now_ns) for key, value in records if is_entry_key(key)]
         # Oldest first, so that a newer one ends what it supersedes.
-        self.offer(sorted(found, key=lambda entry: entry.message.at_ns))
+        self.offer(sorted(found, key=order))
         return len(found)
 
     def offer(self, entries: Sequence[Entry]) -> None:

@@ -12,7 +12,7 @@ from llmtrail_alerts.outbox import Entry, State, expire, give_up
 WAITING_MAX = 1_000
 # The ends of incidents that were told have a place of their own, so that none stays open.
 RESOLVES_MAX = 1_000
-# Alerts that are kept alive at their target.
+# Alerts that are kept alive at their target, and those of which a fallback was told.
 KEPT_MAX = 5_000
 
 
@@ -31,7 +31,7 @@ def choose(entries: Iterable[Entry], manners: Manners, *, now_ns: int, not_befor
     ended = tuple(found for found in (expire(entry, now_ns) for entry in waiting) if found.done)
     if ended:
         return Choice(ended=ended)
-    first = _firsts(waiting)
+    first = _firsts([entry for entry in waiting if entry.state is not State.MOVED])
     ready = [entry for entry in first if entry.due_ns <= now_ns]
     if ready and now_ns >= not_before_ns:
         return Choice(batch=_batch(ready, manners))
@@ -39,34 +39,43 @@ def choose(entries: Iterable[Entry], manners: Manners, *, now_ns: int, not_befor
 
 
 def superseded(entries: Iterable[Entry], newer: Entry) -> list[Entry]:
-    """Return the entries of the same channel that a newer one of their incident puts an end to."""
+    """Return the entries of the same channel that a newer one of their incident puts an end to.
+
+    Whatever is told next ends what is kept alive; only the incident's end ends the memory of a fallback.
+    """
+    ends = {State.KEPT, State.MOVED} if newer.message.action is Action.RESOLVE else {State.KEPT}
     return [
         entry
         for entry in entries
-        if entry.state is State.KEPT
+        if entry.state in ends
+        and newer.waits
         and entry.message.incident == newer.message.incident
-        and entry.key != newer.key
         and order(entry) < order(newer)
     ]
 
 
 def heir(entry: Entry, entries: Iterable[Entry]) -> Entry | None:
     """Return the next entry of the same incident that is newer, if there is one."""
-    newer = [one for one in entries if one.message.incident == entry.message.incident and order(one) > order(entry)]
-    return min(newer, key=order, default=None)
+    newer = [one for one in entries if one.waits and one.message.incident == entry.message.incident]
+    return min((one for one in newer if order(one) > order(entry)), key=order, default=None)
+
+
+def end_of(entry: Entry, entries: Iterable[Entry]) -> Entry | None:
+    """Return the entry that ends the same incident, if it waits already."""
+    ends = (one for one in entries if one.waits and one.message.action is Action.RESOLVE)
+    return next((one for one in ends if one.message.incident == entry.message.incident), None)
 
 
 def admit(entries: Mapping[str, Entry], entry: Entry) -> Entry:
     """Return the entry, given up where too many wait already."""
+    if entry.done:
+        return entry
     resolves = entry.message.action is Action.RESOLVE
-    if entry.state is State.KEPT:
-        same, room = sum(one.state is State.KEPT for one in entries.values()), KEPT_MAX
+    if not entry.waits:
+        same, room = sum(not one.waits for one in entries.values()), KEPT_MAX
     else:
-        same = sum(
-            one.state is not State.KEPT and (one.message.action is Action.RESOLVE) == resolves
-            for one in entries.values()
-        )
-        room = RESOLVES_MAX if resolves else WAITING_MAX
+        alike = [one for one in entries.values() if (one.message.action is Action.RESOLVE) == resolves]
+        same, room = sum(one.waits for one in alike), RESOLVES_MAX if resolves else WAITING_MAX
     return entry if entry.key in entries or same < room else give_up(entry, f"{room:,} messages wait already")
 
 

@@ -33,6 +33,7 @@ class State(StrEnum):
     PENDING = "pending"  # to be sent at `due_ns`
     SENDING = "sending"  # an attempt is under way, or was when the process ended
     KEPT = "kept"  # sent; to be sent again at `due_ns`, so that the target goes on believing it
+    MOVED = "moved"  # given up, and told by the fallback, which is to be told of the incident's end as well
     SENT = "sent"  # done
     GIVEN_UP = "given_up"  # done: refused for good, or not reached before the deadline
 
@@ -51,6 +52,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     alone: bool = False  # a batch that it was in was refused: which of them was the reason is seen one by one
     detail: str = ""  # what the channel said last
     former: Severity | None = None  # at which the target believes the incident now, if it is kept alive there
+    moved_to: str = ""  # the fallback that was told
+    followed: bool = False  # the fallback is told of it already, because it was told of the beginning
     route: tuple[str, ...] = ()  # the channels that have given it up, the first first
 
     @property
@@ -62,6 +65,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def done(self) -> bool:
         """Say whether nothing is left to do."""
         return self.state in {State.SENT, State.GIVEN_UP}
+
+    @property
+    def waits(self) -> bool:
+        """Say whether the channel has yet to be told, or is being told."""
+        return self.state in {State.PENDING, State.SENDING}
 
 
 Record = tuple[str, bytes | None]  # of the journal: a key and its value, None where it goes
@@ -141,7 +149,7 @@ def settle(entry: Entry, answer: Answer, manners: Manners, *, now_ns: int, jitte
 
 def expire(entry: Entry, now_ns: int) -> Entry:
     """Return the entry given up where its time is over, else as it is."""
-    if entry.state is State.KEPT and now_ns >= entry.created_ns + KEPT_MAX_S * _NS:
+    if not (entry.waits or entry.done) and now_ns >= entry.created_ns + KEPT_MAX_S * _NS:
         return msgspec.structs.replace(entry, state=State.SENT)
     if entry.state is State.PENDING and now_ns >= entry.deadline_ns:
         return give_up(entry, entry.detail or "its deadline passed before its turn came")
@@ -155,19 +163,36 @@ def give_up(entry: Entry, detail: str) -> Entry:
 
 def dismiss(entry: Entry) -> Entry:
     """Return the entry ended because its channel is not named any more: what it had told stays told."""
-    if entry.state is State.KEPT:
+    if not entry.waits:
         return msgspec.structs.replace(entry, state=State.SENT)
     return give_up(entry, "the channel is not named any more")
 
 
 def fall_back(entry: Entry, channels: Mapping[str, Channel], now_ns: int) -> Entry | None:
     """Return the entry for the fallback of the channel that gave it up; None where there is none left to try."""
-    if entry.state is not State.GIVEN_UP or entry.channel not in channels:
+    if entry.state is not State.GIVEN_UP or entry.followed or entry.channel not in channels:
         return None
     route = (*entry.route, entry.channel)
     fallback = channels.get(channels[entry.channel].fallback)
     # A circle of fallbacks ends where it began.
     return enqueue(entry.message, fallback, now_ns, route) if fallback and fallback.name not in route else None
+
+
+def move(entry: Entry, fallback: Entry | None) -> Entry:
+    """Return what is remembered of an entry that ended: that its fallback is to hear of the incident's end too."""
+    message = entry.message
+    if fallback is None or message.test or message.action is Action.RESOLVE:
+        return entry
+    return msgspec.structs.replace(entry, state=State.MOVED, moved_to=fallback.channel)
+
+
+def follow(end: Entry, moved: Entry, channels: Mapping[str, Channel], now_ns: int) -> tuple[Entry, Entry | None]:
+    """Return an incident's end for its own channel, and for the fallback that was told of the beginning."""
+    fallback = channels.get(moved.moved_to)
+    if end.followed or fallback is None:
+        return end, None
+    copy = enqueue(end.message, fallback, now_ns, (*moved.route, moved.channel))
+    return msgspec.structs.replace(end, followed=True), copy
 
 
 def backoff_s(failures: int, jitter: float) -> float:

@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -45,6 +46,15 @@ class Received:
     raw: bytes
 
 
+class _Server(ThreadingHTTPServer):
+    """A server that takes a caller's death as a part of life."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Tell an error, unless it is only that the caller went away or broke off its handshake."""
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
+
+
 @dataclass(slots=True)
 class Recorder:
     """A local server. Subclass-free: what it checks and answers is given."""
@@ -76,7 +86,7 @@ class Recorder:
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
                 """Say nothing: what came is in `received`."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = _Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         if self.tls is not None:
             self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
@@ -104,6 +114,9 @@ class Recorder:
         """Take one request, or misbehave."""
         length = int(request.headers.get("content-length", "0"))
         raw = request.rfile.read(min(length, _BODY_BYTES_MAX))
+        if len(raw) < min(length, _BODY_BYTES_MAX):
+            request.close_connection = True  # the caller died while it sent: no target takes half a request
+            return
         headers = {name.lower(): value for name, value in request.headers.items()}
         with self._lock:
             self.requests += 1

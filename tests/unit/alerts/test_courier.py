@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from alert_house import MemoryJournal, channel, delivering, soft_limit
+from alert_house import MemoryJournal, channel, delivering, resolved, soft_limit
 from eventually import eventually
 from llmtrail.clock import SystemClock
 from llmtrail.log.journal import JournalLostError
@@ -88,6 +88,36 @@ def test_a_channel_that_goes_hands_what_waits_to_its_fallback() -> None:
             eventually(lambda: dead.requests >= 1)
             house.delivery.configure({"second": second})
             eventually(lambda: len(well.received) == 1)
+            eventually(lambda: not house.journal.held)
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["waits already", "comes later"])
+def test_the_fallback_that_opened_an_incident_is_told_of_its_end(together: bool) -> None:
+    with recorders.webhook("a-key") as first, recorders.pagerduty() as second:
+        first.faults.append(Fault.REFUSE)
+        channels = [
+            channel(HOOK, first.url, "first", fallback="second"),
+            channel(ChannelKind.PAGERDUTY, second.url, "second"),
+        ]
+        message = soft_limit()
+        with delivering(channels) as house:
+            if together:
+                now_ns = SystemClock().now_ns()
+                both = [enqueue(one, channels[0], now_ns) for one in (resolved(message), message)]
+                house.journal.put([record(entry) for entry in both])
+                house.delivery.offer(both)
+            else:
+                house.tell(message, "first")
+                eventually(lambda: len(second.received) == 1)
+                eventually(lambda: len(house.journal.held) == 1)  # that the second is to hear of the end
+                assert house.delivery.waiting() == 0
+        # Across a restart, too.
+        with delivering(channels, house.journal) as house:
+            house.delivery.load(list(house.journal.held.items()))
+            if not together:
+                house.tell(resolved(message), "first")
+            eventually(lambda: [event["event_action"] for event in second.bodies()] == ["trigger", "resolve"])
+            eventually(lambda: [body["action"] for body in first.bodies()] == ["resolve"])
             eventually(lambda: not house.journal.held)
 
 
