@@ -16,6 +16,7 @@ from llmtrail_alerts.model import Alarm, GroupKey, GroupState, Reason, Rule, Sig
 from llmtrail_alerts.quiet import Firing, quiet_of
 from llmtrail_alerts.rule_case import Case, Event, Want
 from llmtrail_alerts.rules import Rules
+from llmtrail_alerts.watch import StatisticsWatch
 
 _NS: Final = 1_000_000_000
 # Decided each second while something happens or is waited for, else as often as slots begin.
@@ -94,12 +95,17 @@ class _Run:
             self.speaking.pop(key, None)
 
 
-def run_cases(rules: Rules, cases: Iterable[Case], make: MakeLooks) -> list[CaseResult]:
+def watch_of(rules: Rules, statistics: CaseStatistics) -> Looks:
+    """Return what makes sightings in earnest, of a test's own statistics."""
+    return StatisticsWatch(statistics, lambda: rules.policies)
+
+
+def run_cases(rules: Rules, cases: Iterable[Case], make: MakeLooks = watch_of) -> list[CaseResult]:
     """Run tests and return how each ended; `make` makes sightings of a test's own statistics."""
     return [run_case(rules, case, make) for case in cases]
 
 
-def run_case(rules: Rules, case: Case, make: MakeLooks) -> CaseResult:
+def run_case(rules: Rules, case: Case, make: MakeLooks = watch_of) -> CaseResult:
     """Run one test."""
     statistics = CaseStatistics()
     run = _Run(rules, make(rules, statistics))

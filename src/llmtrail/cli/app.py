@@ -7,6 +7,7 @@ import typer
 from llmtrail.cli import (
     aggregate,
     alert,
+    check,
     dead_letters,
     demo,
     doctor,
@@ -38,6 +39,7 @@ COMMANDS = {
     "reprice": reprice,
     "migrate": migrate,
     "move": move,
+    "check": check,
     "doctor": doctor,
 }
 

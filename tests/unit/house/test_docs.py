@@ -11,6 +11,9 @@ import typer.main
 import reference_pages
 from llmtrail.cli.app import build
 from llmtrail.core.failure import FailureMode
+from llmtrail_alerts.rule_tests import run_cases
+from llmtrail_alerts.rules import FILES
+from llmtrail_alerts.rules_file import parse_rules
 
 ROOT = Path(__file__).parents[3]
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -58,7 +61,13 @@ def test_python_in_the_docs_compiles(place: str, code: str) -> None:
     compile(code, place, "exec")
 
 
-@pytest.mark.parametrize(("place", "text"), _blocks("toml"))
+def _rules_file(text: str) -> str:
+    """Return which file of the rules a block is of; "" where it is of llmtrail.toml."""
+    name = text.partition("\n")[0].removeprefix("# ")
+    return name if name in FILES else ""
+
+
+@pytest.mark.parametrize(("place", "text"), [block for block in _blocks("toml") if not _rules_file(block[1])])
 def test_settings_in_the_docs_are_known(place: str, text: str, tmp_path: Path) -> None:
     from llmtrail.config import load_config  # noqa: PLC0415 - only here.
 
@@ -66,6 +75,17 @@ def test_settings_in_the_docs_are_known(place: str, text: str, tmp_path: Path) -
     file = tmp_path / "llmtrail.toml"
     file.write_text(text)
     load_config(file, {}, here=tmp_path)
+
+
+def test_rules_in_the_docs_are_good_and_their_tests_pass() -> None:
+    texts = dict.fromkeys(FILES, "")
+    for _, block in _blocks("toml"):
+        if _rules_file(block):
+            texts[_rules_file(block)] += block
+    loaded = parse_rules(texts)
+    assert loaded.cases
+    results = run_cases(loaded.rules, loaded.cases)
+    assert [result.differences for result in results if not result.passed] == []
 
 
 @pytest.mark.parametrize(("place", "line"), _commands())

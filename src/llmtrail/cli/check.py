@@ -1,0 +1,170 @@
+"""`llmtrail check`: whether settings, budgets, alarms, owners and routes are good, and the tests beside them pass."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.cli.options import ConfigOption, JsonOption, example, settings
+from llmtrail.cli.safe_text import safe
+from llmtrail.cli.wording import count
+from llmtrail.config import Config
+
+if TYPE_CHECKING:
+    from llmtrail_alerts.rule_tests import CaseResult
+    from llmtrail_alerts.rules_file import Loaded
+    from llmtrail_alerts.toml_table import Problem
+
+EXAMPLE = example("llmtrail check", "llmtrail check --rules infra/rules", "llmtrail check --json")
+
+RulesOption = Annotated[
+    Path | None,
+    typer.Option("--rules", help="Folder of budgets.toml, rules.toml, owners.toml. Default: [alerts] folder."),
+]
+
+
+def command(rules: RulesOption = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Validate settings, budgets, alarms, owners and routes, and run the tests beside them."""
+    found = settings(config).config
+    folder = rules or found.alerts.folder
+    if folder is None:
+        _tell_nothing_watched(as_json=as_json, problems=list(_price_problems(found)))
+        return
+    if not folder.is_dir():
+        raise CommandError(Exit.WRONG_USE, f"{folder} is no folder; name it with --rules or as [alerts] folder.")
+    try:
+        from llmtrail_alerts.rule_tests import run_cases
+        from llmtrail_alerts.rules import RulesError
+        from llmtrail_alerts.rules_file import load_folder
+    except ModuleNotFoundError as error:
+        raise CommandError(Exit.WRONG_USE, f"{error.name} is missing: pip install 'llmtrail[alerts]'.") from error
+    loaded: Loaded | None = None
+    results: Sequence[CaseResult] = ()
+    problems = list(_price_problems(found))
+    try:
+        loaded = load_folder(folder)
+        problems += [*loaded.warnings, *_setting_problems(loaded, found), *_secret_problems(loaded, folder)]
+        results = run_cases(loaded.rules, loaded.cases)
+    except RulesError as error:
+        problems += error.problems
+    _tell(folder, loaded, problems, results, as_json=as_json)
+
+
+def _setting_problems(loaded: "Loaded", config: Config) -> "Iterator[Problem]":
+    """Return where rules ask for what the settings do not keep."""
+    from llmtrail.core.scope import ScopeKind
+    from llmtrail_alerts.model import Budget, Period
+    from llmtrail_alerts.toml_table import Problem
+
+    for rule in loaded.rules.rules:
+        kind = "budget" if isinstance(rule, Budget) else "alarm"
+        place = loaded.rules.place(kind, rule.name)
+        where = f"{kind} {rule.name!r}"
+        if rule.target.kind is ScopeKind.FEATURE_USER and rule.target.values[0] not in config.stats.feature_users:
+            feature = rule.target.values[0]
+            what = f"users of {feature!r} are not counted one by one; add it to [stats] feature_users in llmtrail.toml."
+            if feature == "*":
+                what = "name the feature: users are counted one by one for those in [stats] feature_users only."
+            yield Problem(place.file, place.line, where, what)
+        if isinstance(rule, Budget) and rule.period is Period.MONTH and rule.zone not in config.stats.zones:
+            what = f"months of {rule.zone} are not kept; add it to [stats] zones in llmtrail.toml."
+            yield Problem(place.file, place.line, where, what)
+    for feature in config.stats.feature_users:
+        if feature not in loaded.rules.features:
+            yield Problem(
+                "llmtrail.toml", 0, "[stats] feature_users", f"feature {feature!r} has no owner in owners.toml."
+            )
+
+
+def _secret_problems(loaded: "Loaded", folder: Path) -> "Iterator[Problem]":
+    """Return which secrets are not here. Only odd: rules are often checked where nothing is sent from."""
+    from llmtrail_alerts.rules_file import SecretError, channel_of
+    from llmtrail_alerts.toml_table import Gravity, Problem
+
+    for name, spec in loaded.rules.channels.items():
+        try:
+            channel_of(spec, os.environ, folder)
+        except SecretError as error:
+            place = loaded.rules.place("channel", name)
+            yield Problem(place.file, place.line, "", f"{error}", Gravity.WARNING)
+
+
+def _price_problems(config: Config) -> "Iterator[Problem]":
+    """Return what is wrong with the file of one's own prices, which budgets in dollars depend on."""
+    from llmtrail_alerts.toml_table import Problem
+    from llmtrail_ingest.price_overrides import PriceFileError
+    from llmtrail_ingest.pricebook import load_pricebook
+
+    if config.pricing.overrides is None:
+        return
+    try:
+        load_pricebook(config.pricing.overrides)
+    except PriceFileError as error:
+        yield Problem("", 0, "", str(error))
+
+
+def _tell_nothing_watched(*, as_json: bool, problems: "list[Problem]") -> None:
+    if as_json:
+        print(json.dumps({"ok": not problems, "folder": None, "problems": [asdict(one) for one in problems]}))
+    else:
+        for one in problems:
+            print(f"error    {safe(str(one))}")
+        print("settings: good" if not problems else "settings: see above")
+        print("rules: none; name their folder as [alerts] folder, or with --rules, and budgets and alarms are watched.")
+    if problems:
+        raise CommandError(Exit.NEGATIVE, f"{count(len(problems), 'error')}; see above.")
+
+
+def _tell(
+    folder: Path,
+    loaded: "Loaded | None",
+    problems: "Sequence[Problem]",
+    results: "Sequence[CaseResult]",
+    *,
+    as_json: bool,
+) -> None:
+    errors = sum(one.gravity == "error" for one in problems)
+    failed = sum(not result.passed for result in results)
+    if as_json:
+        document = {
+            "ok": not errors and not failed,
+            "folder": str(folder),
+            **(_counts(loaded) if loaded else {}),
+            "problems": [asdict(one) for one in sorted(problems)],
+            "tests": [asdict(result) | {"passed": result.passed} for result in results],
+        }
+        print(json.dumps(document))
+    else:
+        _print(loaded, problems, results)
+    if errors or failed:
+        told = [count(number, what) for number, what in ((errors, "error"), (failed, "failed test")) if number]
+        raise CommandError(Exit.NEGATIVE, f"{' and '.join(told)}; see above.")
+
+
+def _counts(loaded: "Loaded") -> dict[str, int]:
+    rules = loaded.rules
+    return {
+        "budgets": len(rules.budgets),
+        "alarms": len(rules.alarms),
+        "owners": len(rules.owners),
+        "features": len(rules.features),
+        "channels": len(rules.channels),
+        "silences": len(rules.silences),
+        "maintenance": len(rules.maintenance),
+    }
+
+
+def _print(loaded: "Loaded | None", problems: "Sequence[Problem]", results: "Sequence[CaseResult]") -> None:
+    for one in sorted(problems):
+        print(f"{one.gravity:8} {safe(str(one))}")
+    for result in results:
+        print(f"{'passed' if result.passed else 'FAILED':8} {result.file}:{result.line}: {safe(result.name)}")
+        for line in result.differences:
+            print(f"         {safe(line)}")
+    if loaded is not None:
+        print(", ".join(f"{number} {what}" for what, number in _counts(loaded).items()))
