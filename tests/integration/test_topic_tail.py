@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from eventually import eventually
-from kafka_here import Kafka, fresh_prefix
+from kafka_here import Kafka, StartBroker, fresh_prefix
 from llmtrail.log.kafka.tail import Record, TopicTail
 
 READ_S_MAX = 30.0
@@ -147,3 +147,19 @@ def test_a_listener_that_stumbles_is_told_everything_again(topic: Topic) -> None
     with topic.followed(table) as tail:
         eventually(lambda: is_ready(tail) and len(table.values) == 30, READ_S_MAX)
         assert table.resets == 2
+
+
+def test_brokers_that_go_away_and_come_back_cost_nothing(own_kafka: StartBroker) -> None:
+    broker = own_kafka()
+    topic, table = Topic(broker.bootstrap_servers), Table()
+    topic.create()
+    topic.produce(numbered(30, b"before"))
+    with topic.followed(table) as tail:
+        eventually(lambda: is_ready(tail), READ_S_MAX)
+        broker.kill()
+        own_kafka(port=broker.port)
+        topic.produce([(1, b"k1", b"after"), (2, b"k2", None)])
+
+        wanted = {b"k%d" % number: b"before" for number in range(30) if number != 2} | {b"k1": b"after"}
+        eventually(lambda: is_ready(tail) and table.values == wanted, READ_S_MAX)
+    assert tail.not_ready() == f"{topic.name} is read no more"
