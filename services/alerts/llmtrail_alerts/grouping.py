@@ -197,7 +197,9 @@ def _take(view: View, verdict: Verdict, rules: Rules, now_ns: int) -> list[Told]
             view.put_batch(incident, Batch(message=message, open=1, firings=1))
         return [Told(replace(message, incident=incident))]
     if is_known:
-        view.put_bucket(name, msgspec.structs.replace(bucket, updates=_with(bucket.updates, message)))
+        # Named after its incident now: once the firing has ended nothing tells any more which one that was.
+        update = replace(message, incident=view.member(verdict.incident))
+        view.put_bucket(name, msgspec.structs.replace(bucket, updates=_with(bucket.updates, update)))
         return []
     leader = bucket.leader or verdict.incident
     batch = view.batch(leader) or Batch(message=message)
@@ -241,7 +243,7 @@ def _resolved(
 
 def _summaries(view: View, name: str, bucket: Bucket, now_ns: int) -> list[Told]:
     """Tell what was gathered, and go on gathering; close the bucket where nothing was."""
-    told = [*_of_firsts(name, bucket), *_of_updates(view, name, bucket), *_of_resolves(name, bucket)]
+    told = [*_of_firsts(name, bucket), *_of_updates(name, bucket), *_of_resolves(view, name, bucket)]
     if not told:
         view.put_bucket(name, None)
         return []
@@ -259,29 +261,33 @@ def _of_firsts(name: str, bucket: Bucket) -> list[Told]:
     return [Told(replace(_summary(name, bucket, bucket.firsts, worst), incident=bucket.leader))]
 
 
-def _of_updates(view: View, name: str, bucket: Bucket) -> list[Told]:
+def _of_updates(name: str, bucket: Bucket) -> list[Told]:
     """Tell of firings that somebody knows of already; their incidents stand, so a summary is for people alone."""
     worst, count = bucket.updates.worst, bucket.updates.count
     if worst is None:
         return []
     if count == 1:
-        return [Told(replace(worst, incident=view.member(worst.incident)))]
+        return [Told(worst)]
     return [Told(_summary(name, bucket, bucket.updates, worst), Audience.PEOPLE)]
 
 
-def _of_resolves(name: str, bucket: Bucket) -> list[Told]:
-    last, count = bucket.resolves.worst, bucket.resolves.count
-    if last is None:
+def _of_resolves(view: View, name: str, bucket: Bucket) -> list[Told]:
+    last = bucket.resolves.worst
+    # An incident that ended while it was being gathered may have got another firing since: then it goes on.
+    closed = [incident for incident in dict.fromkeys(bucket.closed) if view.batch(incident) is None]
+    if last is None or not closed:
         return []
-    if count == 1:
-        return [Told(last)]
+    if len(closed) == 1:
+        return [Told(replace(last, incident=closed[0]))]
     people = Told(_summary(name, bucket, bucket.resolves, last), Audience.PEOPLE)
     # Each incident is closed where incidents are kept; the words are the same for all.
-    closed = [
-        Told(replace(last, id=f"{last.id}/{incident}", incident=incident), Audience.INCIDENTS)
-        for incident in bucket.closed
+    return [
+        people,
+        *(
+            Told(replace(last, id=f"{last.id}/{incident}", incident=incident), Audience.INCIDENTS)
+            for incident in closed
+        ),
     ]
-    return [people, *closed]
 
 
 def _summary(name: str, bucket: Bucket, gathered: Gathered, worst: Message) -> Message:
