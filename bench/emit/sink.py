@@ -32,7 +32,10 @@ class Sink(BaseHTTPRequestHandler):
         self._answer(b"", "application/x-protobuf")
 
     def do_GET(self) -> None:
-        """Tell the counts and start again from 0."""
+        """Tell the counts and start again from 0; of limits nothing is known here."""
+        if self.path != "/":
+            self.send_error(404)
+            return
         with self.lock:
             body = json.dumps(self.counts).encode()
             self.counts.update(calls=0, spans=0)

@@ -226,6 +226,14 @@ def test_a_gateway_that_knows_no_limits_is_left_alone_for_minutes() -> None:
     assert (caught.value.reason, caught.value.wait_s) == ("http_404", 300.0)
 
 
+def test_nothing_is_asked_of_limits_where_the_gateway_has_none() -> None:
+    with limits_house() as house, listening(f"{house.url}/elsewhere") as limits:
+        assert not stops(limits)
+        eventually(lambda: not limits.may_refuse)
+
+        assert limits.counts() == {"passed_unknown": 1, "source_http_404": 1}
+
+
 @pytest.fixture
 def house() -> Iterator[LimitsHouse]:
     with limits_house() as made:

@@ -40,10 +40,11 @@ class News:
 class LimitsAwayError(Exception):
     """No news can be had now. `wait_s` is how long to leave it alone, where somebody said so."""
 
-    def __init__(self, reason: str, wait_s: float | None = None) -> None:
+    def __init__(self, reason: str, wait_s: float | None = None, *, is_without_limits: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.wait_s = wait_s
+        self.is_without_limits = is_without_limits  # a gateway that answers, and knows of no such thing as a limit
 
 
 class LimitSource(Protocol):
@@ -90,8 +91,9 @@ class GatewayLimits:
         if reply.status == 304:
             return News(is_complete=True, tenant=self._tenant)
         if reply.status != 200:
-            rest = _NOT_OFFERED_WAIT_S if reply.status in {404, 405} else wait_s(reply.retry_after, 0.0)
-            raise LimitsAwayError(f"http_{reply.status}", rest)
+            if reply.status in {404, 405}:
+                raise LimitsAwayError(f"http_{reply.status}", _NOT_OFFERED_WAIT_S, is_without_limits=True)
+            raise LimitsAwayError(f"http_{reply.status}", wait_s(reply.retry_after, 0.0))
         try:
             page = decode_page(reply.body)
         except BadPageError as error:

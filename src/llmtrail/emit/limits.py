@@ -127,6 +127,10 @@ class Limits:
         """Say what stops a call with these fields of its request, or None. Starts listening at the first call."""
         if self._thread is None:
             self.listen()
+        if self._mode is LimitsMode.OPEN and not self._table.has_hard:
+            # Nothing was ever learnt that could stop it: no need to look who calls.
+            self.count("passed_unknown" if self._heard_ns is None else "passed_stale")
+            return None
         get = fields.get
         tenant = self._tenant or get("tenant") or ""
         caller = Caller(tenant, get("feature"), get("user_id"), model, get("request_id"), get("session_id"))
@@ -200,7 +204,7 @@ class Limits:
             except LimitsAwayError as error:
                 failures += 1
                 rest_s = self._rest_s(failures, error)
-                self._away(error.reason)
+                self._away(error.reason, is_without_limits=error.is_without_limits)
             except Exception as error:  # noqa: BLE001  # A loop's edge: limits must be heard of again later.
                 failures += 1
                 rest_s = BACKOFF_LAST_S
@@ -244,9 +248,12 @@ class Limits:
             self.count("no_room")
         return table.changed(wanted)
 
-    def _away(self, reason: str) -> None:
+    def _away(self, reason: str, *, is_without_limits: bool = False) -> None:
         self.count(f"source_{reason}")
-        if self._silent_ns() >= STALE_NS:
+        if is_without_limits and self._mode is LimitsMode.OPEN:
+            # Nobody there limits anything; what was learnt of another gateway holds.
+            self.may_refuse = self._table.has_hard
+        elif self._silent_ns() >= STALE_NS:
             # Callers are to count, or to stop, what goes by without being known.
             self.may_refuse = True
 
