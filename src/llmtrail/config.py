@@ -111,6 +111,8 @@ class StoreConfig:
     dead_letters_days: Days = 90
     # Days that corrections of costs are kept.
     corrections_days: Days = 400
+    # Days that the statistics by the minute are kept.
+    minutes_days: Days = 400
     # Days that decisions on budgets and alarms are kept.
     alerts_days: Days = 400
     # Days that changes of rules are kept.
@@ -283,6 +285,7 @@ def kept_days(store: StoreConfig) -> dict[str, int]:
         "bodies": store.bodies_days,
         "dead_letters": store.dead_letters_days,
         "price_corrections": store.corrections_days,
+        "stats_minute": store.minutes_days,
         "alerts": store.alerts_days,
         "audit": store.audit_days,
     }

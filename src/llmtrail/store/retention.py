@@ -20,6 +20,7 @@ _KEPT = {
     "bodies": _Kept(("bodies_data",), "ingest_day", 90),
     "dead_letters": _Kept(("dead_letters_data",), "received_day", 90),
     "price_corrections": _Kept(("price_corrections",), "corrected_day", 400),
+    "stats_minute": _Kept(("stats_minute_data",), "day", 400),
     "alerts": _Kept(("alerts_data",), "decided_day", 400),
     "audit": _Kept(("audit_data",), "changed_day", 400),
 }

@@ -1,0 +1,120 @@
+-- The rolling statistics by the minute, as they were published: absolute sums, rewritten when they change. A row that
+-- is written again replaces its equal, or the one that held less.
+
+CREATE TABLE IF NOT EXISTS llmtrail.stats_minute_data
+(
+  day Date COMMENT 'Day (UTC) of the minute; the partition.' CODEC(ZSTD(1)),
+  start DateTime('UTC') COMMENT 'When the minute begins.' CODEC(Delta(4), ZSTD(1)),
+  seconds UInt16 COMMENT '60: a minute. 900: what reached a quarter of an hour too late to be told by the minute.' CODEC(T64, ZSTD(1)),
+  shard UInt16 COMMENT 'Shard of the statistics that keeps the scope; the scope (other) has a row for each.' CODEC(T64, ZSTD(1)),
+  tenant LowCardinality(String) COMMENT 'Tenant; empty where calls told none.' CODEC(ZSTD(1)),
+  scope_kind LowCardinality(String) COMMENT 'tenant, feature, model, version or feature_model.' CODEC(ZSTD(1)),
+  scope_values Array(String) COMMENT 'Values of the scope: [feature], [model], [prompt_name, prompt_version], [feature, model].' CODEC(ZSTD(1)),
+  applied UInt64 COMMENT 'How many additions the row holds: grows with each rewrite, and the highest is shown.' CODEC(ZSTD(1)),
+  gone UInt8 COMMENT '1: nothing is left of it.' CODEC(ZSTD(1)),
+  calls Int64 COMMENT 'Calls that began in the minute.' CODEC(T64, ZSTD(1)),
+  errors Int64 COMMENT 'Calls that ended with status error.' CODEC(T64, ZSTD(1)),
+  cost_nanousd Int64 COMMENT 'Cost of the priced calls in nano-dollars (10^9 = one dollar).' CODEC(T64, ZSTD(1)),
+  unpriced Int64 COMMENT 'Calls without a cost.' CODEC(T64, ZSTD(1)),
+  input_tokens Int64 COMMENT 'Tokens sent, cache reads and writes included.' CODEC(T64, ZSTD(1)),
+  output_tokens Int64 COMMENT 'Tokens received, reasoning included.' CODEC(T64, ZSTD(1)),
+  cache_read_tokens Int64 COMMENT 'Input tokens read from the provider''s cache.' CODEC(T64, ZSTD(1)),
+  cache_write_tokens Int64 COMMENT 'Input tokens written to the provider''s cache.' CODEC(T64, ZSTD(1)),
+  reasoning_tokens Int64 COMMENT 'Output tokens spent on reasoning.' CODEC(T64, ZSTD(1)),
+  attempts Int64 COMMENT 'Attempts; a call that tells none counts one.' CODEC(T64, ZSTD(1)),
+  retries Int64 COMMENT 'Retries that were told.' CODEC(T64, ZSTD(1)),
+  retry_unknown Int64 COMMENT 'Calls that did not tell their retries.' CODEC(T64, ZSTD(1)),
+  failures Map(LowCardinality(String), Int64) COMMENT 'Calls by failure mode.' CODEC(ZSTD(1)),
+  latency Map(UInt32, Int64) COMMENT 'Histogram of latency_ms: calls by bucket, see the guide on SQL; sumMap merges them.' CODEC(ZSTD(1)),
+  time_to_first_token Map(UInt32, Int64) COMMENT 'Histogram of time_to_first_token_ms, likewise.' CODEC(ZSTD(1)),
+  latency_ms_p50 Nullable(Float64) COMMENT '50th percentile of latency_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1)),
+  latency_ms_p95 Nullable(Float64) COMMENT '95th percentile of latency_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1)),
+  latency_ms_p99 Nullable(Float64) COMMENT '99th percentile of latency_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1)),
+  time_to_first_token_ms_p50 Nullable(Float64) COMMENT '50th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1)),
+  time_to_first_token_ms_p95 Nullable(Float64) COMMENT '95th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1)),
+  time_to_first_token_ms_p99 Nullable(Float64) COMMENT '99th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(applied, gone)
+PARTITION BY day
+ORDER BY (day, seconds, start, shard, tenant, scope_kind, scope_values)
+TTL day + INTERVAL 400 DAY
+SETTINGS
+  fsync_after_insert = 1, fsync_part_directory = 1,
+  min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1,
+  max_suspicious_broken_parts = 1000000, max_suspicious_broken_parts_bytes = 1000000000000,
+  non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1,
+  index_granularity = 1024
+COMMENT 'Statistics by the minute as written; read `stats_minute`.';
+
+CREATE OR REPLACE VIEW llmtrail.stats_minute
+(
+  day Date COMMENT 'Day (UTC) of the minute; the partition.',
+  start DateTime('UTC') COMMENT 'When the minute begins.',
+  seconds UInt16 COMMENT '60: a minute. 900: what reached a quarter of an hour too late to be told by the minute.',
+  shard UInt16 COMMENT 'Shard of the statistics that keeps the scope; the scope (other) has a row for each.',
+  tenant LowCardinality(String) COMMENT 'Tenant; empty where calls told none.',
+  scope_kind LowCardinality(String) COMMENT 'tenant, feature, model, version or feature_model.',
+  scope_values Array(String) COMMENT 'Values of the scope: [feature], [model], [prompt_name, prompt_version], [feature, model].',
+  feature Nullable(String) COMMENT 'Feature, of the kinds feature and feature_model.',
+  model Nullable(String) COMMENT 'Model that answered, else that was asked for; of the kinds model and feature_model.',
+  prompt_name Nullable(String) COMMENT 'Name of the prompt, of the kind version.',
+  prompt_version Nullable(String) COMMENT 'Version of the prompt, of the kind version.',
+  applied UInt64 COMMENT 'How many additions the row holds: grows with each rewrite, and the highest is shown.',
+  calls Int64 COMMENT 'Calls that began in the minute.',
+  errors Int64 COMMENT 'Calls that ended with status error.',
+  cost_nanousd Nullable(Int64) COMMENT 'Cost of the priced calls in nano-dollars (10^9 = one dollar). NULL: no call has a price.',
+  unpriced Int64 COMMENT 'Calls without a cost.',
+  input_tokens Int64 COMMENT 'Tokens sent, cache reads and writes included.',
+  output_tokens Int64 COMMENT 'Tokens received, reasoning included.',
+  cache_read_tokens Int64 COMMENT 'Input tokens read from the provider''s cache.',
+  cache_write_tokens Int64 COMMENT 'Input tokens written to the provider''s cache.',
+  reasoning_tokens Int64 COMMENT 'Output tokens spent on reasoning.',
+  attempts Int64 COMMENT 'Attempts; a call that tells none counts one.',
+  retries Nullable(Int64) COMMENT 'Retries that were told. NULL: no call told them.',
+  retry_unknown Int64 COMMENT 'Calls that did not tell their retries.',
+  failures Map(LowCardinality(String), Int64) COMMENT 'Calls by failure mode.',
+  latency Map(UInt32, Int64) COMMENT 'Histogram of latency_ms: calls by bucket, see the guide on SQL; sumMap merges them.',
+  time_to_first_token Map(UInt32, Int64) COMMENT 'Histogram of time_to_first_token_ms, likewise.',
+  latency_ms_p50 Nullable(Float64) COMMENT '50th percentile of latency_ms, within 0.79 %. NULL: nothing was told.',
+  latency_ms_p95 Nullable(Float64) COMMENT '95th percentile of latency_ms, within 0.79 %. NULL: nothing was told.',
+  latency_ms_p99 Nullable(Float64) COMMENT '99th percentile of latency_ms, within 0.79 %. NULL: nothing was told.',
+  time_to_first_token_ms_p50 Nullable(Float64) COMMENT '50th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.',
+  time_to_first_token_ms_p95 Nullable(Float64) COMMENT '95th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.',
+  time_to_first_token_ms_p99 Nullable(Float64) COMMENT '99th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.'
+)
+AS SELECT
+  day,
+  start,
+  seconds,
+  shard,
+  tenant,
+  scope_kind,
+  scope_values,
+  if(scope_kind IN ('feature', 'feature_model'), scope_values[1], NULL) AS feature,
+  multiIf(scope_kind = 'model', scope_values[1], scope_kind = 'feature_model', scope_values[2], NULL) AS model,
+  if(scope_kind = 'version', scope_values[1], NULL) AS prompt_name,
+  if(scope_kind = 'version', scope_values[2], NULL) AS prompt_version,
+  applied,
+  calls,
+  errors,
+  if(told.calls = told.unpriced AND told.cost_nanousd = 0, NULL, told.cost_nanousd) AS cost_nanousd,
+  unpriced,
+  input_tokens,
+  output_tokens,
+  cache_read_tokens,
+  cache_write_tokens,
+  reasoning_tokens,
+  attempts,
+  if(told.calls = told.retry_unknown AND told.retries = 0, NULL, told.retries) AS retries,
+  retry_unknown,
+  failures,
+  latency,
+  time_to_first_token,
+  latency_ms_p50,
+  latency_ms_p95,
+  latency_ms_p99,
+  time_to_first_token_ms_p50,
+  time_to_first_token_ms_p95,
+  time_to_first_token_ms_p99
+FROM llmtrail.stats_minute_data AS told FINAL
+COMMENT 'What each scope came to in each minute: absolute sums. A minute is written 30 s after its end, and again when it changes.';
