@@ -27,6 +27,9 @@ KEPT = {Tier.TEN_SECONDS: 36, Tier.MINUTE: 60, Tier.QUARTER: 100}
 USERS = [Scope("", ScopeKind.USER, (f"user-{number}",)).text() for number in range(CASE["load"]["users"])]
 FEATURES = [Scope("", ScopeKind.FEATURE, (f"feature-{number}",)).text() for number in range(CASE["load"]["features"])]
 
+# Of whatever tenant, so that no shard can be left out at once.
+ONE_FEATURE = Question(Window.MONTH, ScopeKind.FEATURE, None, ("feature-7",))
+
 
 def cell_of(rng: random.Random, *, histograms: bool) -> Cell:
     calls = rng.randrange(1, 4)
@@ -112,6 +115,8 @@ def main() -> None:
         "first_of_hour_s": round(seconds(lambda: first(board, Window.HOUR)), 3),
         "first_of_day_s": round(seconds(lambda: first(board, Window.DAY)), 3),
         "first_of_month_s": round(seconds(lambda: first(board, Window.MONTH)), 3),
+        "features_of_month_s": round(seconds(lambda: first(board, Window.MONTH, ScopeKind.FEATURE)), 3),
+        "one_feature_of_month_s": round(seconds(lambda: board.answer(ONE_FEATURE, NOW_S)), 3),
         "users_of_month": first(board, Window.MONTH),
         "questions_mb": round((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb) / 1e3, 1),
         # The peer: what it takes to decode the hour's slots whole, before anything is added up.

@@ -18,7 +18,7 @@ from llmtrail.core.cell import Cell
 from llmtrail.core.partial import Evicted
 from llmtrail.core.scope import HITTER_KINDS, SHARDS, Scope, ScopeKind, parse_scope, shard_of
 from llmtrail.core.slot import SlotKey, SlotState, Tier
-from llmtrail.core.slot_parts import SlotHead, Weight, cell_in, head_of, is_of_kind, weights_of
+from llmtrail.core.slot_parts import SlotHead, Weight, cell_in, head_of, is_of_kind, mark_of, weights_of
 from llmtrail.core.window import Figures, Window, figures, is_counted, is_dead, is_short, summed
 
 # What nobody asked for in particular: more lines than a person reads.
@@ -189,7 +189,7 @@ class Board:
             cells = _whole(slots, [named], question.window)
             ranked, found = list(cells), len(cells)
         else:
-            weights = _weights(slots, question.kind, _wanted(question))
+            weights = _weights(slots, question.kind, _wanted(question), question.values)
             first = _first(weights, question.order, question.limit)
             cells = _whole(slots, first, question.window)
             ranked, found = [text for text in first if text in cells], sum(map(len, weights))
@@ -310,16 +310,21 @@ def _wanted(question: Question) -> Callable[[str], bool]:
 
 
 def _weights(
-    slots: Mapping[int, Sequence[_Kept]], kind: ScopeKind, wanted: Callable[[str], bool]
+    slots: Mapping[int, Sequence[_Kept]],
+    kind: ScopeKind,
+    wanted: Callable[[str], bool],
+    values: Sequence[str | None] = (),
 ) -> list[dict[str, Weight]]:
     """Return for each shard what each wanted scope with calls weighs. A scope stands in one shard only."""
-    return [_weights_of_shard(shard, kind, wanted) for shard in slots.values()]
+    mark = mark_of(kind, values)
+    marked = [[kept.value for kept in shard if mark in kept.value] for shard in slots.values()]
+    return [_weights_of_shard(shard, kind, wanted) for shard in marked if shard]
 
 
-def _weights_of_shard(shard: Iterable[_Kept], kind: ScopeKind, wanted: Callable[[str], bool]) -> dict[str, Weight]:
+def _weights_of_shard(values: Iterable[bytes], kind: ScopeKind, wanted: Callable[[str], bool]) -> dict[str, Weight]:
     weights: dict[str, Weight] = {}
-    for kept in shard:
-        told = weights_of(kept.value)
+    for value in values:
+        told = weights_of(value)
         for text, weight in (told.hitters if kind in HITTER_KINDS else told.cells).items():
             former = weights.get(text)
             if former is not None:

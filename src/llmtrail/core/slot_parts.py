@@ -3,6 +3,9 @@
 Knows how `core.slot` encodes: a slot's text is always that encoder's own.
 """
 
+from collections.abc import Sequence
+from itertools import takewhile
+
 import msgspec
 
 from llmtrail.core.cell import Cell
@@ -91,6 +94,16 @@ def cell_in(value: bytes, scope_text: str) -> Cell | None:
     while value.count(b"{", start, end) > value.count(b"}", start, end):
         end = value.index(b"}", end) + 1
     return _CELL.decode(value[start:end])
+
+
+def mark_of(kind: ScopeKind, values: Sequence[str | None]) -> bytes:
+    """Return bytes that a slot with scopes of a kind holds, whatever their tenant; of this name where it is whole."""
+    known = list(takewhile(lambda value: value is not None, values))
+    scope = [kind, *known]
+    whole = kind is ScopeKind.TENANT or (known and len(known) == len(values))
+    # Within the text of a slot a scope is a name in quotes, so its own quotes have a backslash before them.
+    told = "," + _ENCODE(scope).decode()[1:]
+    return _ENCODE(told)[1:] + b":{" if whole else _ENCODE(told[:-1] + ",")[1:-1]
 
 
 def is_of_kind(scope_text: str, kind: ScopeKind) -> bool:
