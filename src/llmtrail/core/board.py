@@ -17,7 +17,7 @@ from llmtrail.core.calendar import check_zone, month_start_s
 from llmtrail.core.cell import Cell
 from llmtrail.core.partial import Evicted
 from llmtrail.core.scope import HITTER_KINDS, SHARDS, Scope, ScopeKind, parse_scope, shard_of
-from llmtrail.core.slot import SlotKey, SlotState, Tier
+from llmtrail.core.slot import BadSlotError, SlotKey, SlotState, Tier
 from llmtrail.core.slot_parts import SlotHead, Weight, cell_in, head_of, is_of_kind, mark_of, weights_of
 from llmtrail.core.window import Figures, Window, figures, is_counted, is_dead, is_short, summed
 
@@ -113,8 +113,7 @@ class Board:
         Raises ValueError, or its BadSlotError, where one is no slot; then nothing is taken.
         """
         read = [
-            (SlotKey.parse(text), None if value is None else _Kept(value, head_of(value)))
-            for text, value in changes.items()
+            (_key_of(text), None if value is None else _Kept(value, head_of(value))) for text, value in changes.items()
         ]
         with self._lock:
             self._generation += 1
@@ -245,6 +244,15 @@ class Board:
             changed[key] = self._generation
         there[key] = kept
         self._slots.counted_s = max(self._slots.counted_s, kept.head.watermark_s)
+
+
+def _key_of(text: str) -> SlotKey:
+    key = SlotKey.parse(text)
+    if not 0 <= key.shard < SHARDS:
+        raise BadSlotError(f"shards are 0 to {SHARDS - 1}, not {key.shard}")
+    if key.zone:
+        check_zone(key.zone)
+    return key
 
 
 _FINER: Mapping[Tier, tuple[Tier, ...]] = {
