@@ -250,7 +250,7 @@ def _key_of(text: str) -> SlotKey:
     key = SlotKey.parse(text)
     if not 0 <= key.shard < SHARDS:
         raise BadSlotError(f"shards are 0 to {SHARDS - 1}, not {key.shard}")
-    if key.zone:
+    if key.zone or key.tier is Tier.MONTH:
         check_zone(key.zone)
     return key
 
