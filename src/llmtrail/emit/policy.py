@@ -198,7 +198,7 @@ class _Runner:
             with _Attempt(ruling.policy, model) as attempt:
                 try:
                     return self._keep(ruling.policy, args, kwargs, function(*args, **kwargs))
-                except Exception as error:
+                except Exception as error:  # Raised again, unless its policy says what stands in its place.
                     step, answer = self._ruled(ruling, attempt.block, error, args, kwargs)
                     if step.handling is Handling.RAISED:
                         raise
@@ -215,7 +215,7 @@ class _Runner:
             with _Attempt(ruling.policy, model) as attempt:
                 try:
                     return self._keep(ruling.policy, args, kwargs, await function(*args, **kwargs))
-                except Exception as error:
+                except Exception as error:  # Raised again, unless its policy says what stands in its place.
                     step, answer = self._ruled(ruling, attempt.block, error, args, kwargs)
                     if step.handling is Handling.RAISED:
                         raise

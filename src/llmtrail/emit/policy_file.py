@@ -31,7 +31,8 @@ _TAKES: Final[Mapping[str, frozenset[str]]] = {
     "cached": frozenset(),
     "raise": frozenset(),
 }
-_DURATION: Final = re.compile(r"(\d{1,9})\s*(ms|s|m)")
+_DURATION: Final = re.compile(r"(?:\d{1,9}\s*(?:ms|s|m)\s*)+")
+_DURATION_PART: Final = re.compile(r"(\d{1,9})\s*(ms|s|m)")
 _MS: Final = {"ms": 1, "s": 1_000, "m": 60_000}
 
 
@@ -104,8 +105,9 @@ def _retry(table: Mapping[str, Any], place: str) -> Retry:
 
 
 def _duration_ms(given: Any, place: str) -> int:
-    told = _DURATION.fullmatch(given.strip()) if isinstance(given, str) else None
-    backoff_ms = int(told[1]) * _MS[told[2]] if told is not None else BACKOFF_MS_MAX + 1
+    text = given.strip().lower() if isinstance(given, str) else ""
+    parts = _DURATION_PART.findall(text) if _DURATION.fullmatch(text) else [(str(BACKOFF_MS_MAX + 1), "ms")]
+    backoff_ms = sum(int(count) * _MS[unit] for count, unit in parts)
     if backoff_ms > BACKOFF_MS_MAX:
         raise PolicyError(f'{place}: backoff {given!r} is no time up to {BACKOFF_MS_MAX // 1000} s; write "500ms"')
     return backoff_ms

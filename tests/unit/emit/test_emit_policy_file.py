@@ -10,6 +10,8 @@ from llmtrail.core.failure import FailureMode
 from llmtrail.core.policy import Cached, FailurePolicy, FallBack, Raise, Reaction, Retry, Static, outcomes
 from llmtrail.emit.policy_file import PolicyError, parse_policies, read_policies
 from llmtrail.emit.ruling import Handling, Ruling
+from llmtrail_alerts.rules import FILES
+from llmtrail_alerts.rules_file import parse_rules
 
 OWNERS = """
 [owner.search-team]
@@ -74,6 +76,20 @@ def test_a_mistake_is_told_with_its_place(tmp_path: Path, line: str, told: str) 
 
     assert str(file) in str(caught.value)
     assert told in str(caught.value)
+
+
+def test_the_sdk_and_the_house_read_the_same_of_the_same_file() -> None:
+    text = (Path(__file__).parents[3] / "infra/rules/owners.toml").read_text()
+    house = parse_rules(dict.fromkeys(FILES, "") | {"owners.toml": text}).rules.policies
+
+    assert parse_policies(text) == house
+    assert house
+
+
+def test_times_are_written_as_in_the_rules() -> None:
+    text = '[feature.f.policy]\ntimeout = { do = "retry", backoff = "1s 500ms" }'
+
+    assert parse_policies(text)["f"].on[FailureMode.TIMEOUT] == Retry(backoff_ms=1_500)
 
 
 def test_a_file_that_is_not_there_is_told_by_its_name() -> None:

@@ -43,7 +43,7 @@ class Detour:
             with call.attempt() as attempt:
                 try:
                     result = self.asked(*attempt)
-                except Exception as error:
+                except Exception as error:  # Raised again, unless its policy says what stands in its place.
                     if call.is_raised(error):
                         raise
                 else:
@@ -94,7 +94,7 @@ class AsyncDetour:
             with call.attempt() as attempt:
                 try:
                     result = await self.asked(*attempt)
-                except Exception as error:
+                except Exception as error:  # Raised again, unless its policy says what stands in its place.
                     if call.is_raised(error):
                         raise
                 else:
