@@ -19,7 +19,7 @@ from kafka_roles import Published, Role, started
 from kafka_writers import Trail, fresh_trail
 from llmtrail.core.ids import uuid7
 from llmtrail.local import moved_file
-from llmtrail.local.statistics import FILE_NAME as SLOTS_FILE
+from llmtrail.local.slot_file import FILE_NAME as SLOTS_FILE
 from llmtrail.store.handle import open_http
 from llmtrail.store.migrate import migrate
 from web_house import WebHouse, serving_store
