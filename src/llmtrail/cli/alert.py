@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from llmtrail.cli.exits import CommandError, Exit
-from llmtrail.cli.options import ConfigOption, JsonOption, example, settings
+from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, KafkaOption, example, settings
 
 if TYPE_CHECKING:
     from llmtrail_alerts.channels.port import Answer, Channel
@@ -24,9 +24,13 @@ RulesOption = Annotated[
 
 def build() -> typer.Typer:
     """Return the commands below `alert`."""
-    group = typer.Typer(
-        help="Budgets and alarms: what reaches the owner.", no_args_is_help=True, rich_markup_mode="rich"
-    )
+    group = typer.Typer(invoke_without_command=True, rich_markup_mode="rich")
+    group.callback(
+        epilog=example(
+            "LLMTRAIL_ALERTS__FOLDER=rules LLMTRAIL_KAFKA=127.0.0.1:9092 llmtrail alert",
+            "llmtrail alert --config alert.toml --rules rules/",
+        )
+    )(run_role)
     group.command(
         "test-send",
         epilog=example(
@@ -36,6 +40,31 @@ def build() -> typer.Typer:
         ),
     )(send_test)
     return group
+
+
+def run_role(
+    context: typer.Context,
+    rules: RulesOption = None,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    kafka: KafkaOption = None,
+    host: Annotated[str | None, typer.Option(help="Address to bind. Default: 127.0.0.1.", show_default=False)] = None,
+    port: Annotated[int | None, typer.Option(help="Health. Default: 4318; 0: any.", show_default=False)] = None,
+) -> None:
+    """Decide on budgets and alarms, and tell their owners; start as many as are needed.
+
+    One role as a process of its own, over Kafka and ClickHouse; `llmtrail up` decides by itself.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from llmtrail.cli.serving import serving
+
+    said = {"kafka.bootstrap_servers": kafka, "alerts.folder": str(rules) if rules else None}
+    loaded = settings(config, data, said, host=host, port=port).config
+    with serving(loaded, "alert") as process:
+        from llmtrail.roles.alert import start
+
+        start(loaded, process)
 
 
 def send_test(

@@ -24,6 +24,8 @@ from llmtrail.log.kafka.partition import PartitionLog
 from llmtrail.log.kafka.producer import DELIVERY_MS_MAX, KafkaProducer
 from llmtrail.log.port import CALLS, DEAD_LETTERS, PARTIALS, SPANS, Append
 from llmtrail.metrics import CONSUMER_LAG, INGEST_SKIPPED_RECORDS, INGEST_SPANS, STATISTICS_UNMATCHED, Metrics
+from llmtrail.roles.limits import limits_from_kafka
+from llmtrail.roles.minutes import minute_group
 from llmtrail.roles.ports import KafkaAppender, LettersToLog, SpansLog
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail.roles.web import answering, open_store
@@ -92,7 +94,7 @@ def start(config: Config, parts: frozenset[Part], process: RoleProcess) -> None:
         groups["settler"] = _settlers(rooms)
     _run(groups, process)
     if Part.GATEWAY in parts:
-        routes += _gateway_routes(rooms)
+        routes += [*_gateway_routes(rooms), *limits_from_kafka(config, process)]
         if config.server.grpc:
             process.grpc_port = _serve_grpc(rooms)
     process.serve(routes, sql)
@@ -146,6 +148,7 @@ def _row_groups(rooms: _Rooms, handle: Handle) -> dict[str, GroupReader]:
     return {
         "rows": GroupReader(_group(config, ROWS_GROUP, CALLS), writer),
         "dead letters": GroupReader(_group(config, LETTERS_GROUP, DEAD_LETTERS), letter_writer),
+        "minutes": minute_group(config, handle, process),
     }
 
 

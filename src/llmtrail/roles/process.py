@@ -38,6 +38,7 @@ class RoleProcess:
         self.metrics = Metrics()
         self._ready: dict[str, Readiness] = {}
         self._before_scrape: list[Callable[[], None]] = []
+        self._before_stop: list[Callable[[], object]] = []
         self._stack = ExitStack()
         self.http_url = ""
         self.sql_url = ""
@@ -49,7 +50,13 @@ class RoleProcess:
 
     def __exit__(self, *_: object) -> None:
         """Stop every part, the last one first."""
+        for leave in self._before_stop:
+            leave()
         self._stack.close()
+
+    def before_stop(self, leave: Callable[[], object]) -> None:
+        """Have `leave` called before anything is stopped: so that requests that wait are answered."""
+        self._before_stop.append(leave)
 
     def on_stop(self, stop: Callable[[], object]) -> None:
         """Have `stop` called when the process ends."""

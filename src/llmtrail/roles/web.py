@@ -37,7 +37,12 @@ def start(config: Config, process: RoleProcess, *, writable: bool) -> None:
         raise RoleError("--writable serves this process's own data folder; leave store.url out.")
     handle = open_store(config)
     process.on_stop(handle.close)
-    process.serve(*answering(config, handle, process, writers))
+    routes, sql = answering(config, handle, process, writers)
+    if config.kafka.bootstrap_servers:
+        from llmtrail.roles.limits import limits_from_kafka  # noqa: PLC0415 - as below
+
+        routes += limits_from_kafka(config, process)
+    process.serve(routes, sql)
 
 
 def answering(

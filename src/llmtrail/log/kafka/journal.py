@@ -38,6 +38,7 @@ _PRODUCER: Mapping[str, Any] = {
     "transaction.timeout.ms": _TRANSACTION_MS_MAX,
     "message.max.bytes": 8 * 1024 * 1024,
 }
+_OF_MEMBERS = frozenset({"session.timeout.ms", "heartbeat.interval.ms"})
 
 
 class KafkaJournal:
@@ -138,6 +139,8 @@ class KafkaJournal:
 
     def _opened(self) -> Producer:
         transactional_id = f"{self._topic}.{self._partition}"
-        producer = Producer({**_PRODUCER, **self._client, "transactional.id": transactional_id}, logger=_LOG)
+        # The session's settings are those of group members: a producer would warn of each.
+        client = {name: value for name, value in self._client.items() if name not in _OF_MEMBERS}
+        producer = Producer({**_PRODUCER, **client, "transactional.id": transactional_id}, logger=_LOG)
         producer.init_transactions(_OPEN_S_MAX)
         return producer

@@ -1,0 +1,101 @@
+"""Budgets over Kafka: gateway, writers, aggregator and decider are processes of their own, and any may be killed."""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from alert_rules import write_rules
+from eventually import eventually
+from kafka_here import Kafka
+from kafka_roles import Role, started
+from kafka_writers import fresh_trail
+from llmtrail.testing.recorders import Recorder, open_incidents, pagerduty, slack_webhook
+from web_house import WebHouse, serving_store
+
+TOLD_S_MAX = 60.0
+SEARCH = '["","feature","search"]'
+
+
+@dataclass
+class Watched:
+    """The house under rules, and those who hear of it."""
+
+    gateway: Role
+    decider: Role
+    web: WebHouse
+    slack: Recorder
+    pager: Recorder
+
+    def ask(self, url: str, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        where = urlsplit(url)
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
+        headers = {"content-type": "application/x-ndjson"}
+        if where.password:
+            headers["authorization"] = f"Bearer {where.password}"
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
+    def spend(self, calls: int, **named: Any) -> None:
+        """Make calls that cost 0.15 dollars each."""
+        usage = {"input_tokens": 1_000_000, "output_tokens": 0}
+        event = {"request_model": "gpt-4o-mini", "provider": "openai", "feature": "search", "usage": usage} | named
+        lines = [json.dumps({"started_at": time.time_ns(), **event}) for _ in range(calls)]
+        assert self.ask(self.gateway.url(), "POST", "/v1/calls", "\n".join(lines).encode())[0] == 200
+
+    def limits(self) -> dict[str, str]:
+        """Return the state of each scope that callers are told of."""
+        told = json.loads(self.ask(self.gateway.url(), "GET", "/v1/limits")[1])
+        return {limit["scope"]: limit["state"] for limit in told.get("limits", [])}
+
+    def sql(self, statement: str) -> list[list[str]]:
+        text = self.ask(self.web.sql_url, "POST", "/", statement.encode())[1].decode()
+        return [line.split("\t") for line in text.splitlines()]
+
+
+@pytest.fixture
+def watched(kafka: Kafka, tmp_path: Path) -> Iterator[Watched]:
+    trail = fresh_trail(kafka.bootstrap_servers)
+    with ExitStack() as stack:
+        told, paged = stack.enter_context(slack_webhook()), stack.enter_context(pagerduty())
+        write_rules(tmp_path / "rules", told, paged)
+        web = stack.enter_context(serving_store(tmp_path / "store"))
+        settings = {"LLMTRAIL_STORE__URL": web.sql_url, "LLMTRAIL_ALERTS__FOLDER": str(tmp_path / "rules")}
+        gateway = Role(["ingest"], trail, tmp_path / "ingest", settings)
+        aggregator = Role(["aggregate"], trail, tmp_path / "aggregate")
+        decider = Role(["alert"], trail, tmp_path / "alert", settings)
+        stack.enter_context(started(gateway, aggregator, decider))
+        yield Watched(gateway, decider, web, told, paged)
+        assert told.breaches == []
+        assert paged.breaches == []
+
+
+def test_a_hard_limit_pages_once_stops_callers_and_outlives_its_decider(watched: Watched) -> None:
+    watched.spend(4)
+    eventually(lambda: len(watched.slack.bodies()) == 1, TOLD_S_MAX)
+    eventually(lambda: watched.limits() == {SEARCH: "soft"}, TOLD_S_MAX)
+    assert watched.pager.bodies() == []
+
+    watched.decider.kill()
+    watched.spend(4)
+    watched.decider.start()
+    eventually(lambda: len(watched.pager.bodies()) == 1, TOLD_S_MAX)
+    eventually(lambda: watched.limits() == {SEARCH: "hard"}, TOLD_S_MAX)
+
+    told = "SELECT reason, amount, hard FROM llmtrail.budget_events ORDER BY decided_at"
+    wanted = [["first", "600000000", "false"], ["level_changed", "1200000000", "true"]]
+    eventually(lambda: len(watched.sql(told)) >= len(wanted), TOLD_S_MAX)
+    assert watched.sql(told) == wanted
+    assert list(open_incidents(watched.pager).values()) == [1]
+    assert watched.decider.stop() == 0
