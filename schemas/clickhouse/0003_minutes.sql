@@ -28,9 +28,11 @@ CREATE TABLE IF NOT EXISTS llmtrail.stats_minute_data
   latency Map(UInt32, Int64) COMMENT 'Histogram of latency_ms: calls by bucket, see the guide on SQL; sumMap merges them.' CODEC(ZSTD(1)),
   time_to_first_token Map(UInt32, Int64) COMMENT 'Histogram of time_to_first_token_ms, likewise.' CODEC(ZSTD(1)),
   latency_ms_p50 Nullable(Float64) COMMENT '50th percentile of latency_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1)),
+  latency_ms_p90 Nullable(Float64) COMMENT '90th percentile of latency_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1)),
   latency_ms_p95 Nullable(Float64) COMMENT '95th percentile of latency_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1)),
   latency_ms_p99 Nullable(Float64) COMMENT '99th percentile of latency_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1)),
   time_to_first_token_ms_p50 Nullable(Float64) COMMENT '50th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1)),
+  time_to_first_token_ms_p90 Nullable(Float64) COMMENT '90th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1)),
   time_to_first_token_ms_p95 Nullable(Float64) COMMENT '95th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1)),
   time_to_first_token_ms_p99 Nullable(Float64) COMMENT '99th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.' CODEC(ZSTD(1))
 )
@@ -76,9 +78,11 @@ CREATE OR REPLACE VIEW llmtrail.stats_minute
   latency Map(UInt32, Int64) COMMENT 'Histogram of latency_ms: calls by bucket, see the guide on SQL; sumMap merges them.',
   time_to_first_token Map(UInt32, Int64) COMMENT 'Histogram of time_to_first_token_ms, likewise.',
   latency_ms_p50 Nullable(Float64) COMMENT '50th percentile of latency_ms, within 0.79 %. NULL: nothing was told.',
+  latency_ms_p90 Nullable(Float64) COMMENT '90th percentile of latency_ms, within 0.79 %. NULL: nothing was told.',
   latency_ms_p95 Nullable(Float64) COMMENT '95th percentile of latency_ms, within 0.79 %. NULL: nothing was told.',
   latency_ms_p99 Nullable(Float64) COMMENT '99th percentile of latency_ms, within 0.79 %. NULL: nothing was told.',
   time_to_first_token_ms_p50 Nullable(Float64) COMMENT '50th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.',
+  time_to_first_token_ms_p90 Nullable(Float64) COMMENT '90th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.',
   time_to_first_token_ms_p95 Nullable(Float64) COMMENT '95th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.',
   time_to_first_token_ms_p99 Nullable(Float64) COMMENT '99th percentile of time_to_first_token_ms, within 0.79 %. NULL: nothing was told.'
 )
@@ -111,9 +115,11 @@ AS SELECT
   latency,
   time_to_first_token,
   latency_ms_p50,
+  latency_ms_p90,
   latency_ms_p95,
   latency_ms_p99,
   time_to_first_token_ms_p50,
+  time_to_first_token_ms_p90,
   time_to_first_token_ms_p95,
   time_to_first_token_ms_p99
 FROM llmtrail.stats_minute_data AS told FINAL

@@ -79,6 +79,22 @@ STATISTICS_UNMATCHED = Metric(
     Kind.COUNTER,
     "Revisions of calls counted too long ago to be remembered: stored, but not in the rolling statistics.",
 )
+MINUTES_ROWS = Metric(
+    "llmtrail_minutes_rows",
+    Kind.COUNTER,
+    "Rows of stats_minute that were written, by what they span: 60 a minute, 900 what came too late for its minute.",
+    ("seconds",),
+)
+MINUTES_BEHIND_SECONDS = Metric(
+    "llmtrail_minutes_behind_seconds",
+    Kind.GAUGE,
+    "For how long the eldest minute that is not in stats_minute has been due.",
+)
+MINUTES_UNPLACED = Metric(
+    "llmtrail_minutes_unplaced",
+    Kind.GAUGE,
+    "Ranges that came too late even for a quarter of an hour: counted in their month, not in stats_minute.",
+)
 AGGREGATE_PARTIALS = Metric(
     "llmtrail_aggregate_partials",
     Kind.GAUGE,
@@ -137,6 +153,9 @@ METRICS = (
     CONSUMER_LAG,
     INGEST_SKIPPED_RECORDS,
     STATISTICS_UNMATCHED,
+    MINUTES_ROWS,
+    MINUTES_BEHIND_SECONDS,
+    MINUTES_UNPLACED,
     AGGREGATE_PARTIALS,
     AGGREGATE_DELAY_SECONDS,
     AGGREGATE_RECOVERY_REMAINING,

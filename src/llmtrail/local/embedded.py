@@ -16,6 +16,7 @@ from llmtrail import clock as clock_module
 from llmtrail.clock import Clock, SystemClock
 from llmtrail.config import Config, ConfigError, StoreConfig, kept_days, store_url
 from llmtrail.core.board import Board
+from llmtrail.core.minutes import MinuteBook
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import moved_file, port_file
 from llmtrail.local.alerts import AlertRooms, LocalAlerts, new_limit_board
@@ -25,19 +26,29 @@ from llmtrail.local.http import process_routes
 from llmtrail.local.keeper import Keeper
 from llmtrail.local.measured import MeasuredApp, MeasuredSink, folder_bytes
 from llmtrail.local.servers import Listener, PortTakenError, Servers
-from llmtrail.local.sink import StoreSink
+from llmtrail.local.sink import MinuteSink, StoreSink
 from llmtrail.local.statistics import LocalStatistics
 from llmtrail.log.local import LocalLog, LocalLogSettings
 from llmtrail.log.log_file import LogBusyError
 from llmtrail.log.port import CALLS, DEAD_LETTERS, SPANS, Append, Log
 from llmtrail.log.retention import Keep
-from llmtrail.metrics import INGEST_BACKLOG_EVENTS, INGEST_SPANS, LOG_SIZE_BYTES, Metrics
+from llmtrail.metrics import (
+    INGEST_BACKLOG_EVENTS,
+    INGEST_SPANS,
+    LOG_SIZE_BYTES,
+    MINUTES_BEHIND_SECONDS,
+    MINUTES_ROWS,
+    MINUTES_UNPLACED,
+    Metrics,
+)
 from llmtrail.store.arrow import warm_up
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
 from llmtrail.store.lookup import find_request
 from llmtrail.store.migrate import migrate
 from llmtrail.store.retention import set_retention
+from llmtrail_aggregator.minute_cursor import MinuteLoop
+from llmtrail_aggregator.minutes import MinuteWriter
 from llmtrail_ingest.dead_letter import GROUP as DEAD_LETTER_GROUP
 from llmtrail_ingest.dead_letter import DeadLetterWriter
 from llmtrail_ingest.gateway.app import Gateway, GatewayConfig, GatewayParts
@@ -61,6 +72,7 @@ from llmtrail_web.stats import stats_routes
 STOP_S_MAX = 8.0
 _READERS = ((CALLS, WRITER_GROUP), (SPANS, SETTLER_GROUP), (DEAD_LETTERS, DEAD_LETTER_GROUP))
 _NS_PER_MS = 1_000_000
+_NS_PER_S = 1_000_000_000
 _NS_PER_HOUR = 3_600 * 1_000_000_000
 
 
@@ -103,6 +115,7 @@ class Embedded:
         self._rooms: _Rooms | None = None
         self._statistics: LocalStatistics | None = None
         self._alerts: LocalAlerts | None = None
+        self._minutes = MinuteBook(config.stats.zones[0], threading.Lock())
         # Nothing is limited where no rules are named.
         self._limit_board = new_limit_board()
         self._servers: Servers | None = None
@@ -176,6 +189,7 @@ class Embedded:
         self._start_writer(rooms, sink)
         self._start_alerts(rooms)
         self._start_keeper(rooms)
+        self._start_minutes(rooms)
         self._serve(rooms, tokens, folder, self._start_settler(rooms))
 
     def _open(self, folder: Path) -> _Rooms:
@@ -229,8 +243,16 @@ class Embedded:
 
     def _take_statistics(self, changes: Mapping[str, bytes | None]) -> None:
         self._board.put(changes)
+        self._minutes.take(changes)
         if self._alerts is not None:
             self._alerts.wake()
+
+    def _start_minutes(self, rooms: _Rooms) -> None:
+        def count(seconds: int, written: int) -> None:
+            self.metrics.count(MINUTES_ROWS, written, seconds=str(seconds))
+
+        loop = MinuteLoop(MinuteWriter(self._minutes, MinuteSink(rooms.handle), count), self._clock)
+        self._run("llmtrail-minutes", loop.run, loop.stop)
 
     def _start_alerts(self, rooms: _Rooms) -> None:
         config = self._config
@@ -331,6 +353,8 @@ class Embedded:
 
     def _exposition(self) -> bytes:
         self.metrics.set(INGEST_BACKLOG_EVENTS, self.backlog_events())
+        self.metrics.set(MINUTES_BEHIND_SECONDS, self._minutes.behind_s(self._clock.now_ns() // _NS_PER_S))
+        self.metrics.set(MINUTES_UNPLACED, self._minutes.unplaced)
         if self._alerts is not None:
             self._alerts.measure()
         self.metrics.set(LOG_SIZE_BYTES, folder_bytes(self._config.server.data / "log"))

@@ -1,10 +1,13 @@
-"""The store as the writer sees it. Decides nothing: it only names the handle once."""
+"""The store as the writers see it. Decides nothing: it only names the handle once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from llmtrail.core.cell import Cell
+from llmtrail.core.minutes import Stretch
 from llmtrail.store.handle import Handle
 from llmtrail.store.insert import insert_calls, insert_dead_letters
 from llmtrail.store.known import known_calls
+from llmtrail.store.minutes import MinuteRow, insert_minutes, stored_scopes, stored_sums, stored_versions
 from llmtrail.store.newest import newest_made_ms
 from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 
@@ -36,3 +39,26 @@ class StoreSink:
         wanted = {row.call_key: row.call.revision for row in rows}
         stored = known_calls(self._handle, list(wanted), with_bodies=False)
         return sum(1 for key, revision in wanted.items() if key not in stored or stored[key].revision < revision)
+
+
+class MinuteSink:
+    """Writes minutes of the statistics through one handle, and tells what of them is there."""
+
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
+
+    def insert(self, rows: Sequence[MinuteRow]) -> None:
+        """Insert rows; the same again change nothing."""
+        insert_minutes(self._handle, rows)
+
+    def versions(self, stretches: Collection[Stretch]) -> Mapping[Stretch, int]:
+        """Return the highest stored version of each stretch that has a row."""
+        return stored_versions(self._handle, stretches)
+
+    def scopes(self, stretches: Collection[Stretch]) -> Mapping[Stretch, Collection[str]]:
+        """Return the scopes that have a row in each stretch."""
+        return stored_scopes(self._handle, stretches)
+
+    def sums(self, wholes: Mapping[Stretch, Collection[Stretch]]) -> Mapping[Stretch, Mapping[str, Cell]]:
+        """Return what the stored minutes of each quarter come to."""
+        return stored_sums(self._handle, wholes)

@@ -11,7 +11,7 @@ from llmtrail.core.cell import SUMS, Cell
 from llmtrail.core.minutes import Stretch
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail.core.sketch import quantiles
-from llmtrail.core.window import PERCENTILES
+from llmtrail.core.window import PERCENTILES, Percentiles
 from llmtrail.store.handle import Handle
 
 TABLE = "llmtrail.stats_minute_data"
@@ -19,7 +19,6 @@ _DAY_S = 86_400
 _TEXT = pa.string()
 _COUNT = pa.int64()
 _HISTOGRAM = pa.map_(pa.uint32(), _COUNT)
-_PERCENTILE_NAMES = ("p50", "p95", "p99")
 _MAPS = ("failures", "latency", "time_to_first_token")
 _SCOPE = "tenant, toString(scope_kind), scope_values"
 
@@ -120,7 +119,7 @@ def _block(rows: Sequence[MinuteRow]) -> pa.Table:
             "scope_kind": pa.array([str(scope.kind) for scope in scopes], _TEXT),
             "scope_values": pa.array([list(scope.values) for scope in scopes], pa.list_(_TEXT)),
             "applied": pa.array([row.version for row in rows], pa.uint64()),
-            "gone": pa.array([row.cell is None for row in rows], pa.uint8()),
+            "gone": pa.array([int(row.cell is None) for row in rows], pa.uint8()),
             **{name: pa.array([getattr(cell, name) for cell in cells], _COUNT) for name in SUMS},
             "failures": pa.array([sorted(cell.failures.items()) for cell in cells], pa.map_(_TEXT, _COUNT)),
             "latency": pa.array([sorted(cell.latency.items()) for cell in cells], _HISTOGRAM),
@@ -135,5 +134,5 @@ def _percentiles(name: str, histograms: Iterable[Mapping[int, int]]) -> dict[str
     columns = zip(*(quantiles(histogram, PERCENTILES) for histogram in histograms), strict=True)
     return {
         f"{name}_{rank}": pa.array(column, pa.float64())
-        for rank, column in zip(_PERCENTILE_NAMES, columns, strict=True)
+        for rank, column in zip(Percentiles.__struct_fields__, columns, strict=True)
     }
