@@ -4,7 +4,6 @@ For an application's own process: it forks, it ends at any moment, and its calls
 delivered. Knows nothing of events or spools.
 """
 
-import ctypes
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +12,7 @@ from enum import Enum, auto
 from typing import Any, Final
 
 from llmtrail.clock import Clock
+from llmtrail.log.kafka.held import hold, let_go
 
 try:
     from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -116,7 +116,7 @@ class Deliveries:
         except (KafkaException, TypeError, ValueError) as error:
             raise ValueError(f"Kafka's client refuses its settings: {_said(error)}") from error
         # Never destroyed but by us: not in a forked child, and not at the interpreter's end, where it could hang.
-        _hold(driver)
+        hold(driver)
         self._driver = driver
         self._owner_pid = os.getpid()
 
@@ -231,7 +231,7 @@ class Deliveries:
         if driver is not None and self._owner_pid == os.getpid():
             driver.purge(blocking=False)
             driver.poll(0)
-            _let_go(driver)
+            let_go(driver)
 
 
 class _Quiet:
@@ -248,11 +248,3 @@ _QUIET: Final = _Quiet()
 def _said(error: Exception) -> str:
     cause = error.args[0] if error.args else error
     return str(cause.str() if isinstance(cause, KafkaError) else cause)
-
-
-def _hold(driver: object) -> None:
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(driver))
-
-
-def _let_go(driver: object) -> None:
-    ctypes.pythonapi.Py_DecRef(ctypes.py_object(driver))

@@ -1,7 +1,10 @@
 """A compacted topic as the table of newest values that it is: read from the start, then followed. Joins no group."""
 
+import os
 from collections.abc import Collection, Mapping
 from typing import Any, cast
+
+from llmtrail.log.kafka.held import hold, let_go
 
 try:
     from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -44,10 +47,13 @@ class TopicTable:
             self._consumer = Consumer({**client, **_CONSUMER})
         except KafkaException as cause:
             raise ValueError(f"Kafka's client does not take its settings: {cause.args[0].str()}") from cause
+        # An application may fork, and end at any moment.
+        hold(self._consumer)
+        self._owner_pid = os.getpid()
         try:
             self._left = self._assign(topic, partitions)
         except BaseException:
-            self._consumer.close()
+            self.close()
             raise
 
     def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
@@ -72,8 +78,11 @@ class TopicTable:
         return records
 
     def close(self) -> None:
-        """Close the consumer."""
-        self._consumer.close()
+        """Close the consumer; in a forked child leave the parent's alone."""
+        if self._owner_pid == os.getpid():
+            self._owner_pid = 0
+            self._consumer.close()
+            let_go(self._consumer)
 
     def _ask(self) -> None:
         """See that the brokers are there."""
