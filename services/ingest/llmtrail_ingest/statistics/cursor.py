@@ -8,7 +8,7 @@ from typing import Protocol
 from llmtrail.core.partial import Partial, encode_partial
 from llmtrail.core.pricing import PriceBook
 from llmtrail.core.scope import SHARDS
-from llmtrail.log.port import CALLS, PARTIALS, Append, GroupLog
+from llmtrail.log.port import CALLS, PARTIALS, Append, GroupLog, LogClosedError
 from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 from llmtrail_ingest.statistics.known import CountedCalls
 from llmtrail_ingest.statistics.partials import partials_of
@@ -19,6 +19,8 @@ from llmtrail_ingest.writer.step import Batch, StepContext, step
 GROUP = "llmtrail.statistics"
 # One batch in flight: partials of a partition reach their shards in the order of its ranges.
 IN_FLIGHT = 1
+# A read waits ten seconds; a broker that says nothing for three of them is away, and the group joins anew.
+SILENT_READS_MAX = 3
 PUBLISH_S_MAX = 30.0
 # A shard that gets nothing is told the time this often, so that its slots grow old like the others'.
 HEARTBEAT_S = 30
@@ -144,7 +146,10 @@ class StatisticsCursor:
 
     def run(self) -> None:
         """Look back, then count until stopped."""
-        self.look_back()
+        try:
+            self.look_back()
+        except LogClosedError:
+            return
         self._writer.run()
 
     def stop(self) -> None:
@@ -153,18 +158,29 @@ class StatisticsCursor:
 
     def look_back(self) -> int:
         """Remember the calls before the cursor; return how many there were."""
-        offset = self._log.start(CALLS, self._partition)
-        committed = self._log.committed(GROUP, CALLS, self._partition)
-        remembered = 0
-        while offset < committed:
+        first = self._log.start(CALLS, self._partition)
+        offset, committed = first, self._log.committed(GROUP, CALLS, self._partition)
+        remembered, silent = 0, 0
+        while offset < committed and silent < SILENT_READS_MAX:
             count = min(committed - offset, _READ_RECORDS)
             records = self._log.read(CALLS, self._partition, offset, count, _READ_BYTES)
-            if not records.values or records.first_offset >= committed:
+            if not records.values:
+                # The brokers are slow; or the last places before the cursor are marks, which are no records.
+                silent += 1
+                continue
+            if records.first_offset >= committed:
                 break
+            silent = 0
             records = records.first(committed - records.first_offset)
+            if offset == first and first > 0:
+                # Calls from before here are not looked at: what revises one of them finds no former.
+                self._counted.forget_before(records.appended_at_ns[0] // _NS_PER_MS)
             context = StepContext(seen=SeenIds(0), under_way={}, look_up=self._counted.known, book=self._book)
             for row in step(records, context).rows:
                 self._counted.remember(row)
                 remembered += 1
             offset = max(records.next_offset, offset + 1)
+        if silent and not remembered:
+            # To go on with nothing remembered would count every repeat twice. The group starts this worker anew.
+            raise RuntimeError(f"{CALLS}[{self._partition}]: the brokers give no records from {offset} to {committed}.")
         return remembered

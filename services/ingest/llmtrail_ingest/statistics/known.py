@@ -41,6 +41,10 @@ class CountedCalls:
             if made_ms is not None:
                 self.horizon_ms = max(self.horizon_ms, made_ms)
 
+    def forget_before(self, made_ms: int) -> None:
+        """Take note that nothing is known of calls made before a time, in epoch milliseconds."""
+        self.horizon_ms = max(self.horizon_ms, made_ms)
+
     def known(self, call_keys: Sequence[int]) -> dict[int, KnownCall]:
         """Return those of the calls that are remembered."""
         return {key: self._calls[key] for key in call_keys if key in self._calls}
