@@ -21,6 +21,7 @@ SETTLED_S_MAX = 120.0
 LONG = os.environ.get("LLMTRAIL_LONG_FAULTS", "") not in {"", "0"}
 # Of a role's session, as `kafka_roles.Role` sets it.
 SESSION_S = 2.0
+_NO_MERGES = "max_bytes_to_merge_at_max_space_in_pool = 1, max_bytes_to_merge_at_min_space_in_pool = 1"
 
 
 @dataclass
@@ -53,6 +54,10 @@ class Endpoint:
         """Start it, and wait until it answers."""
         self.role.start()
         self.role.url()
+        # A merge would hide what was inserted twice before a test could see it.
+        store = open_http(self.url)
+        store.command(f"ALTER TABLE llmtrail.calls_data MODIFY SETTING {_NO_MERGES}")
+        store.close()
 
 
 def endpoint_of(trail: Trail, folder: Path) -> Endpoint:

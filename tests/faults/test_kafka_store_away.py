@@ -16,7 +16,8 @@ from kafka_writers import fresh_trail
 
 CALLS = 500
 AWAY_S = 60.0 if LONG else 8.0
-CUTS = 5
+CUTS = 3
+INSERT = b"INSERT+INTO+llmtrail.calls_data"
 
 
 @pytest.fixture
@@ -49,7 +50,7 @@ def test_rows_wait_for_clickhouse_while_the_statistics_go_on(house: KafkaHouse) 
 
 def test_an_insert_whose_answer_was_cut_adds_nothing_when_it_is_sent_again(house: KafkaHouse) -> None:
     house.endpoint.start()
-    with CuttingProxy(house.endpoint.port, b"calls_data", CUTS) as proxy:
+    with CuttingProxy(house.endpoint.port, INSERT, CUTS) as proxy:
         house.rows(store_url=house.endpoint.at(proxy.port)).start()
         for _ in range(CUTS):
             house.send(CALLS)
