@@ -13,6 +13,7 @@ import pytest
 from msgspec import Raw
 
 from llmtrail.core.call import Attempt
+from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.alerts import AlertRow, AuditRow, insert_alerts, insert_audit
 from llmtrail.store.arrow import DAY_NS
 from llmtrail.store.errors import MigrationError, StoreError, StoreUnavailableError
@@ -21,6 +22,7 @@ from llmtrail.store.insert import calls_block, insert_calls, insert_corrections,
 from llmtrail.store.known import known_calls, missing_rows, present_offsets, recent_ids
 from llmtrail.store.lookup import find_request
 from llmtrail.store.migrate import Migration, migrate, read_migrations
+from llmtrail.store.proof import Worst, requests_of
 from llmtrail.store.retention import DEFAULT_DAYS, retention_days, set_retention
 from llmtrail.store.rows import Correction, DeadLetterRow
 from stored_calls import NOW_NS, a_call, a_call_id, a_full_call, a_row
@@ -418,3 +420,24 @@ def test_a_closed_store_says_so(tmp_path: Path, store: Handle) -> None:
     reader.close()
     with pytest.raises(StoreUnavailableError, match="closed"):
         reader.query("SELECT 1")
+
+
+def test_the_requests_that_prove_an_alert_are_found_the_worst_first(store: Handle, number: int) -> None:
+    feature = f"proof-{number}"
+    costs = [7, 3, None, 5, 1, 9, 2]
+    rows = [
+        a_row(
+            a_call(number + place, feature=feature, request_id=f"p-{number}-{place}", latency_ms=float(place)),
+            cost_nanousd=cost,
+        )
+        for place, cost in enumerate(costs)
+    ]
+    insert_calls(store, rows, f"proof-{number}")
+    scope = Scope(rows[0].tenant, ScopeKind.FEATURE, (feature,))
+    since_ns = rows[0].started_at_ns - DAY_NS
+    dearest = requests_of(store, scope, since_ns, Worst.DEAREST)
+    assert dearest == tuple(f"p-{number}-{place}" for place in (5, 0, 3, 1, 6))
+    assert requests_of(store, scope, since_ns, Worst.SLOWEST)[0] == f"p-{number}-6"
+    assert requests_of(store, scope, since_ns, Worst.UNPRICED) == (f"p-{number}-2",)
+    assert requests_of(store, scope, since_ns, Worst.FAILED, ["timeout"]) == ()
+    assert requests_of(store, scope, rows[0].started_at_ns + DAY_NS, Worst.DEAREST) == ()
