@@ -13,15 +13,25 @@ import litellm
 
 import llmtrail
 from eventually import eventually
+from llmtrail.core.limit import LimitLevel, LimitState
 from llmtrail.testing import captured
 
 MESSAGES = [{"role": "user", "content": "Where is my order?"}]
-CALLS = 6
+CALLS = 7
+STOPPED = LimitState(
+    rule="daily",
+    scope='["","user","u-9"]',
+    state=LimitLevel.HARD,
+    spent=2,
+    limit=1,
+    unit="calls",
+    period="day",
+)
 
 
 def main(base_url: str) -> None:
     asked: dict[str, Any] = {"api_base": base_url, "api_key": "sk-test", "messages": MESSAGES}
-    with captured() as trail:
+    with captured(limits=[STOPPED]) as trail:
         llmtrail.wrap(litellm)
         # Once more is no harm.
         llmtrail.wrap(litellm)
@@ -45,8 +55,16 @@ async def ask_async(asked: dict[str, Any], trail: Any) -> None:
     await litellm.acompletion(model="openai/gpt-4o-mini", **asked)
     with contextlib.suppress(litellm.InternalServerError):
         await litellm.acompletion(model="openai/500", max_retries=0, **asked)
+    stopped_by: str | None = None
+    with llmtrail.request(user_id="u-9", request_id="r-9"):
+        try:
+            await litellm.acompletion(model="openai/gpt-4o", **asked)
+        except llmtrail.BudgetExceeded as error:
+            stopped_by = error.rule
+    if stopped_by != "daily":
+        raise AssertionError(f"the call was made, or stopped by {stopped_by}")
     # LiteLLM logs asyncio's calls in tasks of this loop.
-    await asyncio.to_thread(eventually, lambda: len(trail.calls) >= before + 2, 20)
+    await asyncio.to_thread(eventually, lambda: len(trail.calls) >= before + 3, 20)
 
 
 if __name__ == "__main__":

@@ -195,6 +195,7 @@ def test_litellm_itself_is_recorded(tmp_path: Path) -> None:
             ("429", "error", "rate_limited"),
             ("gpt-4o-mini", "ok", None),
             ("500", "error", "model_error"),
+            ("gpt-4o", "error", "budget_refused"),
             ("text-embedding-3-small", "ok", None),
         ],
         key=str,
@@ -202,6 +203,7 @@ def test_litellm_itself_is_recorded(tmp_path: Path) -> None:
     by_request = {call.get("request_id"): call for call in calls}
     assert by_request["r-1"]["attributes"]["team"] == "blue"
     assert by_request["r-2"]["stream"] is True
+    assert by_request["r-9"]["handled_by"] == "raised"
     assert by_request["r-2"]["usage"]["output_tokens"] > 0
     assert by_request["r-2"]["time_to_first_token_ms"] > 0
     assert all("retry_count" not in call for call in calls)

@@ -11,8 +11,10 @@ from importlib import import_module
 from threading import Lock
 from typing import Any, Final
 
-from llmtrail.core.failure import Status
+from llmtrail.core.failure import FailureMode, Status
+from llmtrail.emit.budget import exceeded
 from llmtrail.emit.context import Request, current_request
+from llmtrail.emit.limits import Refusal
 from llmtrail.emit.recorder import get_recorder
 from llmtrail.emit.snapshot import snapshot
 from llmtrail.emit.wrap.asked import masked, unsent
@@ -58,6 +60,15 @@ class LlmtrailLogger:
         self._lock = Lock()
         self._requests: OrderedDict[str, Request | None] = OrderedDict()
         self._done: OrderedDict[tuple[str, bool, Any], None] = OrderedDict()
+
+    async def async_pre_call_deployment_hook(self, kwargs: Any, call_type: Any) -> Any:  # noqa: ARG002 - LiteLLM's names
+        """Stop an asyncio call whose budget is used up, by raising BudgetExceeded; LiteLLM logs it as a failure.
+
+        Of its doors for loggers this one alone may raise, and it has none for calls that are not asyncio's.
+        """
+        refusal = _refusal(mapping_of(kwargs))
+        if refusal is not None:
+            raise exceeded(refusal)
 
     def log_pre_api_call(self, model: Any, messages: Any, kwargs: Any) -> None:  # noqa: ARG002 - LiteLLM's names
         """Note which request block a call begins in: the other methods run in threads that cannot know."""
@@ -120,6 +131,31 @@ class LlmtrailLogger:
             if len(self._done) > CALLS_MAX:
                 self._done.popitem(last=False)
             return False
+
+
+def _refusal(kwargs: Mapping[str, Any]) -> Refusal | None:
+    """Return what stops a call, or None; where our own bugs keep that from being known, nothing does."""
+    try:
+        limits = get_recorder().limits
+        if not limits.may_refuse:
+            return None
+        request = current_request()
+        metadata = mapping_of(kwargs.get("metadata"))
+        told = {name: str(metadata[name]) for name in _METADATA_FIELDS if metadata.get(name)}
+        named = {"user_id": kwargs["user"]} if text_of(kwargs.get("user")) else {}
+        fields = {**(request.fields if request is not None else {}), **named, **told}
+        refusal = limits.check(fields, _own_name(kwargs.get("model")))
+        if refusal is not None:
+            limits.count("refused")
+    except Exception as error:  # noqa: BLE001 - the application's call must not fail by our bugs
+        swallow("ask for limits", error)
+        return None
+    return refusal
+
+
+def _own_name(model: Any) -> str | None:
+    """Return a model's name without the provider that LiteLLM puts before it: openai/gpt-4o."""
+    return (text_of(model) or "").rpartition("/")[2] or None
 
 
 def litellm_callback() -> Any:
@@ -197,7 +233,12 @@ def _result_fields(logged: _Logged, standard: Mapping[str, Any], found: Found) -
     if not logged.failed:
         return {"status": Status.OK.value, "failure_mode": found.failure_mode}
     raised = logged.raised or _told(mapping_of(standard.get("error_information")))
-    return {"status": Status.ERROR.value, "failure_mode": failure_of(raised).value, "error": error_fields(raised)}
+    mode = failure_of(raised)
+    handled: dict[str, Any] = {}
+    if mode is FailureMode.BUDGET_REFUSED:
+        # Stopped before LiteLLM took the provider off the model's name.
+        handled = {"handled_by": "raised", "request_model": _own_name(logged.kwargs.get("model"))}
+    return {"status": Status.ERROR.value, "failure_mode": mode.value, "error": error_fields(raised), **handled}
 
 
 def _told(information: Mapping[str, Any]) -> Raised:
