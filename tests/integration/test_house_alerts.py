@@ -97,6 +97,7 @@ def test_a_soft_limit_is_a_message_and_a_hard_limit_a_page_that_stops_the_spend(
     watched.spend(4, 0.15)
     eventually(lambda: len(watched.slack.bodies()) == 1, TOLD_S_MAX)
     assert "50 %" in json.dumps(watched.slack.bodies()[0])
+    assert "r-0" in json.dumps(watched.slack.bodies()[0])  # what proves it
     assert watched.pager.bodies() == []
     assert watched.limits()['["","feature","search"]']["state"] == "soft"
 

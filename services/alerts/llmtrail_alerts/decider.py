@@ -18,7 +18,7 @@ from llmtrail.metrics import ALERTS_RULES_REFUSED, ALERTS_UNSTORED, Metrics
 from llmtrail_alerts.channels.port import Channel
 from llmtrail_alerts.channels.senders import new_sender
 from llmtrail_alerts.delivery import Delivery, Edges
-from llmtrail_alerts.engine import Engine, EngineParts, Watch
+from llmtrail_alerts.engine import Engine, EngineParts, Proof, Watch
 from llmtrail_alerts.reload import Reloaded, RulesFolder
 from llmtrail_alerts.rule_changes import Snapshot, decode_snapshot, encode_snapshot
 from llmtrail_alerts.rules import Rules
@@ -48,6 +48,7 @@ class DeciderParts:
     journal: Journal
     new_watch: Callable[[Callable[[], Policies]], Watch]
     store: Store
+    proof: Proof
     clock: Clock
     metrics: Metrics
     jitter: Callable[[], float]  # 0 to 1; safe from several threads
@@ -84,6 +85,7 @@ class Decider:
             watch=parts.new_watch(self._policies),
             delivery=self._delivery,
             table=self._table,
+            proof=parts.proof,
             clock=parts.clock,
             metrics=parts.metrics,
             channels=self._channels,

@@ -13,10 +13,11 @@ import msgspec
 
 from llmtrail.clock import Clock
 from llmtrail.core.limit import encode_limit
-from llmtrail.core.scope import parse_scope
+from llmtrail.core.scope import Scope, parse_scope
 from llmtrail.log.journal import Journal, Record
 from llmtrail.metrics import ALERTS_DECIDE_SECONDS, ALERTS_VERDICTS, Metrics
 from llmtrail.store.alerts import AlertRow, AuditRow
+from llmtrail.store.proof import Worst
 from llmtrail_alerts import grouping
 from llmtrail_alerts.channels.port import Channel
 from llmtrail_alerts.decide import decide_all, is_change, is_forgettable
@@ -25,6 +26,8 @@ from llmtrail_alerts.grouping import Audience, Told
 from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Rule, Sighting, Verdict
 from llmtrail_alerts.outbox import Entry, enqueue
 from llmtrail_alerts.outbox import record as entry_record
+from llmtrail_alerts.proof import VERDICTS_MAX as PROVEN_MAX
+from llmtrail_alerts.proof import proven, since_ns, wants_proof, worst_of
 from llmtrail_alerts.quiet import Firing, Hush, quiet_of
 from llmtrail_alerts.rules import Rules
 from llmtrail_alerts.told_rows import (
@@ -62,6 +65,13 @@ class Watch(Protocol):
         """Take note that what was returned was decided and written: it need not be returned again."""
 
 
+class Proof(Protocol):
+    """What finds the requests that prove a verdict."""
+
+    def requests(self, scope: Scope, since_ns: int, worst: Worst, modes: Sequence[str]) -> tuple[str, ...]:
+        """Return their ids, the worst first; none where they cannot be had soon."""
+
+
 class Table(Protocol):
     """What brings decisions into the store in its own time."""
 
@@ -80,6 +90,7 @@ class EngineParts:
     watch: Watch
     delivery: Delivery
     table: Table
+    proof: Proof
     clock: Clock
     metrics: Metrics
     channels: Callable[[Rules], Mapping[str, Channel]]
@@ -194,7 +205,7 @@ class Engine:
                 whole = False
                 break
             verdicts += self._decide(sighting, turn, now_ns)
-        self._tell(verdicts, turn, now_ns)
+        self._tell(self._proven(verdicts), turn, now_ns)
         self._write(turn)
         if whole:
             self._everything = False
@@ -221,6 +232,20 @@ class Engine:
         if isinstance(rule, Budget) and _said(former) != _said(state):
             turn.shown += self._shown(state)
         return verdicts
+
+    def _proven(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
+        """Find the requests that prove the first verdicts of which somebody is told."""
+        found, looked = list(verdicts), 0
+        for place, verdict in enumerate(verdicts):
+            rule = self._rules.rule(verdict.key.rule)
+            if rule is None or not wants_proof(verdict) or looked >= PROVEN_MAX:
+                continue
+            looked += 1
+            modes = rule.modes if isinstance(rule, Alarm) else ()
+            scope = parse_scope(verdict.key.scope)
+            ids = self._parts.proof.requests(scope, since_ns(rule, verdict), worst_of(rule), modes)
+            found[place] = proven(verdict, ids)
+        return found
 
     def _tell(self, verdicts: Sequence[Verdict], turn: _Turn, now_ns: int) -> None:
         """Make messages of verdicts and of what is due, and rows of all verdicts."""

@@ -1,8 +1,10 @@
 """Alerts of one process: a decider over the board, its journal in a file, limits at hand. Composes; decides nothing."""
 
+import logging
 import os
 import random
 import secrets
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,18 +13,27 @@ from llmtrail.clock import Clock
 from llmtrail.config import AlertsConfig, ConfigError
 from llmtrail.core.board import Board
 from llmtrail.core.limit import LimitState, decode_limit
+from llmtrail.core.scope import Scope
 from llmtrail.log.journal import FileJournal, Record
 from llmtrail.metrics import ALERTS_FIRING, ALERTS_GROUPS, Metrics
 from llmtrail.store.alerts import AlertRow, AuditRow, insert_alerts, insert_audit
-from llmtrail.store.handle import Handle
+from llmtrail.store.errors import StoreError
+from llmtrail.store.handle import Handle, Limits
+from llmtrail.store.proof import Worst, requests_of
 from llmtrail_alerts.board_statistics import BoardStatistics
 from llmtrail_alerts.decider import Decider, DeciderParts
 from llmtrail_alerts.rules import RulesError
 from llmtrail_alerts.watch import StatisticsWatch
 from llmtrail_web.limit_board import LimitBoard
 
+_LOG = logging.getLogger(__name__)
+
 FILE_NAME = "alerts.db"
 _NAME_BYTES = 8
+_LOOKS_MAX = 3
+_LOOK_AGAIN_S = 0.2
+# An alert waits no longer than this for the requests that prove it: they are worth a second, not more.
+PROOF_LIMITS = Limits(execution_s=1.0, memory_bytes=256 * 1024 * 1024)
 
 
 class AlertStore:
@@ -38,6 +49,27 @@ class AlertStore:
     def insert_audit(self, rows: Sequence[AuditRow], token: str) -> None:
         """Insert changes of rules."""
         insert_audit(self._handle, rows, token)
+
+
+class StoredProof:
+    """The requests that prove an alert, as far as a store tells of them soon."""
+
+    def __init__(self, reader: Handle) -> None:
+        self._reader = reader
+        self._pause = threading.Event()
+
+    def requests(self, scope: Scope, since_ns: int, worst: Worst, modes: Sequence[str]) -> tuple[str, ...]:
+        """Return their ids, the worst first; none where the store is away or slow: the alert does not wait."""
+        found: tuple[str, ...] = ()
+        try:
+            for _ in range(_LOOKS_MAX):
+                found = requests_of(self._reader, scope, since_ns, worst, modes)
+                # What is counted already may still be on its way into the store.
+                if found or self._pause.wait(_LOOK_AGAIN_S):
+                    break
+        except StoreError as error:
+            _LOG.warning("no requests are named in an alert: %s", error)
+        return found
 
 
 class Jitter:
@@ -87,6 +119,7 @@ class LocalAlerts:
                 journal=self._journal,
                 new_watch=lambda policies: StatisticsWatch(BoardStatistics(rooms.board), policies),
                 store=AlertStore(rooms.handle),
+                proof=StoredProof(rooms.handle.reader(PROOF_LIMITS)),
                 clock=rooms.clock,
                 metrics=rooms.metrics,
                 jitter=Jitter(),

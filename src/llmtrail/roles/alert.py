@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from llmtrail.config import Config, kafka_client, store_url
 from llmtrail.core.board import Board
-from llmtrail.local.alerts import AlertStore, Jitter
+from llmtrail.local.alerts import PROOF_LIMITS, AlertStore, Jitter, StoredProof
 from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
 from llmtrail.log.kafka.journal import KafkaJournal
@@ -146,6 +146,7 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
             BoardStatistics(rooms.board), policies, lambda: not rooms.not_ready()
         ),
         store=AlertStore(rooms.store),
+        proof=StoredProof(rooms.store.reader(PROOF_LIMITS)),
         clock=rooms.process.clock,
         metrics=rooms.process.metrics,
         jitter=Jitter(),
