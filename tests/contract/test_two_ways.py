@@ -19,18 +19,23 @@ from llmtrail.core.board import Board
 from llmtrail.core.board_document import document, question_of
 from llmtrail.core.cell import Cell
 from llmtrail.core.ids import uuid7
+from llmtrail.core.minutes import QUARTER_SETTLE_S, MinuteBook
 from llmtrail.core.partial import decode_partial
 from llmtrail.core.scope import HITTER_KINDS, ScopeKind
 from llmtrail.core.slot import SlotKey, decode_slot
 from llmtrail.core.window import Window
+from llmtrail.local.sink import MinuteSink
 from llmtrail.local.statistics import LocalStatistics
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
 from llmtrail.log.kafka.partition import PartitionLog
 from llmtrail.log.kafka.producer import KafkaProducer
 from llmtrail.log.memory import MemoryLog
 from llmtrail.log.port import CALLS, PARTIALS, Append, GroupLog
+from llmtrail.store.handle import Handle, open_chdb
+from llmtrail.store.migrate import migrate
 from llmtrail.store.rows import CallRow
 from llmtrail_aggregator.fold import apply
+from llmtrail_aggregator.minutes import MinuteWriter
 from llmtrail_aggregator.shelf import Shelf
 from llmtrail_ingest.pricebook import load_pricebook
 from llmtrail_ingest.statistics.cursor import GROUP, IN_FLIGHT, PartialsSink, Publishing, StatisticsCursor
@@ -56,7 +61,7 @@ def recorded(seed: int, now_ns: int, calls: int = 400) -> list[Event]:
     for number in range(calls):
         event = {
             "call_id": uuid7(now_ns - rng.randrange(60) * NS + number, rng.randbytes(10)),
-            "started_at": now_ns - rng.choice([0, 5, 61, 599, 3_700, 90_000]) * NS,
+            "started_at": now_ns - rng.choice([0, 5, 61, 599, 3_700, 8_000, 90_000]) * NS,
             "request_id": f"r{number % 50}",
             "user_id": rng.choice([None, f"u{rng.randrange(20)}"]),
             "feature": rng.choice([None, "search", "chat"]),
@@ -100,6 +105,7 @@ class Outcome:
         self.letters = sorted((letter.value, letter.reason) for letter in sink.letters.values())
         self.counts = {fate_and_reason: count for fate_and_reason, count in tally.counts.items() if count}
         self.slots = {key: cells_of(value) for key, value in slots.items() if cells_of(value)}
+        self.slot_values = dict(slots)
         self.board = Board(ZONES)
         self.board.put(dict(slots))
 
@@ -109,6 +115,16 @@ class Outcome:
             question_of({"kind": kind, "window": window, "limit": "1000"}) for kind in KINDS for window in Window
         ]
         return [document(self.board, question, now_ns) | {"as_of": None} for question in questions]
+
+
+def minutes_of(outcome: Outcome, store: Handle, now_ns: int) -> list[Any]:
+    """Return the rows of `stats_minute`; how many ranges a log was read in is another matter."""
+    store.command("TRUNCATE TABLE llmtrail.stats_minute_data")
+    book = MinuteBook(ZONES[0])
+    for key, value in sorted(outcome.slot_values.items()):
+        book.take({key: value})
+    MinuteWriter(book, MinuteSink(store)).write_due(now_ns // NS + QUARTER_SETTLE_S)
+    return list(store.query("SELECT * EXCEPT applied FROM llmtrail.stats_minute ORDER BY ALL"))
 
 
 def told(row: CallRow) -> CallRow:
@@ -214,3 +230,11 @@ def test_both_ways_come_to_the_same(seed: int, kafka: Kafka, tmp_path: Path) -> 
     assert other.stats(now_ns) == one.stats(now_ns)
     assert sum(len(told["scopes"]) for told in one.stats(now_ns)) > 200
     assert one.stats(now_ns)[0]["late"] > 0
+    store = open_chdb(tmp_path / "store")
+    migrate(store)
+    minutes = minutes_of(one, store, now_ns)
+    assert minutes_of(other, store, now_ns) == minutes
+    tenant = store.query("SELECT sum(calls) FROM llmtrail.stats_minute WHERE scope_kind = 'tenant'")
+    assert tenant[0][0] == sum(1 for row in one.rows.values() if row.started_at_ns > now_ns - 86_400 * NS)
+    assert {row[2] for row in minutes} == {60, 900}
+    store.close()
