@@ -73,3 +73,12 @@ def test_a_process_that_is_told_to_keep_to_no_limits_keeps_to_none(tmp_path: Pat
     assert found["limited"] == "answered"
     assert found["limits"] == {}
     assert house.authorizations == []
+
+
+def test_a_mode_that_does_not_exist_is_told_and_calls_are_still_recorded_and_limited(tmp_path: Path) -> None:
+    with limits_house() as house, ProviderSimulator(seed=1, speed=1000) as provider:
+        house.put(hard_limit("u-1"))
+        found, _ = run(house.url, provider.base_url, tmp_path, LLMTRAIL_LIMITS="closde")
+
+    assert found["first"] == "answered"
+    assert found["limited"] == "budget_exceeded"

@@ -15,14 +15,14 @@ from typing import Any, Unpack
 from llmtrail.clock import SystemClock, random_bytes
 from llmtrail.emit.background import Edges
 from llmtrail.emit.by_hand import build_by_hand
-from llmtrail.emit.config import DEFAULT_CONTENT, EmitConfig, Settings, from_environment, overlaid
+from llmtrail.emit.config import DEFAULT_CONTENT, DEFAULT_LIMITS, EmitConfig, Settings, from_environment, overlaid
 from llmtrail.emit.content import policy_of
 from llmtrail.emit.context import Request, RequestFields, current_request, make_request
 from llmtrail.emit.door import Recorder
 from llmtrail.emit.endpoint import Endpoint, Nowhere
 from llmtrail.emit.handoff import Builder
 from llmtrail.emit.kafka import KafkaPoster
-from llmtrail.emit.limits import LimitsMode
+from llmtrail.emit.limits import LimitsMode, mode_of
 from llmtrail.emit.sender import Poster
 from llmtrail.emit.snapshot import snapshot
 from llmtrail.emit.tally import LOGGER, Stats
@@ -145,6 +145,11 @@ def _poster(config: EmitConfig) -> Poster:
 
 def _compose_safely(config: EmitConfig) -> Recorder:
     """Put a recorder together from the environment: what is wrong there must not stop the application."""
+    try:
+        mode_of(config.limits)
+    except ValueError as error:
+        LOGGER.warning("llmtrail lets calls through while limits are unknown: %s", error)
+        config = replace(config, limits=DEFAULT_LIMITS)
     try:
         return _compose(config)
     except ValueError as error:
