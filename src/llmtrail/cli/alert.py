@@ -64,7 +64,7 @@ def run_role(
     with serving(loaded, "alert") as process:
         from llmtrail.roles.alert import start
 
-        start(loaded, process)
+        start(loaded, process, os.environ)
 
 
 def send_test(

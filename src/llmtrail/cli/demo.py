@@ -5,6 +5,7 @@ Composes house, provider and shop; the story is in `demo_scenario`, the shop's c
 
 import json
 import logging
+import os
 import signal
 import threading
 import time
@@ -109,13 +110,13 @@ def _embedded(config: Config) -> Iterator[Place]:
     from llmtrail.local.embedded import Embedded, StartError
     from llmtrail.local.servers import PortTakenError
 
-    house = Embedded(config)
+    house = Embedded(config, environ=os.environ)
     try:
         house.__enter__()
     except StartError as error:
         if not isinstance(error.__cause__, PortTakenError):
             raise
-        house = Embedded(replace(config, server=replace(config.server, port=0, sql_port=0)))
+        house = Embedded(replace(config, server=replace(config.server, port=0, sql_port=0)), environ=os.environ)
         house.__enter__()
     data = config.server.data
     try:

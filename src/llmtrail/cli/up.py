@@ -1,5 +1,6 @@
 """`llmtrail up`: run everything in one process until told to stop. Composes nothing itself: `llmtrail.local` does."""
 
+import os
 import signal
 import threading
 from typing import Annotated
@@ -30,7 +31,7 @@ def command(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        with Embedded(loaded.config) as house:
+        with Embedded(loaded.config, environ=os.environ) as house:
             tune()
             print(f"llmtrail is up: calls and OTLP at {house.http_url}, SQL at {house.sql_url}", flush=True)
             print(f"data in {loaded.config.server.data.resolve()}; stop with Ctrl-C", flush=True)

@@ -1,15 +1,12 @@
 """Alerts of one process: a decider over the board, its journal in a file, limits at hand. Composes; decides nothing."""
 
 import logging
-import os
-import random
-import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmtrail.clock import Clock
+from llmtrail.clock import Clock, random_bytes
 from llmtrail.config import AlertsConfig, ConfigError
 from llmtrail.core.board import Board
 from llmtrail.core.limit import LimitState, decode_limit
@@ -72,20 +69,14 @@ class StoredProof:
         return found
 
 
-class Jitter:
-    """Randomness from 0 to 1 for several threads."""
-
-    def __init__(self) -> None:
-        self._random = random.SystemRandom()
-
-    def __call__(self) -> float:
-        """Return the next number."""
-        return self._random.random()
+def jitter() -> float:
+    """Return a random number from 0 to 1; from any thread."""
+    return int.from_bytes(random_bytes(_NAME_BYTES), "big") / (1 << 8 * _NAME_BYTES)
 
 
 def new_limit_board() -> LimitBoard:
     """Return an empty board of limits, with a name that no other life of a process has."""
-    return LimitBoard(secrets.token_hex(_NAME_BYTES))
+    return LimitBoard(random_bytes(_NAME_BYTES).hex())
 
 
 def limits_of(shown: Sequence[Record]) -> dict[str, LimitState | None]:
@@ -102,6 +93,7 @@ class AlertRooms:
     handle: Handle
     clock: Clock
     metrics: Metrics
+    environ: Mapping[str, str]  # where secrets are that rules name by a variable
 
 
 class LocalAlerts:
@@ -122,8 +114,8 @@ class LocalAlerts:
                 proof=StoredProof(rooms.handle.reader(PROOF_LIMITS)),
                 clock=rooms.clock,
                 metrics=rooms.metrics,
-                jitter=Jitter(),
-                secrets=os.environ,
+                jitter=jitter,
+                secrets=rooms.environ,
                 page_url=config.page_url,
             )
         )

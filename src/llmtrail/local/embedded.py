@@ -104,8 +104,10 @@ class _Rooms:
 class Embedded:
     """The whole house in one process; a context manager. Threads: HTTP, log appender, writer, two inserts."""
 
-    def __init__(self, config: Config, clock: Clock | None = None) -> None:
+    def __init__(self, config: Config, clock: Clock | None = None, environ: Mapping[str, str] | None = None) -> None:
+        """Take the settings; `environ` is where secrets are that rules name by a variable."""
         self._config = config
+        self._environ = environ or {}
         self._clock = clock or SystemClock()
         self.metrics = Metrics()
         self._board = Board(config.stats.zones, threading.Lock())
@@ -258,7 +260,9 @@ class Embedded:
         config = self._config
         if config.alerts.folder is None:
             return
-        rooms_of_alerts = AlertRooms(self._board, self._limit_board, rooms.handle, self._clock, self.metrics)
+        rooms_of_alerts = AlertRooms(
+            self._board, self._limit_board, rooms.handle, self._clock, self.metrics, self._environ
+        )
         self._alerts = LocalAlerts(config.alerts, config.server.data, rooms_of_alerts)
         self._alerts.start()
 

@@ -5,14 +5,13 @@ it. The group says who should decide, the journal's fence says who may write: tw
 """
 
 import logging
-import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from llmtrail.config import Config, kafka_client, store_url
 from llmtrail.core.board import Board
-from llmtrail.local.alerts import PROOF_LIMITS, AlertStore, Jitter, StoredProof
+from llmtrail.local.alerts import PROOF_LIMITS, AlertStore, StoredProof, jitter
 from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
 from llmtrail.log.kafka.journal import KafkaJournal
@@ -47,6 +46,7 @@ class _Rooms:
     not_ready: Callable[[], str]
     store: Handle
     partitions: int
+    environ: Mapping[str, str]
     deciders: dict[int, Decider] = field(default_factory=dict)
 
     def wake(self) -> None:
@@ -54,8 +54,11 @@ class _Rooms:
             decider.wake()
 
 
-def start(config: Config, process: RoleProcess) -> None:
-    """Start the role in `process`; raises RoleError, with what to do."""
+def start(config: Config, process: RoleProcess, environ: Mapping[str, str]) -> None:
+    """Start the role in `process`; raises RoleError, with what to do.
+
+    `environ` is where secrets are that rules name by a variable.
+    """
     if not config.kafka.bootstrap_servers:
         raise RoleError("no Kafka is named: set LLMTRAIL_KAFKA=host:port; `llmtrail up` decides by itself.")
     if config.alerts.folder is None:
@@ -67,7 +70,7 @@ def start(config: Config, process: RoleProcess) -> None:
     partitions = _partitions(config)
     news = threading.Event()
     board, tail = follow_statistics(config, process, news.set)
-    rooms = _Rooms(config, process, board, tail.not_ready, _open_store(config), partitions)
+    rooms = _Rooms(config, process, board, tail.not_ready, _open_store(config), partitions, environ)
     process.on_stop(rooms.store.close)
     _pass_on(news, rooms)
     prefix = config.kafka.topic_prefix
@@ -149,8 +152,8 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
         proof=StoredProof(rooms.store.reader(PROOF_LIMITS)),
         clock=rooms.process.clock,
         metrics=rooms.process.metrics,
-        jitter=Jitter(),
-        secrets=os.environ,
+        jitter=jitter,
+        secrets=rooms.environ,
         page_url=config.alerts.page_url,
         is_mine=is_mine,
         audits=partition == 0,

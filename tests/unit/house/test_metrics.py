@@ -12,7 +12,9 @@ from llmtrail.metrics import METRICS, Kind, Metric, Metrics
 
 
 def test_names_follow_the_rule_and_tell_their_unit() -> None:
-    rule = re.compile(r"llmtrail_(ingest|log|store|web|statistics|aggregate|alerts)_[a-z]+(_[a-z]+)*_?[a-z]+")
+    rule = re.compile(
+        r"llmtrail_(ingest|log|store|web|statistics|aggregate|alerts|minutes|gpu)_[a-z]+(_[a-z]+)*_?[a-z]+"
+    )
     for metric in METRICS:
         # The name that every dashboard of Kafka knows already.
         assert rule.fullmatch(metric.name) or metric.name == "kafka_consumergroup_lag", metric.name
