@@ -15,6 +15,8 @@ _QUANTILES = {
     Measure.TTFT_P99_MS: 0.99,
 }
 _FIRST_TOKEN = frozenset({Measure.TTFT_P50_MS, Measure.TTFT_P95_MS, Measure.TTFT_P99_MS})
+# Measures that can rise because calls leave the window: shares and percentiles.
+SHARES = frozenset({*_QUANTILES, Measure.ERROR_RATE, Measure.FAILURE_RATE, Measure.RETRY_RATE, Measure.UNPRICED_SHARE})
 # Measures of the heaviest request or prompt of a scope's tenant.
 HEAVIEST = frozenset({Measure.ATTEMPTS_PER_REQUEST, Measure.ATTEMPTS_PER_PROMPT})
 # Measures that compare with what is usual.

@@ -13,7 +13,7 @@ from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.baseline import usual
 from llmtrail_alerts.decide import due_ns
 from llmtrail_alerts.forecast import PACE_S, forecast_ns
-from llmtrail_alerts.measures import COMPARED, FLOORS, HEAVIEST, basis_of, value_of
+from llmtrail_alerts.measures import COMPARED, FLOORS, HEAVIEST, SHARES, basis_of, value_of
 from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Measure, Period, Rule, Sighting, Target, Unit
 from llmtrail_alerts.periods import Bounds, period_of
 
@@ -62,6 +62,10 @@ class StatisticsWatch:
         self._heaviest_s = 0
         # Groups of the heaviest that have news and wait for their turn.
         self._owed: dict[tuple[str, str], None] = {}
+        # Groups of sliding measures that had calls within their window, by when they last had news; and when each
+        # rule's window last slid on.
+        self._sliding: dict[tuple[str, str], int] = {}
+        self._slid_s: dict[str, int] = {}
 
     def look(
         self, rules: Sequence[Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, everything: bool
@@ -107,6 +111,7 @@ class StatisticsWatch:
                 named = _named(target)
                 news += [named] if named is not None and _tells_silence(rule) else []
             found |= {(rule.name, text): None for text in news}
+        found |= dict.fromkeys(self._slide(found, by_name, now_s))
         found |= {(key.rule, key.scope): None for key in _due(by_name, states, now_ns, active=active)}
         found = self._in_turn(found, by_name, now_s)
         return [(by_name[name], text) for name, text in found if name in by_name]
@@ -122,6 +127,26 @@ class StatisticsWatch:
             self._heaviest_s = now_s
             found |= self._owed
             self._owed = {}
+        return found
+
+    def _slide(self, news: Iterable[tuple[str, str]], rules: Mapping[str, Rule], now_s: int) -> list[tuple[str, str]]:
+        """Return the groups whose share may have risen because good calls have left the window."""
+        for group in news:
+            if _slides(rules.get(group[0])):
+                self._sliding[group] = now_s
+        found: list[tuple[str, str]] = []
+        for name, rule in rules.items():
+            if (
+                _slides(rule)
+                and isinstance(rule, Alarm)
+                and self._slid_s.get(name, 0) + _EDGE_S[rule.window_s] <= now_s
+            ):
+                self._slid_s[name] = now_s
+                own = [(group, at_s) for group, at_s in self._sliding.items() if group[0] == name]
+                for group, at_s in own:
+                    if at_s + rule.window_s + _EDGE_S[rule.window_s] < now_s:
+                        del self._sliding[group]  # nothing is left in the window
+                    found.append(group)
         return found
 
     def _all(self, rule: Rule, now_s: int) -> list[str]:
@@ -270,9 +295,16 @@ def _due(
         if rule is None:
             continue
         due = due_ns(rule, state)
-        slides = active and isinstance(rule, Alarm) and (state.level >= 0 or any(state.reached_ns))
+        holds = isinstance(rule, Alarm) and (state.level >= 0 or any(state.reached_ns))
+        # What was kept quiet is told when the quiet ends, calls or none.
+        slides = active and (holds or bool(state.suppressed))
         if slides or (due is not None and due <= now_ns):
             yield key
+
+
+def _slides(rule: Rule | None) -> bool:
+    """Say whether a rule's value can get worse without any call: a share, a percentile, or something too small."""
+    return isinstance(rule, Alarm) and (rule.below or rule.measure in SHARES)
 
 
 def _is_of_heaviest(rule: Rule | None) -> bool:

@@ -148,3 +148,38 @@ def test_an_alarm_that_fires_is_looked_at_while_its_window_slides_without_news()
     assert told[0][1] == 101
     # The window is a minute, its far edge ten seconds fine, and it is looked at each ten seconds.
     assert 160 <= told[1][1] <= 180
+
+
+FAILING = Alarm(
+    name="failing",
+    target=Target(ScopeKind.FEATURE, ("*",)),
+    measure=Measure.ERROR_RATE,
+    window_s=60,
+    levels=(Level("critical", 0.9, 0.5, Severity.CRITICAL),),
+)
+
+
+def test_a_share_that_rises_because_good_calls_leave_the_window_is_seen() -> None:
+    told, search = Told(), Scope("", ScopeKind.FEATURE, ("search",)).text()
+    watch = StatisticsWatch(told)
+    told.call(search, HOUR_S, Cell(calls=8, failures={}))
+    told.call(search, HOUR_S + 30, Cell(calls=2, errors=2, failures={}))
+    (before,) = look(watch, [FAILING], {}, HOUR_S + 31)
+    assert before.value == 0.2
+
+    seen = [one.value for second in range(32, 150) for one in look(watch, [FAILING], {}, HOUR_S + second)]
+    assert 1.0 in seen  # only the failed ones are left
+    assert seen[-1] == 0  # and then none
+    assert look(watch, [FAILING], {}, HOUR_S + 400) == []  # who is silent costs nothing
+
+
+def test_what_was_kept_quiet_is_looked_at_again_without_any_call() -> None:
+    told = Told()
+    watch = StatisticsWatch(told)
+    told.call(user(1), HOUR_S + 5, Cell(calls=1, cost_nanousd=200, failures={}))
+    (seen,) = [one for one in look(watch, [BUDGET], {}, HOUR_S + 60) if one.value == 200]
+    quiet = Quiet(Reason.SUPPRESSED_BY_SILENCE, "deploy")
+    state, (verdict,) = decide_all(BUDGET, None, seen, quiet, (HOUR_S + 60) * NS)
+    assert not verdict.told
+    again = look(watch, [BUDGET], {seen.key: state}, HOUR_S + 120)
+    assert [one.value for one in again] == [200]
