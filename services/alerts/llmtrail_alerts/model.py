@@ -5,6 +5,7 @@ from enum import StrEnum
 
 import msgspec
 
+from llmtrail.core.limit import Behaviour
 from llmtrail.core.scope import ScopeKind
 
 
@@ -63,15 +64,6 @@ class Measure(StrEnum):
     POLICY_DIFFERED = "policy_differed"  # calls whose failure was handled otherwise than declared
     UNDECLARED_FAILURES = "undeclared_failures"  # calls with a failure mode that the feature's policy does not name
     GPU = "gpu"  # a condition of a GPU or its node; named in `gpu_condition`
-
-
-class Behaviour(StrEnum):
-    """What is done in place of a call that a hard limit refuses."""
-
-    REFUSE = "refuse"
-    CHEAPER_MODEL = "cheaper_model"
-    CACHED_ANSWER = "cached_answer"
-    STATIC_MESSAGE = "static_message"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from math import ceil
 from typing import Final
 
 from llmtrail.core.calendar import UnknownZoneError, check_zone
-from llmtrail.core.limit import MESSAGE_LENGTH_MAX
+from llmtrail.core.limit import MESSAGE_LENGTH_MAX, Behaviour
 from llmtrail.core.scope import ScopeKind
-from llmtrail_alerts.model import Behaviour, Budget, HardLimit, Level, Period, Severity, Unit
+from llmtrail_alerts.model import Budget, HardLimit, Level, Period, Severity, Unit
 from llmtrail_alerts.quantity import duration_s, nanousd, share, whole
 from llmtrail_alerts.read_target import read_name, read_target
 from llmtrail_alerts.rules import Place

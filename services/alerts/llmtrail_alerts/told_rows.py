@@ -2,7 +2,6 @@
 
 import msgspec
 
-from llmtrail.core.limit import Behaviour as LimitBehaviour
 from llmtrail.core.limit import LimitLevel, LimitState, limit_key
 from llmtrail.core.scope import parse_scope
 from llmtrail.store.alerts import AlertRow, AuditRow
@@ -108,7 +107,7 @@ def limit_of(budget: Budget, state: GroupState, owner: str) -> LimitState | None
         unit=budget.unit,
         period=budget.period,
         resets_at_ns=state.period_end_ns,
-        behaviour=LimitBehaviour(hard.behaviour),
+        behaviour=hard.behaviour,
         model=hard.model,
         message=hard.message,
         reason=f"{budget.name}: {level.label}",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from llmtrail.core.cell import Cell
+from llmtrail.core.failure import FailureMode
 from llmtrail.core.policy import FailurePolicy
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.baseline import usual
@@ -274,7 +275,8 @@ def amount_of(budget: Budget, cell: Cell) -> int:
         case Unit.TOKENS:
             return cell.input_tokens + cell.output_tokens
         case Unit.CALLS:
-            return cell.calls
+            # What a limit has stopped was never made.
+            return cell.calls - cell.failures.get(FailureMode.BUDGET_REFUSED, 0)
         case _:
             return cell.cost_nanousd + cell.unpriced * budget.unpriced_ceiling_nanousd
 

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 from llmtrail.core.failure import FailureMode
+from llmtrail.core.limit import Behaviour
 from llmtrail.core.policy import FallBack, Raise, Retry, Static, decode_policy, encode_policy, outcomes
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail_alerts.channels.port import TIMEOUT_S, ChannelKind
-from llmtrail_alerts.model import Behaviour, Budget, Period, Severity, Unit
+from llmtrail_alerts.model import Budget, Period, Severity, Unit
 from llmtrail_alerts.reload import RulesFolder
 from llmtrail_alerts.rule_changes import decode_snapshot, encode_snapshot
 from llmtrail_alerts.rules import Rules, RulesError
