@@ -24,6 +24,9 @@ COUNTS = st.one_of(st.none(), st.integers(0, 2**40))
 MS = st.one_of(st.none(), st.floats(0, 604_800_000), st.just(-0.0))
 
 
+KEPT = b'{"policy_declared":"raised|retried"}'
+
+
 @st.composite
 def rows(draw: st.DrawFn) -> CallRow:
     started_at_ns = NOW_NS + draw(st.sampled_from([0, -1, 5 * S, -9 * S, -15 * S, -24 * 3600 * S, -24 * 3600 * S - 1]))
@@ -43,6 +46,10 @@ def rows(draw: st.DrawFn) -> CallRow:
         retry_count=draw(st.one_of(st.none(), st.integers(0, 3))),
         status=draw(st.sampled_from([None, Status.OK, Status.ERROR])),
         failure_mode=draw(st.sampled_from([None, FailureMode.TIMEOUT, FailureMode.RATE_LIMITED])),
+        handled_by=draw(st.sampled_from([None, "raised", "fallback_model"])),
+        attributes=msgspec.Raw(
+            draw(st.sampled_from([b"", KEPT, b'{"a":"policy_declared"}', b'{"policy_declared":3}']))
+        ),
     )
     return CallRow(
         call=call,
@@ -95,6 +102,7 @@ def cell_of(row: CallRow) -> Cell:
         attempts=len(call.attempts or (1,)),
         retries=call.retry_count or 0,
         retry_unknown=int(call.retry_count is None),
+        policy_differed=int(bytes(call.attributes) == KEPT and call.handled_by == "fallback_model"),
         failures={} if call.failure_mode is None else {call.failure_mode: 1},
         latency={} if call.latency_ms is None else {bucket_of(call.latency_ms): 1},
         time_to_first_token={} if call.time_to_first_token_ms is None else {bucket_of(call.time_to_first_token_ms): 1},

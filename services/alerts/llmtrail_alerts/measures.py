@@ -56,5 +56,6 @@ def _counted(measure: Measure, cell: Cell, modes: Iterable[str], declared: froze
         Measure.COST: cell.cost_nanousd,
         Measure.UNPRICED_SHARE: cell.unpriced / cell.calls,
         Measure.UNDECLARED_FAILURES: undeclared,
+        Measure.POLICY_DIFFERED: cell.policy_differed,
     }
     return found.get(measure)

@@ -23,6 +23,7 @@ class Cell(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     attempts: int = 0  # as told; a call that tells none counts one
     retries: int = 0
     retry_unknown: int = 0
+    policy_differed: int = 0  # calls whose failure was handled otherwise than their feature's policy declares
     failures: dict[str, int] = {}  # calls by failure mode
     latency: Histogram = {}  # of latency_ms
     time_to_first_token: Histogram = {}  # of time_to_first_token_ms
@@ -41,6 +42,7 @@ class Cell(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
         self.attempts += other.attempts
         self.retries += other.retries
         self.retry_unknown += other.retry_unknown
+        self.policy_differed += other.policy_differed
         for mode, count in other.failures.items():
             total = self.failures.get(mode, 0) + count
             if total:

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from llmtrail.core.call import Usage
+from llmtrail.core.call import Call, Usage
 from llmtrail.core.failure import Status
 from llmtrail.core.partial import counts_at_ns, slot_of
 from llmtrail.core.sketch import DROPPED_BITS
@@ -16,6 +17,8 @@ from llmtrail_ingest.writer.hashes import prompt_fingerprint
 from llmtrail_ingest.writer.step import Standing
 
 _NO_USAGE = Usage()
+# The SDK's attribute of a call that failed under a policy: what `handled_by` may say where it is kept to, by "|".
+_MARK = b'"policy_declared"'
 _INT = pa.int64()
 # Columns that are summed as they are; each is a field of `Cell`.
 SUMS = (
@@ -31,10 +34,18 @@ SUMS = (
     "attempts",
     "retries",
     "retry_unknown",
+    "policy_differed",
 )
 # What scopes are made of.
 NAMES = ("tenant", "feature", "user", "model", "prompt_name", "prompt_version", "request", "session", "prompt")
 FAILURE, LATENCY, FIRST_TOKEN, SLOT = "failure", "latency", "time_to_first_token", "slot"
+
+
+class _Declared(msgspec.Struct):
+    policy_declared: str = ""
+
+
+_DECLARED = msgspec.json.Decoder(_Declared)
 
 
 @dataclass(slots=True)
@@ -81,6 +92,7 @@ def table_of(contributions: Contributions) -> pa.Table:
         "attempts": _signed([len(call.attempts) if call.attempts else 1 for call in calls], signs),
         "retries": _signed([told or 0 for told in retries], signs),
         "retry_unknown": _signed([1 if told is None else 0 for told in retries], signs),
+        "policy_differed": _signed([1 if differs(call) else 0 for call in calls], signs),
         FAILURE: pa.array([call.failure_mode for call in calls], pa.string()),
         LATENCY: _buckets([call.latency_ms for call in calls]),
         FIRST_TOKEN: _buckets([call.time_to_first_token_ms for call in calls]),
@@ -95,6 +107,22 @@ def table_of(contributions: Contributions) -> pa.Table:
         "prompt": _names([_fingerprint(one) for one in stands]),
     }
     return pa.table(columns)
+
+
+def differs(call: Call) -> bool:
+    """Say whether a call's failure was handled otherwise than its sender's policy declared."""
+    if not call.handled_by or not tells_policy(call):
+        return False
+    try:
+        declared = _DECLARED.decode(call.attributes).policy_declared
+    except msgspec.MsgspecError:
+        return False  # somebody else's attribute of that name
+    return bool(declared) and call.handled_by not in declared.split("|")
+
+
+def tells_policy(call: Call) -> bool:
+    """Say whether a call carries what was declared for its failure."""
+    return _MARK in bytes(call.attributes)
 
 
 def _fingerprint(stands: Standing) -> str | None:

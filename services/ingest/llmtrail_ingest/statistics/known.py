@@ -13,6 +13,7 @@ import msgspec
 from llmtrail.core.call import Call, Parser
 from llmtrail.core.columns import CONTENT_FIELDS
 from llmtrail.store.rows import CallRow, KnownCall
+from llmtrail_ingest.statistics.columns import tells_policy
 from llmtrail_ingest.writer.seen import made_at_ms
 
 # About 900 bytes each: 180 MB when full.
@@ -77,6 +78,8 @@ def _without_content(row: CallRow) -> KnownCall:
 def _bare(call: Call) -> Call:
     """Return a call without its texts: they are slices of the whole record, which would be kept with them."""
     parser = call.parser and Parser(status=call.parser.status)
+    # What was declared for a failure counts, so that a revision takes back what was counted.
+    attributes = msgspec.Raw(bytes(call.attributes)) if tells_policy(call) else msgspec.Raw()
     return msgspec.structs.replace(
-        call, **_NO_CONTENT, parameters=msgspec.Raw(), attributes=msgspec.Raw(), retrieval=None, parser=parser
+        call, **_NO_CONTENT, parameters=msgspec.Raw(), attributes=attributes, retrieval=None, parser=parser
     )
