@@ -46,7 +46,7 @@ class Watched:
     def limits(self) -> dict[str, Any]:
         """Return what callers are told, by scope."""
         told = self.house.ask("GET", "/v1/limits").json
-        return {limit["scope"]: limit for limit in told.get("limits", [])}
+        return {limit["scope"]: limit for limit in told["limits"]}
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ class Watched:
     def limits(self) -> dict[str, str]:
         """Return the state of each scope that callers are told of."""
         told = json.loads(self.ask(self.gateway.url(), "GET", "/v1/limits")[1])
-        return {limit["scope"]: limit["state"] for limit in told.get("limits", [])}
+        return {limit["scope"]: limit["state"] for limit in told["limits"]}
 
     def sql(self, statement: str) -> list[list[str]]:
         text = self.ask(self.web.sql_url, "POST", "/", statement.encode())[1].decode()

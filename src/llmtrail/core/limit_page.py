@@ -12,11 +12,11 @@ class LimitPage(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Some of what changed since the generation that was asked about; all of it together makes the table."""
 
     generation: str  # what to ask about next
+    limits: list[msgspec.Raw]
+    removed: list[str]  # keys
     tenant: str = ""  # whose limits these are: the token's tenant; "" for a token of every tenant
     full: bool = False  # what was learnt before is void: this begins anew
     more: bool = False  # there is more already: ask again at once
-    limits: list[msgspec.Raw] = []
-    removed: list[str] = []  # keys
 
 
 class BadPageError(ValueError):
