@@ -12,10 +12,11 @@ import pytest
 
 from alert_rules import write_rules
 from eventually import eventually
-from house import House, running_house
+from house import STOP_S_MAX, House, running_house
 from llmtrail.testing.recorders import Recorder, open_incidents, pagerduty, slack_webhook
 
 TOLD_S_MAX = 20.0
+SEARCH = '["","feature","search"]'
 
 
 @dataclass
@@ -63,17 +64,61 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 
 def test_editing_a_budget_never_forgets_what_was_spent(watched: Watched) -> None:
     watched.spend(4, 0.15)
-    eventually(lambda: '["","feature","search"]' in watched.limits(), TOLD_S_MAX)
+    eventually(lambda: SEARCH in watched.limits(), TOLD_S_MAX)
     file = watched.rules / "budgets.toml"
     file.write_text(file.read_text().replace('"1.00"', '"0.60"'))
-    eventually(lambda: watched.limits()['["","feature","search"]']["state"] == "hard", TOLD_S_MAX)
+    eventually(lambda: watched.limits()[SEARCH]["state"] == "hard", TOLD_S_MAX)
     eventually(lambda: len(watched.pager.bodies()) == 1, TOLD_S_MAX)
 
     file.write_text(file.read_text().replace('"0.60"', '"0.10" #').replace("per =", "nonsense\nper ="))
     eventually(lambda: watched.house.metric("llmtrail_alerts_rules_refused_total") == 1, TOLD_S_MAX)
-    assert watched.limits()['["","feature","search"]']["limit"] == 600_000_000
+    assert watched.limits()[SEARCH]["limit"] == 600_000_000
     changes = "SELECT action FROM audit WHERE name = 'search-day' OR action = 'refused' ORDER BY changed_at"
     eventually(lambda: watched.house.sql(changes) == [["added"], ["changed"], ["refused"]], TOLD_S_MAX)
+
+
+MONTHS = """
+unpriced_call_usd = "0.05"
+
+[[budget]]
+name = "search-month"
+feature = "search"
+limit_usd = "1.00"
+per = "month"
+hard = "refuse"
+
+[[budget]]
+name = "user-of-search-month"
+feature = "search"
+user = "*"
+limit_usd = "1.00"
+per = "month"
+hard = "refuse"
+"""
+
+
+def test_a_budget_counts_what_was_spent_before_anybody_counted_it(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        told, paged = stack.enter_context(slack_webhook()), stack.enter_context(pagerduty())
+        write_rules(tmp_path / "rules", told, paged, MONTHS, "")
+        with running_house(tmp_path / "data") as house:
+            ago = {"started_at": time.time_ns() - 120 * 10**9}  # long enough ago to be settled
+            Watched(house, told, paged, tmp_path / "rules").spend(8, 0.15, user_id="u-7", **ago)
+            house.settle()
+            scope = "/v1/stats?window=month&kind=feature&feature=search"
+            eventually(lambda: house.ask("GET", scope).json["scopes"][0]["calls"] == 8, TOLD_S_MAX)
+            house.process.terminate()
+            house.process.wait(STOP_S_MAX)
+        # The feature's users were not counted one by one; and statistics that are younger than the calls know nothing.
+        for file in (tmp_path / "data").glob("statistics.db*"):
+            file.unlink()
+        config = f'[alerts]\nfolder = "{tmp_path / "rules"}"\n[stats]\nfeature_users = ["search"]\n'
+        with running_house(tmp_path / "data", config) as again:
+            watched = Watched(again, told, paged, tmp_path / "rules")
+            of_user = '["","feature_user","search","u-7"]'
+            eventually(lambda: watched.limits().keys() == {SEARCH, of_user}, TOLD_S_MAX)
+            spent = {limit["spent"] for limit in watched.limits().values()}
+            assert spent == {8 * 150_000_000}
 
 
 def test_what_was_decided_stands_after_a_kill(watched: Watched, tmp_path: Path) -> None:
@@ -98,13 +143,13 @@ def test_a_soft_limit_is_a_message_and_a_hard_limit_a_page_that_stops_the_spend(
     assert "50 %" in json.dumps(watched.slack.bodies()[0])
     assert "r-0" in json.dumps(watched.slack.bodies()[0])  # what proves it
     assert watched.pager.bodies() == []
-    assert watched.limits()['["","feature","search"]']["state"] == "soft"
+    assert watched.limits()[SEARCH]["state"] == "soft"
 
     watched.spend(4, 0.15)
     eventually(lambda: len(watched.pager.bodies()) == 1, TOLD_S_MAX)
     (page,) = watched.pager.bodies()
     assert page["event_action"] == "trigger"
-    eventually(lambda: watched.limits()['["","feature","search"]']["state"] == "hard", TOLD_S_MAX)
+    eventually(lambda: watched.limits()[SEARCH]["state"] == "hard", TOLD_S_MAX)
 
     told = "SELECT budget, reason, told, amount, amount_limit, hard FROM budget_events ORDER BY decided_at"
     eventually(lambda: len(watched.house.sql(told)) == 2, TOLD_S_MAX)

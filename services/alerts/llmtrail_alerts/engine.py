@@ -53,6 +53,9 @@ _STATE, _GROUPING = "group", "grouping"
 class Watch(Protocol):
     """Where sightings come from."""
 
+    def fill(self, rules: Sequence[Rule], now_ns: int) -> None:
+        """Make up for what statistics lack of the periods of these rules."""
+
     def look(
         self, rules: Sequence[Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, everything: bool
     ) -> Iterable[Sighting]:
@@ -177,6 +180,7 @@ class Engine:
             if key not in turn.states:
                 turn.shown += self._shown(state)  # a changed limit, or another behaviour
         self._write(turn)
+        self._parts.watch.fill(self._mine(), self._parts.clock.now_ns())
         self._everything = True
 
     @property
@@ -196,7 +200,7 @@ class Engine:
         Raises what the journal raises; then nothing was decided, and the turn is to be done again.
         """
         began_ns, now_ns = self._parts.clock.monotonic_ns(), self._parts.clock.now_ns()
-        rules = [rule for rule in self._rules.rules if self._parts.is_mine(self._rules, rule.name)]
+        rules = self._mine()
         turn = _Turn(hushes=self._rules.hushes(now_ns), speaking=dict(self._speaking))
         verdicts, whole = list[Verdict](), True
         looked = self._parts.watch.look(rules, self._states, now_ns, everything=self._everything)
@@ -212,6 +216,9 @@ class Engine:
             self._parts.watch.settled()
         self._measure(verdicts, began_ns)
         return len(verdicts)
+
+    def _mine(self) -> list[Rule]:
+        return [rule for rule in self._rules.rules if self._parts.is_mine(self._rules, rule.name)]
 
     def _decide(self, sighting: Sighting, turn: _Turn, now_ns: int) -> list[Verdict]:
         key = sighting.key

@@ -13,6 +13,7 @@ from llmtrail.core.policy import FailurePolicy
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.baseline import usual
 from llmtrail_alerts.decide import due_ns
+from llmtrail_alerts.fill import Fills, Stored, fills_of
 from llmtrail_alerts.forecast import PACE_S, forecast_ns
 from llmtrail_alerts.measures import COMPARED, FLOORS, HEAVIEST, SHARES, basis_of, value_of
 from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Measure, Period, Rule, Sighting, Target, Unit
@@ -53,11 +54,17 @@ class StatisticsWatch:
         statistics: Statistics,
         policies: Callable[[], Mapping[str, FailurePolicy]] = dict,
         ready: Callable[[], bool] = lambda: True,
+        stored: Stored | None = None,
     ) -> None:
-        """Take the statistics; while they are not `ready`, nothing is seen, so that nothing seems well."""
+        """Take the statistics; while they are not `ready`, nothing is seen, so that nothing seems well.
+
+        `stored` is what budgets are filled from where the statistics lack the beginning of their period.
+        """
         self._statistics = statistics
         self._policies = policies
         self._ready = ready
+        self._stored = stored
+        self._fills: Fills = {}
         self._pending: set[str] = set()
         self._active_s = 0
         self._heaviest_s = 0
@@ -67,6 +74,11 @@ class StatisticsWatch:
         # rule's window last slid on.
         self._sliding: dict[tuple[str, str], int] = {}
         self._slid_s: dict[str, int] = {}
+
+    def fill(self, rules: Sequence[Rule], now_ns: int) -> None:
+        """Ask the store what the statistics lack of the budgets' present periods: at a start, and for other rules."""
+        if self._stored is not None:
+            self._fills = fills_of(rules, self._statistics, self._stored, now_ns // _NS)
 
     def look(
         self, rules: Sequence[Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, everything: bool
@@ -112,6 +124,8 @@ class StatisticsWatch:
                 named = _named(target)
                 news += [named] if named is not None and _tells_silence(rule) else []
             found |= {(rule.name, text): None for text in news}
+        if everything:
+            found |= {(name, text): None for (name, _), lacks in self._fills.items() for text in lacks}
         found |= dict.fromkeys(self._slide(found, by_name, now_s))
         found |= {(key.rule, key.scope): None for key in _due(by_name, states, now_ns, active=active)}
         found = self._in_turn(found, by_name, now_s)
@@ -173,6 +187,10 @@ class StatisticsWatch:
     def _spent(self, budget: Budget, scope_text: str, period: Bounds, times_s: tuple[int, int]) -> Sighting:
         end_s, now_s = times_s
         cell = self._statistics.figures(scope_text, period.start_s, end_s)
+        lack = self._fills.get((budget.name, period.name), {}).get(scope_text)
+        if lack is not None:
+            cell = cell.copy()
+            cell.add(lack)
         value = amount_of(budget, cell)
         over = end_s <= now_s
         return Sighting(

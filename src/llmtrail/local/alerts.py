@@ -10,13 +10,14 @@ from llmtrail.clock import Clock, random_bytes
 from llmtrail.config import AlertsConfig, ConfigError
 from llmtrail.core.board import Board
 from llmtrail.core.limit import LimitState, decode_limit
-from llmtrail.core.scope import Scope
+from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.log.journal import FileJournal, Record
 from llmtrail.metrics import ALERTS_FIRING, ALERTS_GROUPS, Metrics
 from llmtrail.store.alerts import AlertRow, AuditRow, insert_alerts, insert_audit
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, Limits
 from llmtrail.store.proof import Worst, requests_of
+from llmtrail.store.spent import Spent, spent_by_scope
 from llmtrail_alerts.board_statistics import BoardStatistics
 from llmtrail_alerts.decider import Decider, DeciderParts
 from llmtrail_alerts.rules import RulesError
@@ -31,6 +32,8 @@ _LOOKS_MAX = 3
 _LOOK_AGAIN_S = 0.2
 # An alert waits no longer than this for the requests that prove it: they are worth a second, not more.
 PROOF_LIMITS = Limits(execution_s=1.0, memory_bytes=256 * 1024 * 1024)
+# Asked once at a start and when rules change: a month of calls may be looked through.
+FILL_LIMITS = Limits(execution_s=20.0, memory_bytes=1024 * 1024 * 1024)
 
 
 class AlertStore:
@@ -67,6 +70,21 @@ class StoredProof:
         except StoreError as error:
             _LOG.warning("no requests are named in an alert: %s", error)
         return found
+
+
+class StoredSpent:
+    """What calls came to, as a store tells it."""
+
+    def __init__(self, reader: Handle) -> None:
+        self._reader = reader
+
+    def spent(self, kind: ScopeKind, values: tuple[str, ...], since_ns: int, until_ns: int) -> list[Spent]:
+        """Return what each scope used between two times; nothing where the store does not answer."""
+        try:
+            return spent_by_scope(self._reader, kind, values, since_ns, until_ns)
+        except StoreError as error:
+            _LOG.warning("budgets are not filled from stored calls: %s", error)
+            return []
 
 
 def jitter() -> float:
@@ -109,7 +127,9 @@ class LocalAlerts:
             DeciderParts(
                 folder=config.folder,
                 journal=self._journal,
-                new_watch=lambda policies: StatisticsWatch(BoardStatistics(rooms.board), policies),
+                new_watch=lambda policies: StatisticsWatch(
+                    BoardStatistics(rooms.board), policies, stored=StoredSpent(rooms.handle.reader(FILL_LIMITS))
+                ),
                 store=AlertStore(rooms.handle),
                 proof=StoredProof(rooms.handle.reader(PROOF_LIMITS)),
                 clock=rooms.clock,

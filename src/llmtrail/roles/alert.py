@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from llmtrail.config import Config, kafka_client, store_url
 from llmtrail.core.board import Board
-from llmtrail.local.alerts import PROOF_LIMITS, AlertStore, StoredProof, jitter
+from llmtrail.local.alerts import FILL_LIMITS, PROOF_LIMITS, AlertStore, StoredProof, StoredSpent, jitter
 from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
 from llmtrail.log.kafka.journal import KafkaJournal
@@ -146,7 +146,10 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
         folder=config.alerts.folder,
         journal=journal,
         new_watch=lambda policies: StatisticsWatch(
-            BoardStatistics(rooms.board), policies, lambda: not rooms.not_ready()
+            BoardStatistics(rooms.board),
+            policies,
+            ready=lambda: not rooms.not_ready(),
+            stored=StoredSpent(rooms.store.reader(FILL_LIMITS)),
         ),
         store=AlertStore(rooms.store),
         proof=StoredProof(rooms.store.reader(PROOF_LIMITS)),

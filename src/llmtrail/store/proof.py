@@ -9,7 +9,7 @@ from llmtrail.store.handle import Handle
 REQUESTS_MAX = 5
 # Which columns a scope's values stand in. A model is what answered, else what was asked for, as it is counted.
 _MODEL = "coalesce(response_model, request_model)"
-_COLUMNS = {
+COLUMNS = {
     ScopeKind.TENANT: (),
     ScopeKind.FEATURE: ("feature",),
     ScopeKind.USER: ("user_id",),
@@ -53,7 +53,7 @@ def requests_of(
     conditions = ["tenant = {tenant:String}", "request_id IS NOT NULL"]
     conditions += ["started_at >= fromUnixTimestamp64Nano({since:Int64})", "ingest_day >= toDate({day:UInt32})"]
     values: dict[str, object] = {"tenant": scope.tenant, "since": since_ns, "day": since_ns // 86_400_000_000_000}
-    for number, (column, value) in enumerate(zip(_COLUMNS[scope.kind], scope.values, strict=False)):
+    for number, (column, value) in enumerate(zip(COLUMNS[scope.kind], scope.values, strict=False)):
         conditions.append(f"{column} = {{v{number}:String}}")
         values[f"v{number}"] = value
     only = _ONLY.get(worst, "")

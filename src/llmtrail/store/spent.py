@@ -1,0 +1,57 @@
+"""What calls came to since a time, by scope: what budgets are filled from. Knows no rules."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmtrail.core.scope import Scope, ScopeKind
+from llmtrail.store.handle import Handle
+from llmtrail.store.proof import COLUMNS
+
+# Scopes of one answer, those that used most: who comes behind ten thousand others is far from any limit.
+SCOPES_MAX = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one scope used."""
+
+    scope: Scope
+    calls: int
+    refused: int
+    cost_nanousd: int
+    unpriced: int
+    input_tokens: int
+    output_tokens: int
+
+
+def spent_by_scope(handle: Handle, kind: ScopeKind, values: Sequence[str], since_ns: int, until_ns: int) -> list[Spent]:
+    """Return what each scope of a kind used of calls that began in [since_ns, until_ns); raises StoreError.
+
+    `values` are the scope's names, "*" for any. A call that claims to begin after it arrived counts when it arrived.
+    """
+    columns = COLUMNS[kind]
+    began = "least(started_at, ingested_at)"
+    conditions = [f"{began} >= fromUnixTimestamp64Nano({{since:Int64}})"]
+    conditions.append(f"{began} < fromUnixTimestamp64Nano({{until:Int64}})")
+    # A call is stored on the day on which it arrived, which is none before it began.
+    conditions.append("ingest_day >= toDate({day:UInt32})")
+    told: dict[str, object] = {"since": since_ns, "until": until_ns, "day": since_ns // 86_400_000_000_000}
+    for number, (column, value) in enumerate(zip(columns, values, strict=False)):
+        if value == "*":
+            conditions.append(f"{column} IS NOT NULL")
+        else:
+            conditions.append(f"{column} = {{v{number}:String}}")
+            told[f"v{number}"] = value
+    names = ", ".join(["tenant", *columns])
+    rows = handle.query(
+        f"SELECT {names}, count(), countIf(failure_mode = 'budget_refused'), sum(cost_nanousd), "  # noqa: S608 - ours
+        "countIf(cost_nanousd IS NULL), sum(input_tokens), sum(output_tokens) "
+        f"FROM llmtrail.calls WHERE {' AND '.join(conditions)} GROUP BY {names} "
+        f"ORDER BY sum(cost_nanousd) DESC, count() DESC LIMIT {SCOPES_MAX}",
+        told,
+    )
+    found = []
+    for tenant, *rest in rows:
+        parts, sums = rest[: len(columns)], [int(value or 0) for value in rest[len(columns) :]]
+        found.append(Spent(Scope(str(tenant), kind, tuple(str(part) for part in parts)), *sums))
+    return found
