@@ -20,6 +20,7 @@ from llmtrail.core.minutes import MinuteBook
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import moved_file, port_file
 from llmtrail.local.alerts import AlertRooms, LocalAlerts, new_limit_board
+from llmtrail.local.budgets import RulesInForce, told_routes
 from llmtrail.local.grants import sql_tokens, tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.http import process_routes
@@ -308,6 +309,9 @@ class Embedded:
                 *request_routes(lambda wanted, tenant: find_request(rooms.reader, wanted, tenant), readable_by(tokens)),
                 *stats_routes(self._board, self._clock.now_ns, readable_by(tokens)),
                 *limit_routes(self._limit_board, readable_by(tokens)),
+                *told_routes(
+                    rooms.reader, self._board, RulesInForce(config.alerts.folder), self._clock, readable_by(tokens)
+                ),
                 *process_routes(self._readiness, self._exposition),
             ]
         )

@@ -1,4 +1,4 @@
-"""`llmtrail web`: look-up, SQL and, where Kafka is named, statistics. Composes; decides nothing.
+"""`llmtrail web`: look-up, SQL, what fires and, where Kafka is named, statistics. Composes; decides nothing.
 
 Over a ClickHouse server it only reads. With a data folder of its own it runs ClickHouse's engine in process, and with
 `writable` other processes use that as they would a server: a token that may administer lets them in.
@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from llmtrail import clock as clock_module
 from llmtrail.config import Config, read_secret, store_url
 from llmtrail.core.board import Board
+from llmtrail.local.budgets import RulesInForce, told_routes
 from llmtrail.local.embedded import readable_by
 from llmtrail.local.grants import sql_tokens, tokens_of
 from llmtrail.roles.process import RoleError, RoleProcess
@@ -24,6 +25,7 @@ from llmtrail_web.requests import Readable, request_routes
 from llmtrail_web.sql_endpoint import SqlConfig, sql_app
 from llmtrail_web.stats import stats_routes
 
+_NO_RULES = "no rules are named here; set LLMTRAIL_ALERTS__FOLDER to the folder that `llmtrail alert` decides by"
 _NO_KAFKA = "no Kafka is named that they could come from; set LLMTRAIL_KAFKA=host:port"
 
 
@@ -59,20 +61,34 @@ def answering(
     return (
         [
             *request_routes(lambda wanted, tenant: find_request(reader, wanted, tenant), readable),
-            *_statistics(config, process, readable),
+            *_statistics(config, process, readable, reader),
         ],
         sql_app(handle, SqlConfig(limits=limits, tokens=secrets, write_tokens=tuple(writers))),
     )
 
 
-def _statistics(config: Config, process: RoleProcess, readable: Readable) -> list[Route]:
-    if not config.kafka.bootstrap_servers:
-        return stats_routes(Board(), process.clock.now_ns, readable, lambda: _NO_KAFKA)
-    # Kafka's client is an extra, which a look-up over ClickHouse does without.
-    from llmtrail.roles.statistics import follow_statistics  # noqa: PLC0415
+def _statistics(config: Config, process: RoleProcess, readable: Readable, reader: Handle) -> list[Route]:
+    """Return what answers from the board, and what fires: budgets are told by the rules that this process is given."""
+    board, not_ready = Board(), _no_kafka
+    if config.kafka.bootstrap_servers:
+        # Kafka's client is an extra, which a look-up over ClickHouse does without.
+        from llmtrail.roles.statistics import follow_statistics  # noqa: PLC0415
 
-    board, tail = follow_statistics(config, process)
-    return stats_routes(board, process.clock.now_ns, readable, tail.not_ready)
+        board, tail = follow_statistics(config, process)
+        not_ready = tail.not_ready
+    rules = RulesInForce(config.alerts.folder)
+    return [
+        *stats_routes(board, process.clock.now_ns, readable, not_ready),
+        *told_routes(reader, board, rules, process.clock, readable, lambda: not_ready() or _no_rules(config)),
+    ]
+
+
+def _no_kafka() -> str:
+    return _NO_KAFKA
+
+
+def _no_rules(config: Config) -> str:
+    return _NO_RULES if config.alerts.folder is None else ""
 
 
 def open_store(config: Config) -> Handle:

@@ -8,6 +8,8 @@ from typing import Any
 import msgspec
 
 from llmtrail.core.call import Call
+from llmtrail.core.scope import Scope, ScopeKind
+from llmtrail.store.alert_reads import find_of_request
 from llmtrail.store.arrow import TIME_MAX_NS
 from llmtrail.store.handle import Handle
 from llmtrail.store.ids import named_ids
@@ -41,7 +43,42 @@ def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> Re
     if not stored:
         return None
     stored.sort(key=lambda one: (one.started_at_ns, one.call.call_id or ""))
-    return _document(id_value, kind, stored)
+    return _document(id_value, kind, stored) | _concerned(handle, stored)
+
+
+def _concerned(handle: Handle, stored: Sequence[StoredCall]) -> RequestDocument:
+    """Return decisions on budgets and alarms that name the request, or held for its feature, user, ... meanwhile."""
+    names = [name for one in stored[:CALLS_MAX] for name in (one.call.request_id, one.call.call_id) if name]
+    scopes = (scope for one in stored[:CALLS_MAX] for scope in _scopes(one))
+    made_ns = (min(one.started_at_ns for one in stored), max(one.started_at_ns for one in stored))
+    found = find_of_request(handle, names, scopes, made_ns)
+    return {
+        "budget_decisions": [one for one in found if one["rule_kind"] == "budget"],
+        "alerts": [one for one in found if one["rule_kind"] != "budget"],
+    }
+
+
+def _scopes(stored: StoredCall) -> Iterable[Scope]:
+    """Return what a call was counted under, as far as it says so."""
+    call = stored.call
+    model = call.response_model or call.request_model
+    versions = call.versions
+    values: dict[ScopeKind, tuple[str | None, ...]] = {
+        ScopeKind.TENANT: (),
+        ScopeKind.FEATURE: (call.feature,),
+        ScopeKind.USER: (call.user_id,),
+        ScopeKind.MODEL: (model,),
+        ScopeKind.VERSION: (versions.prompt_name, versions.prompt) if versions else (None,),
+        ScopeKind.FEATURE_MODEL: (call.feature, model),
+        ScopeKind.FEATURE_USER: (call.feature, call.user_id),
+        ScopeKind.REQUEST: (call.request_id,),
+        ScopeKind.SESSION: (call.session_id,),
+        ScopeKind.PROMPT: (stored.prompt_fingerprint or call.prompt_fingerprint,),
+    }
+    for kind, names in values.items():
+        named = tuple(name for name in names if name)
+        if len(named) == len(names):
+            yield Scope(stored.tenant, kind, named)
 
 
 def _find(handle: Handle, id_value: str) -> tuple[str, list[StoredCall]]:

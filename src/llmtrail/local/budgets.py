@@ -1,0 +1,93 @@
+"""What is told of alerts and budgets: decisions from a store, spending from a board by a folder of rules. Composes."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.routing import Route
+
+from llmtrail.clock import Clock
+from llmtrail.core.board import Board
+from llmtrail.store.alert_reads import AlertDocument, AlertQuestion, find_decisions, find_firing
+from llmtrail.store.handle import Handle
+from llmtrail_alerts.board_statistics import BoardStatistics
+from llmtrail_alerts.reload import RulesFolder
+from llmtrail_alerts.rules import Rules, RulesError
+from llmtrail_alerts.spent import budget_documents
+from llmtrail_web.alerts import alert_routes, budget_routes
+from llmtrail_web.requests import Readable
+
+
+class RulesInForce:
+    """The rules of a folder as they stand now; broken files leave the former ones. Safe from several threads."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = None if folder is None else RulesFolder(folder)
+        self._rules: Rules | None = None
+        self._lock = threading.Lock()
+        self.failure = ""
+
+    def rules(self, now_ns: int) -> Rules | None:
+        """Return the rules; None where no folder is named, or where it has not been readable yet."""
+        if self._folder is None:
+            return None
+        with self._lock:
+            try:
+                told = self._folder.open(now_ns) if self._rules is None else self._folder.poll(now_ns)
+            except RulesError as error:
+                self.failure = f"the rules cannot be used: {error}"
+                return None
+            if told is not None:
+                self._rules = told.rules
+            self.failure = ""
+            return self._rules
+
+
+class StoredAlerts:
+    """Decisions in a store."""
+
+    def __init__(self, reader: Handle, rules: RulesInForce) -> None:
+        self._reader = reader
+        self._rules = rules
+
+    def decisions(self, question: AlertQuestion) -> list[AlertDocument]:
+        """Return decisions since a time, the latest first; raises StoreError."""
+        return find_decisions(self._reader, question)
+
+    def firing(self, question: AlertQuestion) -> list[AlertDocument]:
+        """Return what holds now, the latest first; raises StoreError. What a rule said that is gone holds no more."""
+        found = find_firing(self._reader, question)
+        rules = self._rules.rules(question.now_ns)
+        return found if rules is None else [one for one in found if rules.rule(one["rule"]) is not None]
+
+
+class SpentBudgets:
+    """How far budgets are spent, as a board knows it."""
+
+    def __init__(self, board: Board, rules: RulesInForce) -> None:
+        self._board = board
+        self._rules = rules
+
+    def __call__(self, rule: str | None, tenant: str | None, limit: int, now_ns: int) -> list[dict[str, Any]]:
+        """Return the documents of one budget, or of all, with so many scopes each."""
+        rules = self._rules.rules(now_ns)
+        if rules is None:
+            return []
+        budgets = [budget for budget in rules.budgets if rule in {None, budget.name}]
+        return budget_documents(budgets, rules, BoardStatistics(self._board), tenant, limit, now_ns)
+
+
+def told_routes(
+    reader: Handle,
+    board: Board,
+    rules: RulesInForce,
+    clock: Clock,
+    readable: Readable,
+    not_ready: Callable[[], str] = lambda: "",
+) -> list[Route]:
+    """Return `GET /v1/alerts` and `GET /v1/budgets`; `not_ready` says why the board cannot answer yet."""
+    return [
+        *alert_routes(StoredAlerts(reader, rules), clock.now_ns, readable),
+        *budget_routes(SpentBudgets(board, rules), clock.now_ns, readable, lambda: not_ready() or rules.failure),
+    ]
