@@ -1,0 +1,197 @@
+"""Samples of GPUs and model servers as rows: written, rolled up, and read around a time. Knows no call."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Final
+
+import pyarrow as pa
+
+from llmtrail.store import arrow
+from llmtrail.store.handle import Handle
+
+ROLL_S: Final = 300
+_NS: Final = 1_000_000_000
+_NS_PER_MS: Final = 1_000_000
+# A node has some tens of GPUs and MIG instances, and a call some minutes: more rows are a query, not a page.
+AROUND_ROWS_MAX: Final = 20_000
+
+_TEXT = pa.string()
+_COUNT = pa.uint64()
+_NUMBER = pa.float32()
+_TIME = pa.timestamp("ms", "UTC")
+_COUNT_MAX = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuRow:
+    """A row of `gpu_samples`; the columns' comments tell what each is. None is unknown."""
+
+    sampled_at_ns: int
+    received_at_ns: int
+    host: str
+    gpu_uuid: str
+    mig_instance: str = ""
+    gpu_index: int | None = None
+    gpu_name: str = ""
+    mig_profile: str = ""
+    namespace: str = ""
+    pod: str = ""
+    container: str = ""
+    source: str = "dcgm"
+    utilization: float | None = None
+    engine_active: float | None = None
+    tensor_active: float | None = None
+    dram_active: float | None = None
+    memory_used_bytes: int | None = None
+    memory_total_bytes: int | None = None
+    temperature_c: float | None = None
+    memory_temperature_c: float | None = None
+    power_w: float | None = None
+    power_limit_w: float | None = None
+    energy_j: float | None = None
+    sm_clock_mhz: float | None = None
+    memory_clock_mhz: float | None = None
+    throttle_reasons: Sequence[str] = ()
+    xid: int | None = None
+    ecc_corrected: int | None = None
+    ecc_uncorrected: int | None = None
+    remapped_rows_corrected: int | None = None
+    remapped_rows_uncorrected: int | None = None
+    row_remap_failed: bool | None = None
+    pcie_replays: int | None = None
+    nvlink_bytes_s: float | None = None
+    pcie_sent_bytes_s: float | None = None
+    pcie_received_bytes_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineRow:
+    """A row of `engine_samples`; the columns' comments tell what each is. None is unknown."""
+
+    sampled_at_ns: int
+    received_at_ns: int
+    host: str
+    address: str
+    engine: str
+    model: str = ""
+    namespace: str = ""
+    pod: str = ""
+    container: str = ""
+    running: int | None = None
+    waiting: int | None = None
+    kv_cache_used: float | None = None
+    preemptions: int | None = None
+    prefix_cache_queries: int | None = None
+    prefix_cache_hits: int | None = None
+    prompt_tokens: int | None = None
+    generated_tokens: int | None = None
+    tokens_s: float | None = None
+    time_to_first_token_ms: float | None = None
+    time_per_token_ms: float | None = None
+    queue_ms: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What was sampled on some nodes in a stretch of time, in order of time."""
+
+    gpus: tuple[GpuRow, ...] = ()
+    engines: tuple[EngineRow, ...] = ()
+
+
+_TIMES = ("sampled_at_ns", "received_at_ns")
+_GPU_KINDS: dict[str, pa.DataType] = {
+    "gpu_index": pa.uint16(),
+    "energy_j": pa.float64(),
+    "throttle_reasons": pa.list_(_TEXT),
+    "xid": pa.uint32(),
+    "row_remap_failed": pa.bool_(),
+}
+_KIND_OF: dict[object, pa.DataType] = {str: _TEXT, int | None: _COUNT, float | None: _NUMBER}
+
+
+def _kinds(row: type[GpuRow | EngineRow], special: dict[str, pa.DataType]) -> dict[str, pa.DataType]:
+    """Return the Arrow type of each column that a row has beside its times."""
+    return {
+        part.name: special[part.name] if part.name in special else _KIND_OF[part.type]
+        for part in fields(row)
+        if part.name not in _TIMES
+    }
+
+
+_GPU_COLUMNS = _kinds(GpuRow, _GPU_KINDS)
+_ENGINE_COLUMNS = _kinds(EngineRow, {})
+
+
+def insert_gpu_samples(handle: Handle, rows: Sequence[GpuRow], token: str) -> None:
+    """Insert samples of GPUs; the same ones again, with the same token or not, are stored once."""
+    _insert(handle, "llmtrail.gpu_samples_data", rows, _GPU_COLUMNS, token)
+
+
+def insert_engine_samples(handle: Handle, rows: Sequence[EngineRow], token: str) -> None:
+    """Insert samples of model servers; the same ones again, with the same token or not, are stored once."""
+    _insert(handle, "llmtrail.engine_samples_data", rows, _ENGINE_COLUMNS, token)
+
+
+def _insert(
+    handle: Handle,
+    table: str,
+    rows: Sequence[GpuRow] | Sequence[EngineRow],
+    columns: dict[str, pa.DataType],
+    token: str,
+) -> None:
+    # A block of one day each: then a day's rows are stored whole or not at all.
+    by_day: dict[int, list[GpuRow | EngineRow]] = {}
+    for row in rows:
+        by_day.setdefault(row.sampled_at_ns // arrow.DAY_NS, []).append(row)
+    for day, same_day in by_day.items():
+        block = {
+            "sampled_day": pa.array([day] * len(same_day), pa.int32()).cast(pa.date32()),
+            "sampled_at": _times([row.sampled_at_ns for row in same_day]),
+            "received_at": _times([row.received_at_ns for row in same_day]),
+            **{name: _column([getattr(row, name) for row in same_day], kind) for name, kind in columns.items()},
+        }
+        handle.insert_arrow(table, pa.table(block), f"{token}:{day}")
+
+
+def _times(instants_ns: Sequence[int]) -> arrow.Column:
+    return pa.array([ns // _NS_PER_MS for ns in instants_ns], pa.int64()).cast(_TIME)
+
+
+def _column(values: Sequence[Any], kind: pa.DataType) -> arrow.Column:
+    if kind == _COUNT:
+        values = [None if value is None else max(0, min(int(value), _COUNT_MAX)) for value in values]
+    return pa.array(values, kind)
+
+
+def gpu_around(handle: Handle, hosts: Collection[str], from_ns: int, to_ns: int) -> Around:
+    """Return what was sampled on `hosts` from `from_ns` to `to_ns`, by the nodes' clocks, both included."""
+    if not hosts or to_ns < from_ns:
+        return Around()
+    bound = {"hosts": sorted(hosts), "from": from_ns // _NS_PER_MS, "to": to_ns // _NS_PER_MS}
+    gpus = _read(handle, "gpu_samples_data", _GPU_COLUMNS, bound)
+    engines = _read(handle, "engine_samples_data", _ENGINE_COLUMNS, bound)
+    # A row that was inserted again is one row: reading it so costs less than asking the engine to merge.
+    kept = {(row["host"], row["gpu_uuid"], row["mig_instance"], row["sampled_at_ns"]): row for row in gpus}
+    asked = {(row["host"], row["address"], row["model"], row["sampled_at_ns"]): row for row in engines}
+    return Around(
+        tuple(GpuRow(**row) for row in sorted(kept.values(), key=_when)),
+        tuple(EngineRow(**row) for row in sorted(asked.values(), key=_when)),
+    )
+
+
+def _when(row: dict[str, Any]) -> int:
+    return int(row["sampled_at_ns"])
+
+
+def _read(handle: Handle, table: str, columns: dict[str, pa.DataType], bound: dict[str, Any]) -> list[dict[str, Any]]:
+    names = (*_TIMES, *columns)
+    first, last = (f"fromUnixTimestamp64Milli({{{name}:Int64}}, 'UTC')" for name in ("from", "to"))
+    rows = handle.query(
+        "SELECT toUnixTimestamp64Milli(sampled_at) * 1000000, toUnixTimestamp64Milli(received_at) * 1000000, "  # noqa: S608
+        f"{', '.join(columns)} FROM llmtrail.{table} "
+        f"WHERE sampled_day >= toDate({first}) AND sampled_day <= toDate({last}) AND host IN {{hosts:Array(String)}} "
+        f"AND sampled_at >= {first} AND sampled_at <= {last} ORDER BY sampled_at LIMIT {AROUND_ROWS_MAX}",
+        bound,
+    )
+    return [dict(zip(names, row, strict=True)) for row in rows]
