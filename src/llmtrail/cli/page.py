@@ -10,6 +10,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from llmtrail.cli import page_parts as parts
+from llmtrail.cli.page_alerts import decisions_table
 from llmtrail.cli.safe_text import safe_line
 from llmtrail.cli.wording import count, duration, moment, money, plain
 
@@ -33,6 +34,13 @@ def page(document: Document, *, full: bool = False) -> RenderableType:
     """Return the page of a request's document: its head, then each call in the order in which they began."""
     calls = [call for call in document.get("calls") or () if isinstance(call, Mapping)]
     sections: list[RenderableType] = [_head(document, calls)]
+    decisions = decisions_table(document)
+    if decisions is not None:
+        sections += [
+            Text(""),
+            Rule(Text("Budgets and alarms", style="bold"), align="left", style="yellow"),
+            Padding(decisions, (0, 1)),
+        ]
     for number, call in enumerate(calls, start=1):
         sections += _call(call, f"Call {number} of {len(calls)}", full=full)
     if document.get("truncated"):

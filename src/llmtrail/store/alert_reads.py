@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from llmtrail.core.scope import Scope, ScopeKind
+from llmtrail.store.alerts import request_ref, scope_ref
 from llmtrail.store.handle import Handle
 
 AlertDocument = dict[str, Any]
@@ -22,9 +23,10 @@ ALERTS_MAX = 1_000
 OF_REQUEST_MAX = 20
 # A request of many calls has many scopes; beyond these, the later calls add only what the first ones had.
 SCOPES_MAX = 60
+# Of these the ones that hold are shown.
+PLACES_MAX = 500
 _NS = 1_000_000_000
 _NS_PER_DAY = 86_400 * _NS
-_SEPARATOR = "\x1f"
 
 _TIMES = ("decided_at", "period_start", "period_end", "forecast_at")
 _COLUMNS = (
@@ -33,6 +35,8 @@ _COLUMNS = (
     *("amount", "amount_limit", "period", "period_start", "period_end", "calls", "unpriced", "forecast_at"),
     *("baseline", "request_ids", "detail"),
 )
+_Place = tuple[bool, str, str, str]
+_PLACE = msgspec.json.Decoder(_Place)
 _LINE = msgspec.json.Decoder(dict[str, Any])
 _GROUP = "rule, tenant, scope_kind, scope"
 # Decisions of one moment: the later firing wins, and of one firing what holds.
@@ -78,27 +82,42 @@ def find_of_request(
 
     `made_ns` is when its calls began, the first and the last. Each has `concerns`: `names_it` or `held`.
     """
-    first_ns, last_ns = made_ns
-    ids = ", ".join(map(_quoted, dict.fromkeys(request_ids))) or "''"
-    keys = ", ".join(_quoted(_SEPARATOR.join((one.tenant, one.kind, *one.values))) for one in _some(scopes)) or "''"
-    days = (
-        f"decided_day BETWEEN toDate({max(first_ns // _NS_PER_DAY - HELD_DAYS, 0)}) "
-        f"AND toDate({max(last_ns // _NS_PER_DAY + 1, 0)})"
+    ids = tuple(dict.fromkeys(request_ids))[:SCOPES_MAX]
+    wanted = tuple(dict.fromkeys(scopes))[:SCOPES_MAX]
+    places = _places(handle, [*map(request_ref, ids), *map(scope_ref, wanted)], made_ns)
+    if not places:
+        return []
+    days = ", ".join(dict.fromkeys(f"'{day}'" for _, day, _, _ in places))
+    rules = ", ".join(dict.fromkeys(_quoted(rule) for _, _, rule, _ in places))
+    alerts = ", ".join(dict.fromkeys(_quoted(alert_id) for _, _, _, alert_id in places))
+    lines = handle.query_bytes(
+        f"SELECT {', '.join(_COLUMNS)} FROM llmtrail.alerts_data "  # noqa: S608 - as below.
+        f"WHERE decided_day IN ({days}) AND rule IN ({rules}) AND alert_id IN ({alerts}) "
+        f"ORDER BY decided_at LIMIT 1 BY alert_id LIMIT {OF_REQUEST_MAX}",
+        "JSONEachRow",
     )
-    of_scope = f"concat(tenant, '\\x1F', scope_kind, '\\x1F', arrayStringConcat(scope, '\\x1F')) IN ({keys})"
-    before = f"decided_at <= fromUnixTimestamp64Nano({max(last_ns, 0)})"
-    held = f"level != '' AND (period_end IS NULL OR period_end > fromUnixTimestamp64Nano({max(first_ns, 0)}))"
-    names = ", ".join(_COLUMNS)
-    # Nothing is bound: it costs more than it brings, and as hexadecimal digits an id is safe in the text itself.
-    statement = f"""SELECT * FROM (
-        SELECT {names}, 'names_it' AS concerns FROM llmtrail.alerts_data
-        WHERE {days} AND hasAny(request_ids, [{ids}]) AND reason != 'resolved'
-        ORDER BY decided_at LIMIT 1 BY alert_id LIMIT {OF_REQUEST_MAX}
-        UNION ALL
-        SELECT {names}, 'held' AS concerns FROM ({_latest_sql(f"{days} AND {before} AND {of_scope}")})
-        WHERE {held} ORDER BY decided_at LIMIT {OF_REQUEST_MAX}
-        ) ORDER BY decided_at, concerns = 'held' LIMIT 1 BY alert_id LIMIT {OF_REQUEST_MAX}"""  # noqa: S608
-    return [_document(line) for line in handle.query_bytes(statement, "JSONEachRow").splitlines()]
+    found = [_document(line) for line in lines.splitlines()]
+    # Two names may share a hash: only what really names the request, or is about a scope of it, concerns it.
+    about = {scope.text() for scope in wanted}
+    named = {one["alert_id"] for one in found if not set(ids).isdisjoint(one["request_ids"])}
+    concerned = [one for one in found if one["alert_id"] in named or one["scope"] in about]
+    return [one | {"concerns": "names_it" if one["alert_id"] in named else "held"} for one in concerned]
+
+
+def _places(handle: Handle, refs: Sequence[str], made_ns: tuple[int, int]) -> list[_Place]:
+    """Return where the latest decisions are that name a request, or that held for a scope while it was made."""
+    first_ns, last_ns = max(made_ns[0], 0), max(made_ns[1], 0)
+    hashes = ", ".join(f"cityHash64({_quoted(ref)})" for ref in refs)
+    # Nothing is bound: it costs more than it brings, and as hexadecimal digits a name is safe in the text itself.
+    lines = handle.query_bytes(
+        "SELECT named OR (held AND (period_end IS NULL OR "  # noqa: S608 - digits only.
+        f"period_end > fromUnixTimestamp64Nano({first_ns}))), decided_day, rule, alert_id "
+        f"FROM llmtrail.alert_refs_data WHERE ref_hash IN ({hashes}) AND (named OR decided_at BETWEEN "
+        f"fromUnixTimestamp64Nano({max(first_ns - HELD_DAYS * _NS_PER_DAY, 0)}) AND fromUnixTimestamp64Nano({last_ns}))"
+        f" ORDER BY decided_at DESC, crossing DESC, held DESC LIMIT 1 BY ref_hash, rule LIMIT {PLACES_MAX}",
+        "JSONCompactEachRow",
+    )
+    return [place for line in lines.splitlines() if (place := _PLACE.decode(line))[0]][:OF_REQUEST_MAX]
 
 
 def _latest_sql(condition: str) -> str:
@@ -127,10 +146,6 @@ def _conditions(question: AlertQuestion) -> tuple[list[str], dict[str, Any]]:
     }
     values = {name: getattr(question, name) for name in found if getattr(question, name) is not None}
     return [found[name] for name in values] or ["1"], values
-
-
-def _some(scopes: Iterable[Scope]) -> Sequence[Scope]:
-    return list(dict.fromkeys(scopes))[:SCOPES_MAX]
 
 
 def _quoted(text: str) -> str:

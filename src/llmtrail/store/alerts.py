@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store import arrow
 from llmtrail.store.handle import Handle
 
 _TEXT = pa.string()
 _TEXTS = pa.list_(_TEXT)
+# The reason of a decision that something is well again: a request cannot prove it.
+RESOLVED = "resolved"
 _AMOUNT_MAX = 2**63 - 1
 # Columns by type, under the names that the rows have.
 _ALERT_TEXTS = (
@@ -79,6 +82,8 @@ def insert_alerts(handle: Handle, rows: Sequence[AlertRow], token: str) -> None:
     """Insert decisions; the same ones again, with the same token or ids, are stored once."""
     if not rows:
         return
+    # What finds a decision is there before the decision is.
+    _insert_refs(handle, rows, token)
     decided = [row.decided_at_ns for row in rows]
     columns = {
         "decided_day": arrow.days(decided),
@@ -95,6 +100,33 @@ def insert_alerts(handle: Handle, rows: Sequence[AlertRow], token: str) -> None:
         "detail": pa.array([list(row.detail.items()) for row in rows], pa.map_(_TEXT, _TEXT)),
     }
     handle.insert_arrow("llmtrail.alerts_data", pa.table(columns), f"{token}:alerts")
+
+
+def scope_ref(scope: Scope) -> str:
+    """Return what a decision on a scope is found by."""
+    return scope.text()
+
+
+def request_ref(request_id: str) -> str:
+    """Return what a decision that names a request is found by. No scope reads like it."""
+    return f"request {request_id}"
+
+
+def _insert_refs(handle: Handle, rows: Sequence[AlertRow], token: str) -> None:
+    refs = [(row, scope_ref(Scope(row.tenant, ScopeKind(row.scope_kind), tuple(row.scope))), False) for row in rows]
+    refs += [(row, request_ref(name), True) for row in rows if row.reason != RESOLVED for name in row.request_ids]
+    columns = {
+        "ref": pa.array([ref for _, ref, _ in refs], _TEXT),
+        "named": pa.array([named for _, _, named in refs], pa.bool_()),
+        "decided_at": arrow.times([row.decided_at_ns for row, _, _ in refs]),
+        "decided_day": arrow.days([row.decided_at_ns for row, _, _ in refs]),
+        "rule": pa.array([row.rule for row, _, _ in refs], _TEXT),
+        "alert_id": pa.array([row.alert_id for row, _, _ in refs], _TEXT),
+        "crossing": pa.array([row.crossing for row, _, _ in refs], pa.int64()),
+        "held": pa.array([bool(row.level) for row, _, _ in refs], pa.bool_()),
+        "period_end": arrow.optional_times([row.period_end_ns for row, _, _ in refs]),
+    }
+    handle.insert_arrow("llmtrail.alert_refs_data", pa.table(columns), f"{token}:refs")
 
 
 def insert_audit(handle: Handle, rows: Sequence[AuditRow], token: str) -> None:
