@@ -34,6 +34,8 @@ def config_page() -> str:
         lines += _section(kind, section.name, comments)
     lines += ["## [ingest.tokens.NAME]\n", f"{_first_line(config.TokenConfig)}\n"]
     lines += _section(config.TokenConfig, "ingest.tokens.NAME", comments)
+    lines += ["## [gpu.deployments.NAME]\n", f"{_first_line(config.DeploymentConfig)}\n"]
+    lines += _section(config.DeploymentConfig, "gpu.deployments.NAME", comments)
     return "\n".join(lines)
 
 

@@ -117,6 +117,10 @@ class StoreConfig:
     alerts_days: Days = 400
     # Days that changes of rules are kept.
     audit_days: Days = 400
+    # Days that samples of GPUs and model servers are kept.
+    gpu_days: Days = 90
+    # Days that their roll-up by five minutes is kept.
+    gpu_rollup_days: Days = 400
     # Memory that one SQL statement of a user may take, so that no query can stop ingest.
     query_bytes_max: Positive = 512 * _MIB
     # Seconds that one may run.
@@ -188,6 +192,30 @@ class AlertsConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class DeploymentConfig:
+    """Where a deployment of a model runs: which calls are its, and which GPUs. What is left out may be anything."""
+
+    # What calls tell as server.address: a host, host:port or base URL.
+    address: str = ""
+    # The model that calls ask for.
+    model: str = ""
+    # Nodes that it runs on, as their samples name them.
+    hosts: tuple[str, ...] = ()
+    # Their GPUs, by id (GPU-...) or number; none: all.
+    gpus: tuple[str, ...] = ()
+    # Pods that it runs in, * for any text; none: any.
+    pods: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GpuConfig:
+    """Which GPUs answer which calls: one table [gpu.deployments.NAME] a deployment, with the keys below."""
+
+    # Calls of no deployment are sought by the names of hosts and pods alone.
+    deployments: Mapping[str, DeploymentConfig] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Config:
     """All settings, one section a room."""
 
@@ -199,6 +227,7 @@ class Config:
     stats: StatsConfig = StatsConfig()
     kafka: KafkaConfig = KafkaConfig()
     alerts: AlertsConfig = AlertsConfig()
+    gpu: GpuConfig = GpuConfig()
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,6 +317,8 @@ def kept_days(store: StoreConfig) -> dict[str, int]:
         "stats_minute": store.minutes_days,
         "alerts": store.alerts_days,
         "audit": store.audit_days,
+        "gpu_samples": store.gpu_days,
+        "gpu_5m": store.gpu_rollup_days,
     }
 
 

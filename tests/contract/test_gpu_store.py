@@ -11,6 +11,7 @@ import pytest
 from llmtrail.store.gpu import Around, EngineRow, GpuRow, gpu_around, insert_engine_samples, insert_gpu_samples
 from llmtrail.store.handle import Handle, open_chdb, open_http
 from llmtrail.store.migrate import migrate
+from llmtrail.store.retention import DAYS_MAX, set_retention
 from web_house import serving_store
 
 STORES = ["chdb", "endpoint", *(["server"] if os.environ.get("CLICKHOUSE_URL") else [])]
@@ -96,6 +97,9 @@ def _opened(kind: str, folder: Path) -> Iterator[Handle]:
 def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handle]:
     with _opened(request.param, tmp_path_factory.mktemp("gpu")) as handle:
         migrate(handle)
+        # The samples below do not grow too old to be kept.
+        for table in ("gpu_samples", "gpu_5m"):
+            set_retention(handle, table, DAYS_MAX)
         yield handle
         handle.close()
 
