@@ -98,9 +98,9 @@ def grouped(verdicts: list[Verdict]) -> tuple[int, float]:
     for second, some in enumerate(by_second):
         now_ns = BEGAN_NS + (second + 1) * NS
         records.take(group(records.there, some, RULES, now_ns))
-        records.take(flush(records.there, now_ns))
+        records.take(flush(records.there, RULES, now_ns))
     while (due := due_ns(records.there)) is not None:
-        records.take(flush(records.there, due))
+        records.take(flush(records.there, RULES, due))
     return records.messages, time.process_time() - start
 
 

@@ -64,7 +64,7 @@ class House:
         self._keep(step)
 
     def flush(self, now_ns: int) -> None:
-        self._keep(flush(self.records, now_ns))
+        self._keep(flush(self.records, RULES, now_ns))
 
     def _keep(self, step: Grouped) -> None:
         for key, value in step.records.items():

@@ -18,11 +18,14 @@ from llmtrail_alerts.quiet import Quiet
 VERDICTS_MAX = 4
 PERIOD_ENDED = "period ended"
 NO_SUCH_LEVEL = "no longer a level of the rule"
+NO_SUCH_RULE = "the rule was removed"
 _NS = 1_000_000_000
 _DAY_S = 86_400
 _ID_BYTES = 16  # 128 bits: two verdicts never share an id
 # A group that is well is remembered so long, so that a second firing on the same day has another number.
 _FORGET_S = 2 * _DAY_S
+# A period that is over is looked at for half a minute more: till then it must be known what was said of it.
+_AFTER_S = 60
 
 
 def decide_all(
@@ -62,6 +65,16 @@ def decide(
     return _tell(rule, _moved(seen, level), _Moment(sighting, quiet, now_ns, seen.level))
 
 
+def end(state: GroupState, why: str, now_ns: int) -> tuple[GroupState, Verdict | None]:
+    """End a firing for another reason than what is seen: its rule is gone. None where the group does not fire.
+
+    What is left keeps the number of the group's firings, so that those of a rule that comes back are told apart.
+    """
+    if state.level < 0:
+        return replace(state, reached_ns=(), well_since_ns=0), None
+    return _resolve(state, _last_of(state, why, now_ns), now_ns)
+
+
 def due_ns(rule: Rule, state: GroupState) -> int | None:
     """Return when a group must be decided again even where nothing is counted for it; None where never."""
     times: list[int] = []
@@ -81,6 +94,8 @@ def is_forgettable(state: GroupState, now_ns: int) -> bool:
     """Say whether a group that was never seen would be decided in the same way, so that its state may be dropped."""
     if state.level >= 0 or any(state.reached_ns):
         return False
+    if state.after_ns and now_ns < state.after_ns + _AFTER_S * _NS:
+        return False
     over_ns = state.period_end_ns or state.at_ns + _FORGET_S * _NS
     return state.crossing == 0 or over_ns + _FORGET_S * _NS <= now_ns
 
@@ -88,7 +103,7 @@ def is_forgettable(state: GroupState, now_ns: int) -> bool:
 def is_change(former: GroupState | None, state: GroupState) -> bool:
     """Say whether a state must be stored: whether more than the value last seen is new."""
     if former is None:
-        return state.level >= 0 or any(state.reached_ns) or state.crossing > 0
+        return state.level >= 0 or any(state.reached_ns) or state.crossing > 0 or state.after_ns > 0
     return replace(former, at_ns=state.at_ns, value=state.value, peak=state.peak) != state
 
 
@@ -117,7 +132,14 @@ def _fresh(state: GroupState, sighting: Sighting) -> GroupState:
     """Return the state with which a group begins a period."""
     # A budget that became an alarm, or the other way round, goes on counting: its ids stay apart.
     crossing = 0 if state.period and sighting.period else state.crossing
-    return GroupState(rule=state.rule, scope=state.scope, period=sighting.period, at_ns=state.at_ns, crossing=crossing)
+    return GroupState(
+        rule=state.rule,
+        scope=state.scope,
+        period=sighting.period,
+        at_ns=state.at_ns,
+        crossing=crossing,
+        after_ns=sighting.at_ns if state.crossing else 0,
+    )
 
 
 def _last_of(state: GroupState, why: str, at_ns: int) -> Sighting:

@@ -7,6 +7,7 @@ it is done again from the same state, with the same ids.
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Protocol
 
 import msgspec
@@ -20,9 +21,10 @@ from llmtrail.store.alerts import AlertRow, AuditRow
 from llmtrail.store.proof import Worst
 from llmtrail_alerts import grouping
 from llmtrail_alerts.channels.port import Channel
-from llmtrail_alerts.decide import decide_all, is_change, is_forgettable
+from llmtrail_alerts.decide import NO_SUCH_RULE, decide_all, end, is_change, is_forgettable
 from llmtrail_alerts.delivery import Delivery
 from llmtrail_alerts.grouping import Audience, Told
+from llmtrail_alerts.message import Action
 from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Rule, Sighting, Verdict
 from llmtrail_alerts.outbox import Entry, enqueue
 from llmtrail_alerts.outbox import record as entry_record
@@ -47,6 +49,9 @@ _LOG = logging.getLogger(__name__)
 _NS = 1_000_000_000
 # Decisions of one step at most: what is left is decided in the next one, a moment later. A put of so many is 5 MB.
 VERDICTS_MAX = 5_000
+# Groups that nothing is seen of any more are looked for so often, and so many are forgotten in one step.
+_FORGET_EVERY_S = 60
+_FORGET_MAX = 5_000
 _STATE, _GROUPING = "group", "grouping"
 
 
@@ -137,6 +142,7 @@ class Engine:
         self._grouping: dict[str, bytes] = {}
         self._speaking: dict[GroupKey, Firing] = {}
         self._everything = True
+        self._forgot_ns = 0
         self._channels = dict(parts.channels(rules))
 
     def load(self, records: Sequence[tuple[str, bytes]]) -> None:
@@ -158,10 +164,7 @@ class Engine:
         self._parts.table.offer(rows)
         self._parts.table.offer_audit(audit)
         turn = _Turn()
-        self._drop_foreign(turn)
-        for key, state in self._states.items():
-            if key not in turn.states:
-                turn.shown += self._shown(state)
+        self._leave(turn, self._rules)
         self._write(turn)
 
     def take_rules(self, rules: Rules, audit: Sequence[AuditRow], kept: Sequence[Record] = ()) -> None:
@@ -169,19 +172,16 @@ class Engine:
 
         `kept` is written beside the audit: what tells the next change from these rules.
         """
-        self._rules = rules
+        former, self._rules = self._rules, rules
+        self._everything = True
         self._channels = dict(self._parts.channels(rules))
         self._parts.delivery.configure(self._channels)
         for row in audit:
             _LOG.info("%s %s %r by %s", row.action, row.kind, row.name, row.actor or "nobody known")
         turn = _Turn(audit=list(audit), kept=list(kept))
-        self._drop_foreign(turn)
-        for key, state in self._states.items():
-            if key not in turn.states:
-                turn.shown += self._shown(state)  # a changed limit, or another behaviour
+        self._leave(turn, former)
         self._write(turn)
         self._parts.watch.fill(self._mine(), self._parts.clock.now_ns())
-        self._everything = True
 
     @property
     def rules(self) -> Rules:
@@ -209,7 +209,8 @@ class Engine:
                 whole = False
                 break
             verdicts += self._decide(sighting, turn, now_ns)
-        self._tell(self._proven(verdicts), turn, now_ns)
+        self._tell(self._proven(verdicts), turn, self._rules, now_ns)
+        self._forget(turn, now_ns)
         self._write(turn)
         if whole:
             self._everything = False
@@ -225,14 +226,15 @@ class Engine:
         rule = self._rules.rule(key.rule)
         if rule is None:
             return []
-        former = self._states.get(key)
+        # A period that is over and the present one are decided one after the other in the same turn.
+        former = turn.states[key] if key in turn.states else self._states.get(key)
         quiet = quiet_of(key, now_ns, turn.hushes, list(turn.speaking.values()))
         state, verdicts = decide_all(rule, former, sighting, quiet, now_ns)
         _speak(turn.speaking, rule, key, state)
         if is_forgettable(state, now_ns):
             if former is not None:
                 turn.states[key] = None
-        elif former is None or is_change(former, state):
+        elif former is None or key in turn.states or is_change(former, state):
             turn.states[key] = state
         else:
             self._states[key] = state  # only the value is new: it is seen again, should this process end
@@ -254,21 +256,23 @@ class Engine:
             found[place] = proven(verdict, ids)
         return found
 
-    def _tell(self, verdicts: Sequence[Verdict], turn: _Turn, now_ns: int) -> None:
-        """Make messages of verdicts and of what is due, and rows of all verdicts."""
-        grouped = grouping.group(self._grouping, verdicts, self._rules, now_ns)
+    def _tell(self, verdicts: Sequence[Verdict], turn: _Turn, rules: Rules, now_ns: int) -> None:
+        """Make messages of verdicts and of what is due, and rows of all verdicts, in the words of some rules."""
+        grouped = grouping.group(self._grouping, verdicts, rules, now_ns)
         turn.grouping |= grouped.records
         merged = {key: value for key, value in {**self._grouping, **turn.grouping}.items() if value is not None}
-        due = grouping.flush(merged, now_ns)
+        due = grouping.flush(merged, self._rules, now_ns)
         turn.grouping |= due.records
         for told in (*grouped.messages, *due.messages):
             turn.entries += [enqueue(told.message, channel, now_ns) for channel in self._audience(told)]
-        turn.rows += [row_of(verdict, self._rules, self._channel_names(verdict)) for verdict in verdicts]
+        turn.rows += [row_of(verdict, rules, self._channel_names(verdict)) for verdict in verdicts]
 
     def _audience(self, told: Told) -> list[Channel]:
         message = told.message
         rule = self._rules.rule(message.rule)
         names = self._rules.channels_for(rule, message.scope, message.severity) if rule else ()
+        if message.action is Action.RESOLVE:
+            names = told.channels  # who heard that it began hears that it is over
         channels = [self._channels[name] for name in names if name in self._channels]
         match told.audience:
             case Audience.ALL:
@@ -289,14 +293,30 @@ class Engine:
         """Order sightings so that an outage is decided before what it speaks for."""
         return sighting.key.rule not in self._rules.inhibitions, sighting.key.rule, sighting.key.scope
 
-    def _drop_foreign(self, turn: _Turn) -> None:
-        """Forget groups whose rule is gone, or another process's now."""
-        for key in self._states:
-            known = self._rules.rule(key.rule) is not None
-            if not known or not self._parts.is_mine(self._rules, key.rule):
+    def _forget(self, turn: _Turn, now_ns: int) -> None:
+        """Forget groups that would be decided in the same way if they had never been seen."""
+        if now_ns < self._forgot_ns + _FORGET_EVERY_S * _NS:
+            return
+        self._forgot_ns = now_ns
+        idle = (key for key, state in self._states.items() if is_forgettable(state, now_ns))
+        turn.states |= {key: None for key in islice(idle, _FORGET_MAX) if key not in turn.states}
+
+    def _leave(self, turn: _Turn, former: Rules) -> None:
+        """End what fires under rules that are gone, forget groups that are another process's now, show the others."""
+        now_ns, verdicts = self._parts.clock.now_ns(), list[Verdict]()
+        for key, state in self._states.items():
+            if self._rules.rule(key.rule) is None:
+                turn.states[key], verdict = end(state, NO_SUCH_RULE, now_ns)
+                verdicts += [] if verdict is None else [verdict]
+                turn.shown.append((shown_key(state), None))
+            elif not self._parts.is_mine(self._rules, key.rule):
                 turn.states[key] = None
-                if not known:
-                    turn.shown.append((shown_key(self._states[key]), None))
+            else:
+                turn.shown += self._shown(state)  # a changed limit, or another behaviour
+        for key, left in turn.states.items():
+            if left is not None and is_forgettable(left, now_ns):
+                turn.states[key] = None
+        self._tell(verdicts, turn, former, now_ns)
 
     def _shown(self, state: GroupState) -> list[Record]:
         rule = self._rules.rule(state.rule)

@@ -46,6 +46,8 @@ class Told(NamedTuple):
 
     message: Message
     audience: Audience = Audience.ALL
+    # Of an incident's end: the channels that have heard of it, whatever the rules say by now.
+    channels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,17 @@ class Bucket(msgspec.Struct, omit_defaults=True, kw_only=True):
     firsts: Gathered = msgspec.field(default_factory=Gathered)
     updates: Gathered = msgspec.field(default_factory=Gathered)
     resolves: Gathered = msgspec.field(default_factory=Gathered)
-    closed: list[str] = []  # incidents that have ended and are told with the next summary
+    # Incidents that have ended and are told with the next summary, with the channels that have heard of each.
+    ended: dict[str, list[str]] = {}
 
 
 class Batch(msgspec.Struct, omit_defaults=True):
     """The firings that share an incident."""
 
-    message: Message  # of the first
+    message: Message  # of the first, at the gravest level that was told
     open: int = 0
     firings: int = 0
+    channels: list[str] = []  # that hear of it: its end is told to the same
 
 
 class View:
@@ -147,13 +151,13 @@ def group(records: Mapping[str, bytes], verdicts: Iterable[Verdict], rules: Rule
     return Grouped(view.changes(), messages)
 
 
-def flush(records: Mapping[str, bytes], now_ns: int) -> Grouped:
-    """Return the summaries that are due."""
+def flush(records: Mapping[str, bytes], rules: Rules, now_ns: int) -> Grouped:
+    """Return the summaries that are due; `rules` say who hears of them."""
     view, messages = View(records), list[Told]()
     for name in sorted(_open_buckets(records)):
         bucket = view.bucket(name)
         if bucket is not None and bucket.due_ns <= now_ns:
-            messages += _summaries(view, name, bucket, now_ns)
+            messages += _summaries(view, name, bucket, rules, now_ns)
     return Grouped(view.changes(), messages)
 
 
@@ -193,21 +197,50 @@ def _take(view: View, verdict: Verdict, rules: Rules, now_ns: int) -> list[Told]
         opened = bucket or Bucket(due_ns=now_ns + FIRST_SUMMARY_S * _NS, gravest=gravity)
         view.put_bucket(name, msgspec.structs.replace(opened, gravest=max(gravity, opened.gravest)))
         incident = view.member(verdict.incident)
-        if not is_known:
-            view.put_batch(incident, Batch(message=message, open=1, firings=1))
+        batch = view.batch(incident) or Batch(message=message, open=1, firings=1)
+        view.put_batch(incident, _heard(batch, message, rules))
         return [Told(replace(message, incident=incident))]
     if is_known:
         # Named after its incident now: once the firing has ended nothing tells any more which one that was.
         update = replace(message, incident=view.member(verdict.incident))
+        known = view.batch(update.incident)
+        if known is not None:
+            view.put_batch(update.incident, _heard(known, message, rules))
         view.put_bucket(name, msgspec.structs.replace(bucket, updates=_with(bucket.updates, update)))
         return []
     leader = bucket.leader or verdict.incident
-    batch = view.batch(leader) or Batch(message=message)
+    # One that ended while it was being gathered goes on, and with it who has heard of it.
+    batch = view.batch(leader) or Batch(message=message, channels=bucket.ended.get(leader, []))
+    batch = _heard(batch, message, rules)
     view.put_batch(leader, msgspec.structs.replace(batch, open=batch.open + 1, firings=batch.firings + 1))
     if leader != verdict.incident:
         view.put_member(verdict.incident, leader)
     view.put_bucket(name, msgspec.structs.replace(bucket, leader=leader, firsts=_with(bucket.firsts, message)))
     return []
+
+
+def _note_heard(view: View, bucket: Bucket, message: Message, rules: Rules) -> None:
+    """Take note of who hears what was gathered: the rules may be others than when it was."""
+    batch, heard = view.batch(message.incident), bucket.ended.get(message.incident)
+    if batch is not None:
+        view.put_batch(message.incident, _heard(batch, message, rules))
+    if heard is not None:
+        bucket.ended[message.incident] = list(dict.fromkeys([*heard, *_route(message, rules)]))
+
+
+def _route(message: Message, rules: Rules) -> tuple[str, ...]:
+    rule = rules.rule(message.rule)
+    return rules.channels_for(rule, message.scope, message.severity) if rule else ()
+
+
+def _heard(batch: Batch, message: Message, rules: Rules) -> Batch:
+    """Return an incident of which one more message is told: who hears of it, and how grave it is by now."""
+    graver = _GRAVITY[message.severity] > _GRAVITY[batch.message.severity]
+    return msgspec.structs.replace(
+        batch,
+        message=replace(batch.message, severity=message.severity) if graver else batch.message,
+        channels=list(dict.fromkeys([*batch.channels, *_route(message, rules)])),
+    )
 
 
 def _resolved(
@@ -233,23 +266,26 @@ def _resolved(
         )
     if bucket is None:
         view.put_bucket(name, Bucket(due_ns=now_ns + FIRST_SUMMARY_S * _NS, gravest=-1))
-        return [Told(ended)]
+        return [Told(ended, channels=tuple(batch.channels))]
     gathered = msgspec.structs.replace(
-        bucket, resolves=_with(bucket.resolves, ended), closed=[*bucket.closed, incident]
+        bucket, resolves=_with(bucket.resolves, ended), ended=bucket.ended | {incident: batch.channels}
     )
     view.put_bucket(name, gathered)
     return []
 
 
-def _summaries(view: View, name: str, bucket: Bucket, now_ns: int) -> list[Told]:
+def _summaries(view: View, name: str, bucket: Bucket, rules: Rules, now_ns: int) -> list[Told]:
     """Tell what was gathered, and go on gathering; close the bucket where nothing was."""
-    told = [*_of_firsts(name, bucket), *_of_updates(name, bucket), *_of_resolves(view, name, bucket)]
+    news = [*_of_firsts(name, bucket), *_of_updates(name, bucket)]
+    for one in news:
+        _note_heard(view, bucket, one.message, rules)
+    told = [*news, *_of_resolves(view, name, bucket)]
     if not told:
         view.put_bucket(name, None)
         return []
     gravest = max([bucket.gravest, *(_GRAVITY[one.message.severity] for one in told)])
     view.put_bucket(name, Bucket(due_ns=now_ns + SUMMARY_S * _NS, gravest=gravest, number=bucket.number + 1))
-    return [Told(replace(one.message, at_ns=now_ns), one.audience) for one in told]
+    return [one._replace(message=replace(one.message, at_ns=now_ns)) for one in told]
 
 
 def _of_firsts(name: str, bucket: Bucket) -> list[Told]:
@@ -274,18 +310,20 @@ def _of_updates(name: str, bucket: Bucket) -> list[Told]:
 def _of_resolves(view: View, name: str, bucket: Bucket) -> list[Told]:
     last = bucket.resolves.worst
     # An incident that ended while it was being gathered may have got another firing since: then it goes on.
-    closed = [incident for incident in dict.fromkeys(bucket.closed) if view.batch(incident) is None]
-    if last is None or not closed:
+    ended = {incident: heard for incident, heard in bucket.ended.items() if view.batch(incident) is None}
+    if last is None or not ended:
         return []
-    if len(closed) == 1:
-        return [Told(replace(last, incident=closed[0]))]
-    people = Told(_summary(name, bucket, bucket.resolves, last), Audience.PEOPLE)
+    if len(ended) == 1:
+        ((incident, heard),) = ended.items()
+        return [Told(replace(last, incident=incident), channels=tuple(heard))]
+    heard_any = tuple(dict.fromkeys(channel for heard in ended.values() for channel in heard))
+    people = Told(_summary(name, bucket, bucket.resolves, last), Audience.PEOPLE, heard_any)
     # Each incident is closed where incidents are kept; the words are the same for all.
     return [
         people,
         *(
-            Told(replace(last, id=f"{last.id}/{incident}", incident=incident), Audience.INCIDENTS)
-            for incident in closed
+            Told(replace(last, id=f"{last.id}/{incident}", incident=incident), Audience.INCIDENTS, tuple(heard))
+            for incident, heard in ended.items()
         ),
     ]
 

@@ -202,6 +202,7 @@ class GroupState(msgspec.Struct, omit_defaults=True, kw_only=True):
     peak: int | float = 0
     at_ns: int = 0  # when it was last seen
     suppressed: str = ""  # the Reason that kept it quiet, told when that ends
+    after_ns: int = 0  # when the period before this one was left, if it fired in that one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
