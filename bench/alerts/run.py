@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -112,6 +113,21 @@ class Trail:
             time.sleep(0.02)
         return found
 
+    def cpu_s(self) -> dict[str, float]:
+        """Return the processor seconds that each used so far, its children included."""
+        found = dict.fromkeys(self.processes, 0.0)
+        parents = {process.pid: name for name, process in self.processes.items()}
+        for file in sorted(Path("/proc").glob("[0-9]*/stat"), key=lambda one: int(one.parent.name)):
+            try:
+                fields = file.read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue  # it ended meanwhile
+            pid = int(file.parent.name)
+            name = parents.get(pid) or parents.get(int(fields[1]))
+            if name is not None:
+                found[name] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return found
+
     def kill(self, name: str) -> None:
         """End it as a machine that fails does."""
         self.processes[name].kill()
@@ -180,10 +196,10 @@ def probes(port: int, count: int, rng: random.Random) -> tuple[dict[str, int], l
     return made, limits_ms
 
 
-def load(port: int, seconds: float) -> "subprocess.Popen[bytes]":
+def load(port: int, seconds: float, rate: int) -> "subprocess.Popen[bytes]":
     """Start the load beside it."""
     sender = HERE.parent / "ingest" / "load.py"
-    command = [sys.executable, str(sender), "--port", str(port), "--seconds", str(seconds), "--rate", str(RATE)]
+    command = [sys.executable, str(sender), "--port", str(port), "--seconds", str(seconds), "--rate", str(rate)]
     command += ["--connections", "2", "--batch", "100"]
     return subprocess.Popen(
         command, env=os.environ | {"PYTHONPATH": str(HERE.parent)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -202,17 +218,29 @@ def summary(name: str, found: dict[str, float], wanted: int) -> dict[str, object
     }
 
 
-def measure(mode: str, trail: Trail, names: tuple[str, str], count: int, pager: Recorder) -> dict[str, object]:
+@dataclass(frozen=True)
+class Asked:
+    """What is to be measured, and who is paged."""
+
+    probes: int
+    rate: int
+    pager: Recorder
+
+
+def measure(mode: str, trail: Trail, names: tuple[str, str], asked: Asked) -> dict[str, object]:
     """Probe under load; then kill the one that decides, cross once more, and start it again at once."""
     gateway, _ = names
+    count, rate, pager = asked.probes, asked.rate, asked.pager
     port = urlsplit(trail.where(gateway).http).port or 0
     # A first crossing, so that everything has been run once.
     first = {f"first{mode}": post(port, f"first{mode}")}
     wait_for(lambda: bool(heard(pager, first)))
-    sender = load(port, WARM_S + count * PROBE_EVERY_S * 1.6 + 20)
+    sender = load(port, WARM_S + count * PROBE_EVERY_S * 1.6 + 10, rate)
     try:
         time.sleep(WARM_S)
+        before, began = trail.cpu_s(), time.monotonic()
         made, limits_ms = probes(port, count, random.Random(5))
+        took_s, after = time.monotonic() - began, trail.cpu_s()
         wait_for(lambda: len(heard(pager, made)) == len(made))
     finally:
         said, wrong = sender.communicate()
@@ -220,10 +248,13 @@ def measure(mode: str, trail: Trail, names: tuple[str, str], count: int, pager: 
     limits_ms.sort()
     values[f"{mode}_limit_p50_ms"] = round(statistics.median(limits_ms))
     values[f"{mode}_limit_max_ms"] = round(limits_ms[-1])
-    sent = json.loads(said) if said else {"acknowledged": 0, "error": wrong.decode()[-300:]}
+    if not said:
+        raise RuntimeError(wrong.decode())
+    sent: dict[str, float] = json.loads(said)
     values[f"{mode}_load_acknowledged"] = sent["acknowledged"]
-    values[f"{mode}_load_ack_p99_ms"] = round(sent.get("ack_p99_ms", 0))
+    values[f"{mode}_load_ack_p99_ms"] = round(sent["ack_p99_ms"])
     values[f"{mode}_load_calls_per_s"] = round(sent["acknowledged"] / (sent["ended"] - sent["started"]))
+    values[f"{mode}_cores"] = {name: round((after[name] - before[name]) / took_s, 2) for name in after}
     values[f"{mode}_after_kill_ms"] = [killed(trail, names, number, pager) for number in range(3)]
     return values
 
@@ -248,17 +279,17 @@ def wait_for(predicate: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def embedded(folder: Path, count: int, pager: Recorder) -> dict[str, object]:
+def embedded(folder: Path, asked: Asked) -> dict[str, object]:
     """Measure one process that does it all."""
     trail = Trail(folder)
     try:
         trail.start("up", ["up", "--sql-port", "0"], {"LLMTRAIL_ALERTS__FOLDER": str(folder / "rules")})
-        return measure("embedded", trail, ("up", "up"), count, pager)
+        return measure("embedded", trail, ("up", "up"), asked)
     finally:
         trail.close()
 
 
-def over_kafka(folder: Path, count: int, pager: Recorder) -> dict[str, object]:
+def over_kafka(folder: Path, asked: Asked) -> dict[str, object]:
     """Measure gateway, statistics, aggregator, writer and decider as processes of their own, on one broker."""
     broker, trail = LocalBroker.start(folder / "kafka"), Trail(folder)
     try:
@@ -275,7 +306,7 @@ def over_kafka(folder: Path, count: int, pager: Recorder) -> dict[str, object]:
         trail.start("aggregate", ["aggregate"], settings)
         trail.start("alert", ["alert"], settings)
         trail.where("alert")
-        return measure("kafka", trail, ("ingest", "alert"), count, pager)
+        return measure("kafka", trail, ("ingest", "alert"), asked)
     finally:
         trail.close()
         broker.kill()
@@ -286,8 +317,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--probes", type=int, default=80)
     parser.add_argument("--only", choices=["embedded", "kafka"])
+    parser.add_argument("--rate", type=int, default=RATE)
     args = parser.parse_args()
-    values: dict[str, object] = {"probes": args.probes, "rate": RATE}
+    values: dict[str, object] = {"probes": args.probes, "rate": args.rate}
     for name, run in (("embedded", embedded), ("kafka", over_kafka)):
         if args.only not in {None, name}:
             continue
@@ -296,7 +328,7 @@ def main() -> None:
             stack.callback(shutil.rmtree, folder)
             slack, pager = stack.enter_context(slack_webhook()), stack.enter_context(pagerduty())
             write_rules(folder / "rules", slack, pager, BUDGETS, ALARMS)
-            values |= run(folder, args.probes, pager)
+            values |= run(folder, Asked(args.probes, args.rate, pager))
     record("alerts", values)
 
 
