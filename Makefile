@@ -52,6 +52,7 @@ fmt: $(STAMP)  ## format, and mend what the linter can mend
 
 docs: $(STAMP)  ## write the reference pages anew, from the code
 	@$(BIN)/python tests/reference_pages.py
+	@$(BIN)/python tests/sql_reference.py
 
 bench: $(STAMP)  ## run a bench and append its result to bench/results.jsonl (CASE=name, ARGS=...)
 	@test -n "$(CASE)" || { echo "choose one: make bench CASE=name"; \
