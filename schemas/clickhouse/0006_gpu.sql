@@ -148,6 +148,28 @@ SETTINGS
   index_granularity = 1024
 COMMENT 'Deployments as written; read `gpu_deployments`.';
 
+CREATE TABLE IF NOT EXISTS llmtrail.gpu_places_data
+(
+  day Date COMMENT 'Day (UTC) on which it was sampled; the partition.' CODEC(ZSTD(1)),
+  host String COMMENT 'Node, as its samples name it.' CODEC(ZSTD(1)),
+  namespace String COMMENT 'Kubernetes namespace of the pod; empty where none is known.' CODEC(ZSTD(1)),
+  pod String COMMENT 'Pod; empty where none is known.' CODEC(ZSTD(1)),
+  gpu_uuid String COMMENT 'The GPU''s own id; empty for a model server.' CODEC(ZSTD(1)),
+  gpu_index Nullable(UInt16) COMMENT 'Number of the GPU on its node.' CODEC(ZSTD(1)),
+  address String COMMENT 'Where a model server was asked: host:port; empty for a GPU.' CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY day
+ORDER BY (day, host, namespace, pod, gpu_uuid, address)
+TTL day + INTERVAL 400 DAY
+SETTINGS
+  fsync_after_insert = 1, fsync_part_directory = 1,
+  min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1,
+  max_suspicious_broken_parts = 1000000, max_suspicious_broken_parts_bytes = 1000000000000,
+  non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1,
+  index_granularity = 1024
+COMMENT 'Places as written; read `gpu_places`.';
+
 CREATE TABLE IF NOT EXISTS llmtrail.gpu_prices_data
 (
   gpu String COMMENT 'Whose price: a GPU''s model, such as NVIDIA H200, or the name of a deployment.' CODEC(ZSTD(1)),
@@ -370,8 +392,29 @@ AS SELECT
   pod,
   version
 FROM llmtrail.gpu_deployments_data FINAL
-WHERE version = (SELECT max(version) FROM llmtrail.gpu_deployments_data)
+WHERE version = (SELECT max(version) FROM llmtrail.gpu_deployments_data) AND deployment != ''
 COMMENT 'Which GPUs answer which calls, as the configuration tells.';
+
+CREATE OR REPLACE VIEW llmtrail.gpu_places
+(
+  day Date COMMENT 'Day (UTC) on which it was sampled; the partition.',
+  host String COMMENT 'Node, as its samples name it.',
+  namespace String COMMENT 'Kubernetes namespace of the pod; empty where none is known.',
+  pod String COMMENT 'Pod; empty where none is known.',
+  gpu_uuid String COMMENT 'The GPU''s own id; empty for a model server.',
+  gpu_index Nullable(UInt16) COMMENT 'Number of the GPU on its node.',
+  address String COMMENT 'Where a model server was asked: host:port; empty for a GPU.'
+)
+AS SELECT
+  day,
+  host,
+  namespace,
+  pod,
+  gpu_uuid,
+  gpu_index,
+  address
+FROM llmtrail.gpu_places_data FINAL
+COMMENT 'What was sampled on a day: which GPUs and model servers there were, on which nodes, in which pods.';
 
 CREATE OR REPLACE VIEW llmtrail.gpu_prices
 (
@@ -388,5 +431,5 @@ AS SELECT
   nanousd_per_hour,
   version
 FROM llmtrail.gpu_prices_data FINAL
-WHERE version = (SELECT max(version) FROM llmtrail.gpu_prices_data)
+WHERE version = (SELECT max(version) FROM llmtrail.gpu_prices_data) AND gpu != ''
 COMMENT 'What an hour of a GPU costs, as the override file tells.';

@@ -106,7 +106,7 @@ def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def store(stores: Handle) -> Handle:
-    for table in ("gpu_samples_data", "engine_samples_data"):
+    for table in ("gpu_samples_data", "engine_samples_data", "gpu_places_data", "gpu_deployments_data"):
         stores.command(f"TRUNCATE TABLE llmtrail.{table}")
     return stores
 

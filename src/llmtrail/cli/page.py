@@ -11,6 +11,7 @@ from rich.text import Text
 
 from llmtrail.cli import page_parts as parts
 from llmtrail.cli.page_alerts import decisions_table
+from llmtrail.cli.page_gpu import gpu_parts
 from llmtrail.cli.safe_text import safe_line
 from llmtrail.cli.wording import count, duration, moment, money, plain
 
@@ -100,6 +101,7 @@ def _call(call: Mapping[str, Any], title: str, *, full: bool) -> Iterator[Render
     attempts = parts.attempts_table(call)
     if attempts is not None:
         yield Padding(attempts, (1, 1, 0, 1))
+    yield from gpu_parts(call)
 
 
 def _facts(call: Mapping[str, Any], *, full: bool) -> Iterator[tuple[str, Text]]:

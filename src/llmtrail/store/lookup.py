@@ -11,6 +11,7 @@ from llmtrail.core.call import Call
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.alert_reads import find_of_request
 from llmtrail.store.arrow import TIME_MAX_NS
+from llmtrail.store.gpu_join import gpus_of_calls
 from llmtrail.store.handle import Handle
 from llmtrail.store.ids import named_ids
 from llmtrail.store.records import Found, Place, StoredCall, meanwhile, read_by_id, read_places
@@ -43,7 +44,10 @@ def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> Re
     if not stored:
         return None
     stored.sort(key=lambda one: (one.started_at_ns, one.call.call_id or ""))
-    return _document(id_value, kind, stored) | _concerned(handle, stored)
+    document = _document(id_value, kind, stored) | _concerned(handle, stored)
+    for call, gpu in zip(document["calls"], gpus_of_calls(handle, stored[:CALLS_MAX]), strict=True):
+        call["gpu"] = gpu
+    return document
 
 
 def _concerned(handle: Handle, stored: Sequence[StoredCall]) -> RequestDocument:

@@ -1,0 +1,83 @@
+"""Which GPUs there were, and which deployments run on which: small tables, read whole. Knows no call."""
+
+from collections.abc import Collection, Iterable, Sequence
+from itertools import product
+
+import pyarrow as pa
+
+from llmtrail.core.gpu_map import Deployment, Place
+from llmtrail.store import arrow
+from llmtrail.store.handle import Handle
+
+_TEXT = pa.string()
+# A thousand nodes of eight GPUs, each of a pod that moved once a day.
+PLACES_MAX = 20_000
+_PLACE_TEXTS = ("host", "namespace", "pod", "gpu_uuid", "address")
+
+
+def insert_places(handle: Handle, places: Iterable[tuple[int, Place]], token: str) -> None:
+    """Insert places, each with its day (since 1970, UTC); what stands there already is one row."""
+    told = list(places)
+    if not told:
+        return
+    columns = {
+        "day": pa.array([day for day, _ in told], pa.int32()).cast(pa.date32()),
+        **{name: pa.array([getattr(place, name) for _, place in told], _TEXT) for name in _PLACE_TEXTS},
+        "gpu_index": pa.array([place.gpu_index for _, place in told], pa.uint16()),
+    }
+    handle.insert_arrow("llmtrail.gpu_places_data", pa.table(columns), f"{token}:places")
+
+
+def stored_places(handle: Handle, days: Collection[int]) -> list[Place]:
+    """Return what was sampled on these days (since 1970, UTC)."""
+    if not days:
+        return []
+    listed = ", ".join(f"toDate({day})" for day in sorted(set(days)))
+    rows = handle.query(
+        "SELECT DISTINCT host, namespace, pod, gpu_uuid, gpu_index, address FROM llmtrail.gpu_places_data "  # noqa: S608
+        f"WHERE day IN ({listed}) LIMIT {PLACES_MAX}"
+    )
+    return [Place(*row) for row in rows]
+
+
+def keep_deployments(handle: Handle, deployments: Sequence[Deployment], now_ns: int) -> bool:
+    """Make these the deployments of the store; return whether they were others before."""
+    wanted = sorted({row for one in deployments for row in _rows(one)})
+    if wanted == sorted(_stored(handle)):
+        return False
+    # No deployment at all is told by a row without a name.
+    told = wanted or [("",) * len(_NAMES)]
+    columns: dict[str, arrow.Column] = {
+        name: pa.array([row[place] for row in told], _TEXT) for place, name in enumerate(_NAMES)
+    }
+    columns["version"] = pa.array([now_ns] * len(told), pa.uint64())
+    handle.insert_arrow("llmtrail.gpu_deployments_data", pa.table(columns), f"deployments:{now_ns}")
+    return True
+
+
+def stored_deployments(handle: Handle) -> list[Deployment]:
+    """Return the deployments of the store, by name."""
+    found: dict[tuple[str, str, str], list[tuple[str, ...]]] = {}
+    for row in _stored(handle):
+        found.setdefault((row[0], row[1], row[2]), []).append(row[3:])
+    return [
+        Deployment(*named, *(tuple(sorted({row[place] for row in rows} - {""})) for place in range(3)))
+        for named, rows in sorted(found.items())
+    ]
+
+
+_NAMES = ("deployment", "address", "model", "host", "gpu", "pod")
+
+
+def _stored(handle: Handle) -> list[tuple[str, ...]]:
+    return [tuple(row) for row in handle.query(f"SELECT {', '.join(_NAMES)} FROM llmtrail.gpu_deployments")]  # noqa: S608
+
+
+def _rows(one: Deployment) -> Iterable[tuple[str, ...]]:
+    for host, gpu, pod in product(one.hosts or ("",), one.gpus or ("",), one.pods or ("",)):
+        yield one.name, one.address, one.model, host, gpu, pod
+
+
+def day_of(instant_ns: int) -> int:
+    """Return the UTC day of an instant, since 1970."""
+    return instant_ns // arrow.DAY_NS
