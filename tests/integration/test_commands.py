@@ -15,7 +15,7 @@ import pytest
 
 from eventually import eventually
 from llmtrail.cli.client import House, find_house, get_request, post, stream_sql
-from llmtrail.cli.demo_scenario import Phase, plan
+from llmtrail.cli.demo_scenario import Kind, Phase, plan
 from llmtrail.cli.exits import CommandError, Exit
 
 TOKEN = "a-token-of-the-tests"
@@ -285,6 +285,11 @@ def test_the_demo_tells_a_request_worth_a_look_and_show_prints_it(tmp_path: Path
     page = _run(folder, "show", worth["request_id"])
     assert "3 retries" in page.stdout
     assert "handled by fallback_model" in page.stdout
+    (hard,) = [alert for alert in told["alerts"] if alert["hard"]]
+    assert (hard["rule"], hard["scope_kind"]) == ("one-request", "request")
+    assert [failure["calls"] for failure in told["failures"] if failure["failure_mode"] == "budget_refused"] == [3]
+    page = _run(folder, "show", hard["scope"][0])
+    assert "calls are stopped from here on" in page.stdout
 
 
 def test_every_demo_has_its_incident_and_its_showpiece() -> None:
@@ -294,6 +299,7 @@ def test_every_demo_has_its_incident_and_its_showpiece() -> None:
         assert {call.phase for call in calls} == set(Phase)
         first = next(call for call in calls if call.phase is Phase.INCIDENT)
         assert (first.feature.fallback, first.script) == ("gpt-4o-mini", "500,500,500,500")
+        assert [call.feature.kind for call in calls].count(Kind.AGENT) == 1
         assert calls == plan(seed, 10.0, 6.0)
 
 

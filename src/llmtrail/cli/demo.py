@@ -35,6 +35,8 @@ WORKERS = 32
 PROVIDER_SPEED = 4.0
 # What was made is stored within this, or the summary says what is missing.
 SETTLE_S_MAX = 20.0
+# What was decided is in its table within this; a user's own rules may decide nothing.
+DECIDED_S_MAX = 6.0
 _LOOK_S = 0.2
 # While it stays up, a process of it that has ended is told this soon.
 _CHECK_S = 1.0
@@ -48,6 +50,7 @@ class Told:
     failures: Sequence[dict[str, Any]]
     features: Sequence[dict[str, Any]]
     worth_a_look: dict[str, Any] | None
+    alerts: Sequence[dict[str, Any]] = ()
 
 
 def command(
@@ -75,17 +78,22 @@ def command(
         logging.getLogger(name).setLevel(logging.CRITICAL)
     view = DemoView(quiet=as_json)
     try:
-        with _place(loaded.config, view, over_kafka=over_kafka) as place:
+        with (
+            _watched(loaded.config, view) as config_in_force,
+            _place(config_in_force, view, over_kafka=over_kafka) as place,
+        ):
             view.started(place)
             run_id = f"{time.time_ns() // 1_000_000_000 & 0xFFFF:04x}"
             made = _open_shop(place, plan(seed, seconds, rate), run_id, seconds, (view, stop))
             told = _read_back(place, run_id, made, stop)
             stays = not leave and not stop.is_set()
             if as_json:
-                print(json.dumps({**told.summary, "failures": told.failures, "worth_a_look": told.worth_a_look}))
+                named = {"failures": told.failures, "worth_a_look": told.worth_a_look, "alerts": told.alerts}
+                print(json.dumps({**told.summary, **named}))
             else:
                 view.summary(told.summary, told.failures, told.features)
-                view.where_to_look(told.worth_a_look, place, stays=stays)
+                view.alerts(told.alerts)
+                view.where_to_look(told.worth_a_look, told.alerts, place, stays=stays)
             if stays:
                 view.staying()
                 while not stop.wait(_CHECK_S):
@@ -101,7 +109,19 @@ def _place(config: Config, view: "DemoView", *, over_kafka: bool) -> AbstractCon
         return _embedded(config)
     from llmtrail.cli.demo_kafka import kafka_place
 
-    return kafka_place(config.server.data, view.say)
+    return kafka_place(config.server.data, view.say, config.alerts.folder)
+
+
+@contextmanager
+def _watched(config: Config, view: "DemoView") -> Iterator[Config]:
+    """Give the settings with rules to watch by: the user's own, else the demo's, whose owners are told here."""
+    if config.alerts.folder is not None:
+        yield config
+        return
+    from llmtrail.cli.demo_rules import told_here
+
+    with told_here(config.server.data, view.heard) as folder:
+        yield replace(config, alerts=replace(config.alerts, folder=folder))
 
 
 @contextmanager
@@ -135,7 +155,7 @@ def _open_shop(
 
     llmtrail.configure(url=place.gateway_url)
     with ProviderSimulator(seed=1, speed=PROVIDER_SPEED) as provider:
-        shop = Shop(provider.base_url, run_id)
+        shop = Shop(provider.base_url, run_id, watch[0].stopped)
         try:
             return _serve(shop, calls, seconds, watch)
         finally:
@@ -193,7 +213,20 @@ def _read_back(place: Place, run_id: str, made: int, stop: threading.Event) -> T
         f"""SELECT request_id, retry_count, failure_mode, handled_by FROM calls AS c {mine} AND failure_mode IS NOT NULL
             ORDER BY handled_by = 'fallback_model' DESC, retry_count DESC, started_at LIMIT 1""",  # noqa: S608
     )
-    return Told(summary, failures, features, worth[0] if worth else None)
+    return Told(summary, failures, features, worth[0] if worth else None, _alerts(house, run_id, stop))
+
+
+def _alerts(house: House, run_id: str, stop: threading.Event) -> list[dict[str, Any]]:
+    """Return what was decided while the shop was open: the agent's budget too, where rules of ours are watched."""
+    statement = f"""SELECT rule, rule_kind, tenant, scope_kind, scope, reason, level, told, hard, request_ids
+        FROM alerts WHERE hasAny(request_ids, (SELECT groupUniqArray(assumeNotNull(request_id)) FROM calls
+            WHERE startsWith(request_id, 'demo-{run_id}-')))
+        ORDER BY decided_at"""  # noqa: S608 - an id of ours
+    until = time.monotonic() + DECIDED_S_MAX
+    found = rows(house, statement)
+    while not any(row["hard"] for row in found) and time.monotonic() < until and not stop.wait(_LOOK_S):
+        found = rows(house, statement)
+    return found
 
 
 def rows(house: House, statement: str) -> list[dict[str, Any]]:

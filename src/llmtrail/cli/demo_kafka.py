@@ -4,6 +4,7 @@ What stands in for a ClickHouse server is `llmtrail web --writable` on a folder;
 """
 
 import hashlib
+import json
 import os
 import secrets
 import signal
@@ -29,7 +30,7 @@ ENV_SERVERS = "KAFKA_BOOTSTRAP_SERVERS"
 # Everything of this demo, below the data folder: an embedded installation's data stay as they are.
 FOLDER = "kafka-demo"
 CONFIG_FILE = "llmtrail.toml"
-# Six Pythons start side by side, on two slow cores: 15 s were seen; a loaded machine may take several times that.
+# Seven Pythons start side by side, on two slow cores: 15 s were seen; a loaded machine may take several times that.
 READY_S_MAX = 120.0
 # A role ends in under 10 s; past this it is killed.
 STOP_S_MAX = 15.0
@@ -146,8 +147,11 @@ class Roles:
 
 
 @contextmanager
-def kafka_place(data: Path, say: Say) -> Iterator[Place]:
-    """Start a broker and every role; stop them all in the end. Raises CommandError, with what to do."""
+def kafka_place(data: Path, say: Say, rules: Path | None = None) -> Iterator[Place]:
+    """Start a broker and every role, which watch by `rules`; stop them all in the end.
+
+    Raises CommandError, with what to do.
+    """
     folder = data / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     with _broker(folder, say) as (servers, prefix), Roles(folder) as roles:
@@ -163,14 +167,17 @@ def kafka_place(data: Path, say: Say) -> Iterator[Place]:
         roles.wait_ready([store])
         assert store.running is not None, "it is ready"  # noqa: S101
         url = store.running.sql.replace("://", f"://writer:{secret}@")
-        _write(config, f'{config.read_text()}\n[store]\nurl = "{url}"\n')
-        say("starting gateway, rows, statistics, aggregate, web: each a process of its own")
+        watched = "" if rules is None else f"\n[alerts]\nfolder = {json.dumps(str(rules.resolve()))}\n"
+        _write(config, f'{config.read_text()}\n[store]\nurl = "{url}"\n{watched}')
+        say("starting gateway, rows, statistics, aggregate, alert, web: each a process of its own")
         gateway = roles.start("gateway", "ingest", "--roles", "gateway", config=config)
         others = [
             roles.start("rows", "ingest", "--roles", "rows", config=config),
             roles.start("statistics", "ingest", "--roles", "statistics", config=config),
             roles.start("aggregate", "aggregate", config=config),
         ]
+        if rules is not None:
+            others.append(roles.start("alert", "alert", config=config))
         web = roles.start("web", "web", "--sql-port", "0", config=config)
         roles.wait_ready([gateway, web, *others])
         assert gateway.running is not None, "it is ready"  # noqa: S101

@@ -1,7 +1,8 @@
 """What happens in the demo: which calls, when, and what goes wrong in the middle. Pure: the seed decides all.
 
 Four features of an imaginary shop call three models. In the middle the provider of the large model has an outage:
-errors, rate limits, silence and cut streams. After it, a new prompt version is live.
+errors, rate limits, silence and cut streams. In the same minute an agent loses its way and asks again and again, until
+a budget stops it. After the outage, a new prompt version is live.
 """
 
 import random
@@ -11,6 +12,8 @@ from enum import StrEnum
 # The incident takes the middle third; before and after it everything is as usual.
 INCIDENT_FROM = 0.36
 INCIDENT_TO = 0.68
+# The agent goes astray a little after the outage has begun.
+ASTRAY_AT = 0.45
 USERS = 48
 
 
@@ -29,6 +32,7 @@ class Kind(StrEnum):
     TRIAGE = "triage"  # JSON that a parser accepts or rejects; a static message when it cannot
     SUMMARY = "summary"  # streamed to the user as it comes
     REPORT = "report"  # long, without a net: the error goes to the caller
+    AGENT = "agent"  # asks until it is content, which this one never is
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,24 +137,58 @@ FEATURES = (
     ),
 )
 
+# Once in each demo; never chosen by the dice.
+AGENT = Feature(
+    name="order-agent",
+    kind=Kind.AGENT,
+    model="gpt-4.1",
+    fallback="",
+    weight=0,
+    versions={"prompt_name": "order-agent", "model_config": "tools-3"},
+    system="You are an agent. Use the tools until the order is found.",
+    questions=("Find order 7731 and tell the customer when it arrives.",),
+    output_tokens=(40, 60),
+    incident=(),
+)
+
 
 def plan(seed: int, seconds: float, rate: float) -> list[PlannedCall]:
     """Return the calls of a demo of `seconds` at `rate` calls a second, in the order in which they are made.
 
-    The first call of the incident always fails at every attempt and is saved by the smaller model: worth a look.
+    The first call of the incident always fails at every attempt and is saved by the smaller model: worth a look. One
+    request after it is the agent's.
     """
     dice = random.Random(seed)  # noqa: S311 - a repeatable story, nothing secret.
     calls: list[PlannedCall] = []
     at_s = 0.0
-    told = False
+    told = astray = False
     while True:
         at_s += dice.expovariate(rate)
         if at_s >= seconds:
             return calls
         phase = phase_at(at_s / seconds)
         showpiece = phase is Phase.INCIDENT and not told
+        if told and not astray and at_s / seconds >= ASTRAY_AT:
+            astray = True
+            calls.append(_agent(at_s, len(calls), phase))
         told = told or showpiece
         calls.append(_call(dice, at_s, len(calls), phase, showpiece=showpiece))
+
+
+def _agent(at_s: float, index: int, phase: Phase) -> PlannedCall:
+    return PlannedCall(
+        at_s=at_s,
+        index=index,
+        phase=phase,
+        feature=AGENT,
+        user_id="user-02",
+        session_id=f"session-02-{int(at_s) // 60}",
+        question=AGENT.questions[0],
+        prompt_version="v3",
+        release="2026.11.1",
+        script="",
+        output_tokens=AGENT.output_tokens[1],
+    )
 
 
 def phase_at(share: float) -> Phase:

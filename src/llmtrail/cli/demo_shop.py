@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from threading import Lock
+from threading import Event, Lock
 from typing import Any
 
 from openai import OpenAI, OpenAIError
@@ -19,6 +19,10 @@ from llmtrail.cli.demo_scenario import Kind, PlannedCall
 TIMEOUT_S = 1.2
 # With it a call that always fails makes four attempts.
 RETRIES_MAX = 3
+# The agent asks so often at most, and no faster: its budget is known to be used up within a few seconds.
+STEPS_MAX = 60
+STEP_S = 0.1
+REFUSALS = 3
 _DOCUMENTS = (
     {"id": "kb-17", "title": "Delivery times", "text": "Parcels take two to four days; islands take six."},
     {"id": "kb-31", "title": "Returns", "text": "Within 30 days, unused, with the invoice. We pay the postage."},
@@ -48,8 +52,11 @@ class Outcomes:
 class Shop:
     """Serves planned calls with one wrapped client."""
 
-    def __init__(self, base_url: str, run_id: str) -> None:
+    def __init__(self, base_url: str, run_id: str, stopped: Callable[[str], None] = lambda _words: None) -> None:
+        """Call a provider at `base_url`; `stopped` hears why a budget stopped a call, once a request."""
         self.outcomes = Outcomes()
+        self._stopped = stopped
+        self._pause = Event()
         self._run_id = run_id
         # The simulator's address tells no provider, so the application does, as behind any proxy.
         self._client = llmtrail.wrap(
@@ -67,6 +74,7 @@ class Shop:
             Kind.TRIAGE: self._triage,
             Kind.SUMMARY: self._summarise,
             Kind.REPORT: self._report,
+            Kind.AGENT: self._wander,
         }
         with llmtrail.request(
             request_id=self.request_id(call),
@@ -80,6 +88,9 @@ class Shop:
         ) as request:
             try:
                 outcome = act[call.feature.kind](call, request)
+            except llmtrail.BudgetExceeded as error:
+                self._stopped(str(error))
+                outcome = "stopped by a budget"
             except OpenAIError as error:
                 request.handled_by("raised")
                 outcome = type(error).__name__
@@ -124,6 +135,20 @@ class Shop:
     def _report(self, call: PlannedCall, _request: Any) -> str:
         self._ask(call, call.feature.model, call.script)
         return "answered"
+
+    def _wander(self, call: PlannedCall, _request: Any) -> str:
+        """Ask the same again and again, as an agent in a loop does; it takes some refusals to end it."""
+        refused = 0
+        for _step in range(STEPS_MAX):
+            try:
+                self._ask(call, call.feature.model, "")
+            except llmtrail.BudgetExceeded as error:
+                refused += 1
+                if refused == REFUSALS:
+                    self._stopped(f"{REFUSALS} calls of the agent were not made: {error}")
+                    return "stopped by a budget"
+            self._pause.wait(STEP_S)
+        return "gave up"
 
     def _ask(self, call: PlannedCall, model: str, script: str, **more: Any) -> str:
         answer = self._client.chat.completions.create(**_arguments(call, model, script), **more)

@@ -15,8 +15,11 @@ from rich.text import Text
 
 from llmtrail.cli.demo_place import Place
 from llmtrail.cli.demo_scenario import Phase
-from llmtrail.cli.wording import duration, money
+from llmtrail.cli.safe_text import safe_line
+from llmtrail.cli.wording import count, duration, money
 from llmtrail.config import Config
+from llmtrail.core.scope import Scope, ScopeKind
+from llmtrail_alerts.compose import scope_name
 
 _PHASES = {
     Phase.CALM: ("green", "business as usual"),
@@ -24,6 +27,8 @@ _PHASES = {
     Phase.RECOVERED: ("cyan", "the provider is back; prompt v13 and release 2026.11.2 are live"),
 }
 _PIPE_WIDTH = 110
+_WORDS_MAX = 300
+_ALERTS = "SELECT decided_at, rule, scope, reason, level, told, owner FROM alerts ORDER BY decided_at"
 
 Row = Mapping[str, Any]
 Show = Callable[[int, Phase, Mapping[str, int]], None]
@@ -85,7 +90,23 @@ class DemoView:
         if failures:
             self._console.print(_failures_table(failures))
 
-    def where_to_look(self, worth: Row | None, place: Place, *, stays: bool) -> None:
+    def heard(self, who: str, words: str) -> None:
+        """Tell what an owner was told; from any thread."""
+        self._console.print(
+            Text(f"  {who}: ", style="bold yellow").append(safe_line(words, _WORDS_MAX), style="default")
+        )
+
+    def stopped(self, words: str) -> None:
+        """Tell why a call was not made; from any thread."""
+        self._console.print(Text("  BudgetExceeded: ", style="bold red").append(safe_line(words, _WORDS_MAX)))
+
+    def alerts(self, rows: Sequence[Row]) -> None:
+        """Tell what budgets and alarms came to."""
+        told = sum(1 for row in rows if row["told"])
+        lines = [f"{count(len(rows), 'decision')}, {told} of them told to somebody", *map(_decision, rows)]
+        self._console.print(Text("Budgets and alarms", style="bold").append(": " + "\n  ".join(lines), style="default"))
+
+    def where_to_look(self, worth: Row | None, alerts: Sequence[Row], place: Place, *, stays: bool) -> None:
         """Tell a request id worth a look, and the commands; over HTTP only where something stays up to answer."""
         data = place.data_up if stays else place.data_down
         me, folder = program(), "" if data == Config().server.data else f" --data {data}"
@@ -100,16 +121,27 @@ class DemoView:
         )
         statement = "SELECT feature, failure_mode, count() FROM calls GROUP BY ALL ORDER BY 3 DESC"
         commands = [f"{me} show {worth['request_id']}{folder}", f'{me} sql "{statement}"{folder}']
+        stopped = next((row["request_ids"][0] for row in alerts if row["hard"] and row["request_ids"]), None)
+        commands += [f"{me} show {stopped}{folder}"] if stopped is not None else []
+        commands.append(f'{me} sql "{_ALERTS}"{folder}')
         if stays or place.data_up == place.data_down:
             commands.append(f"{me} stats --by feature{folder}")
         if stays:
             commands.append(f"curl {place.lookup_url}/v1/requests/{worth['request_id']}")
+            commands.append(f"curl '{place.lookup_url}/v1/alerts?firing=true'")
+            commands.append(f"curl {place.lookup_url}/v1/budgets")
         for command in commands:
             self._console.print(Text(f"  {command}", style="cyan"), soft_wrap=True)
 
     def staying(self) -> None:
         """Tell that everything stays up."""
         self._console.print("\nllmtrail stays up, so that you can look from another terminal; Ctrl-C stops it.")
+
+
+def _decision(row: Row) -> str:
+    name = scope_name(Scope(row["tenant"], ScopeKind(row["scope_kind"]), tuple(row["scope"])))
+    said = f"{name} reached {row['level']}" if row["level"] else f"{name}: {row['reason']}"
+    return safe_line(f"{row['rule']}: {said}", _WORDS_MAX)
 
 
 def program() -> str:

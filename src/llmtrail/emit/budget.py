@@ -8,6 +8,7 @@ from llmtrail.core.scope import parse_scope
 from llmtrail.emit.limits import Refusal, RefusalReason
 
 _NANO: Final = 1_000_000_000
+_CENT: Final = 10_000_000
 
 
 class BudgetExceeded(RuntimeError):  # noqa: N818 - the public name: what the application meets is no bug
@@ -54,8 +55,9 @@ def _text(limit: LimitState | None) -> str:
     whose = " ".join((kind.value, *(repr(value) for value in values or (tenant,))))
     until = _instant(limit.resets_at_ns)
     spent, allowed = _amount(limit.spent, limit.unit), _amount(limit.limit, limit.unit)
+    each = "in all" if limit.period == "total" else f"per {limit.period}"
     parts = [
-        f"the budget {limit.rule!r} of {whose} is used up: {spent} of {allowed} per {limit.period}",
+        f"the budget {limit.rule!r} of {whose} is used up: {spent} of {allowed} {each}",
         f"resets at {until:%Y-%m-%d %H:%M} UTC" if until else "",
         f"owner: {limit.owner}" if limit.owner else "",
         limit.reason,
@@ -67,5 +69,7 @@ def _amount(count: int, unit: str) -> str:
     if unit != "nanousd":
         return f"{count:,} {unit}"
     dollars, rest = divmod(count, _NANO)
+    if not dollars and 0 < rest < _CENT:
+        return f"$0.{rest:09d}".rstrip("0")
     # Cents are enough to read; the exact figure is in `spent`.
-    return f"${dollars:,}.{rest // 10_000_000:02d}"
+    return f"${dollars:,}.{rest // _CENT:02d}"

@@ -114,7 +114,9 @@ def _places(handle: Handle, refs: Sequence[str], made_ns: tuple[int, int]) -> li
         f"period_end > fromUnixTimestamp64Nano({first_ns}))), decided_day, rule, alert_id "
         f"FROM llmtrail.alert_refs_data WHERE ref_hash IN ({hashes}) AND (named OR decided_at BETWEEN "
         f"fromUnixTimestamp64Nano({max(first_ns - HELD_DAYS * _NS_PER_DAY, 0)}) AND fromUnixTimestamp64Nano({last_ns}))"
-        f" ORDER BY decided_at DESC, crossing DESC, held DESC LIMIT 1 BY ref_hash, rule LIMIT {PLACES_MAX}",
+        f" ORDER BY decided_at DESC, crossing DESC, held DESC "
+        # Of a scope what was decided last; of a request all that names it.
+        f"LIMIT 1 BY ref_hash, rule, if(named, alert_id, '') LIMIT {PLACES_MAX}",
         "JSONCompactEachRow",
     )
     return [place for line in lines.splitlines() if (place := _PLACE.decode(line))[0]][:OF_REQUEST_MAX]
