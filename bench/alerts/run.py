@@ -200,7 +200,7 @@ def load(port: int, seconds: float, rate: int) -> "subprocess.Popen[bytes]":
     """Start the load beside it."""
     sender = HERE.parent / "ingest" / "load.py"
     command = [sys.executable, str(sender), "--port", str(port), "--seconds", str(seconds), "--rate", str(rate)]
-    command += ["--connections", "2", "--batch", "100"]
+    command += ["--connections", "4", "--batch", "50"]
     return subprocess.Popen(
         command, env=os.environ | {"PYTHONPATH": str(HERE.parent)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
