@@ -40,6 +40,8 @@ def command_faults(arguments: Sequence[str]) -> Iterator[str]:
     node: Any = typer.main.get_command(build())
     rest = list(arguments)
     while below := _below(node):
+        if node.invoke_without_command and rest[:1] and rest[0].startswith("--"):
+            break  # a group that is a command too
         name = rest.pop(0) if rest else ""
         if name in AWAITED_COMMANDS - set(below):
             # Its options cannot be asked for yet: only the one that every role takes is allowed.

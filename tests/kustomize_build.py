@@ -96,7 +96,7 @@ def _generate(folder: Path, generators: list[Manifest], built: Built) -> None:
         content: dict[str, str] = {}
         for name in said.get("files", []):
             built.files.add(folder / name)
-            content[name] = (folder / name).read_text(encoding="utf-8")
+            content[Path(name).name] = (folder / name).read_text(encoding="utf-8")
         for literal in said.get("literals", []):
             key, _, value = literal.partition("=")
             content[key] = value

@@ -16,11 +16,11 @@ from kafka_here import Kafka
 from llmtrail.cli.demo_kafka import ENV_SERVERS, FOLDER
 from llmtrail.local import port_file
 
-# The six processes start and stop within seconds; a machine that does much else takes longer.
+# The seven processes start and stop within seconds; a machine that does much else takes longer.
 UP_S_MAX = 180.0
 DOWN_S_MAX = 60.0
 COUNTED_S_MAX = 30.0
-ROLES = ("store", "gateway", "rows", "statistics", "aggregate", "web")
+ROLES = ("store", "gateway", "rows", "statistics", "aggregate", "alert", "web")
 
 
 class Demo:
@@ -46,7 +46,7 @@ class Demo:
         return {name: int(pid) for name, pid in re.findall(r"^  (\w+) +process (\d+),", self.text(), re.MULTILINE)}
 
     def request_id(self) -> str:
-        told = re.search(r"request (demo-[0-9a-f]{4}-\d{4})", self.text())
+        told = re.search(r"Worth a look: request (demo-[0-9a-f]{4}-\d{4})", self.text())
         assert told is not None, self.text()
         return told[1]
 
@@ -78,6 +78,9 @@ def test_the_printed_commands_find_the_printed_request_and_ctrl_c_ends_every_pro
     assert "answered by" in shown or "fallback" in shown
     assert "support-answer" in demo.run("sql")
     eventually(lambda: "support-answer" in demo.run("stats"), COUNTED_S_MAX)
+    assert "Slack would have said" in demo.text()
+    assert "PagerDuty would have rung" in demo.text()
+    assert "3 calls of the agent were not made" in demo.text()
 
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(DOWN_S_MAX) == 0, demo.text()

@@ -13,6 +13,8 @@ import pytest
 
 from infra_files import AWAITED_COMMANDS, INFRA, ROOT, Document, command_faults, command_names, documents
 from llmtrail.config import load_config
+from llmtrail.core.scope import ScopeKind
+from llmtrail_alerts.rules_file import load_rules
 
 COMPOSE = INFRA / "compose"
 SCHEMA = ROOT / "tests/fixtures/compose-spec/compose-spec.json"
@@ -51,7 +53,7 @@ def _run(command: list[str], **more: Any) -> "subprocess.CompletedProcess[str]":
 
 def test_every_role_runs_a_command_that_we_have(compose: Document) -> None:
     called = {name: service["command"] for name, service in _own(compose).items()}
-    assert set(called) == {"topics", "migrate", "gateway", "ingest", "aggregate", "web"}
+    assert set(called) == {"topics", "migrate", "gateway", "ingest", "aggregate", "alert", "web"}
     assert [fault for command in called.values() for fault in command_faults(command)] == []
 
 
@@ -89,6 +91,7 @@ def test_each_secret_that_the_settings_name_is_mounted_where_it_is_read(compose:
         "gateway": tokens,
         "web": tokens | {loaded.store.url_file.name},
         "ingest": {loaded.store.url_file.name},
+        "alert": {loaded.store.url_file.name},
         "migrate": {loaded.store.url_file.name},
         "topics": set(),
     }
@@ -110,10 +113,14 @@ def test_a_role_starts_only_when_its_topics_and_tables_are_made(compose: Documen
     assert services["topics"]["depends_on"] == {"kafka": {"condition": "service_healthy"}}
     assert services["migrate"]["depends_on"] == {"clickhouse": {"condition": "service_healthy"}}
     done = {"condition": "service_completed_successfully"}
-    for name in ("gateway", "ingest", "aggregate", "web"):
+    for name in ("gateway", "ingest", "aggregate", "alert", "web"):
         assert services[name]["depends_on"]["topics"] == done
     # The gateway and the statistics go on without ClickHouse, so they do not wait for it either.
-    assert {name for name in services if "migrate" in services[name].get("depends_on", {})} == {"ingest", "web"}
+    assert {name for name in services if "migrate" in services[name].get("depends_on", {})} == {
+        "ingest",
+        "alert",
+        "web",
+    }
 
 
 def test_every_service_is_watched_limited_and_pinned(compose: Document) -> None:
@@ -171,3 +178,20 @@ def test_secrets_never_land_in_the_folder_of_the_caller(tmp_path: Path) -> None:
     # then it ends before it makes any.
     assert done.returncode != 0
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_alerts_are_decided_and_told_by_rules_that_are_there(compose: Document) -> None:
+    for name in ("alert", "web"):
+        service = _own(compose)[name]
+        (mounted,) = service["volumes"]
+        _, target, mode = mounted.removeprefix("${LLMTRAIL_RULES:-../rules}").split(":")
+        assert (service["environment"]["LLMTRAIL_ALERTS__FOLDER"], mode) == (target, "ro")
+    rules = load_rules(COMPOSE / "../rules")
+    zones = {budget.zone for budget in rules.budgets}
+    statistics = load_config(COMPOSE / "llmtrail.toml", {}, here=ROOT).config.stats
+    assert zones <= set(statistics.zones)
+    by_user = {budget.target.values[0] for budget in rules.budgets if budget.target.kind is ScopeKind.FEATURE_USER}
+    assert by_user <= set(statistics.feature_users)
+    named = {f"{spec.url} {spec.secret}" for spec in rules.channels.values()}
+    wanted = {word.removeprefix("env:") for refs in named for word in refs.split() if word.startswith("env:")}
+    assert wanted <= set(_own(compose)["alert"]["environment"])

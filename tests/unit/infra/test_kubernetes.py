@@ -12,11 +12,12 @@ from infra_files import INFRA, ROOT, command_faults, under
 from kustomize_build import Manifest, build, containers, pod
 from llmtrail.config import Config, kafka_client, load_config
 from llmtrail.log.topics import read_topics
+from llmtrail_alerts.rules_file import load_rules
 
 KUBERNETES = INFRA / "kubernetes"
 # The oldest that clouds still serve, and the newest whose schemas there are.
 VERSIONS = ("1.32", "1.37")
-ROLES = {"llmtrail-gateway", "llmtrail-ingest", "llmtrail-aggregate", "llmtrail-web"}
+ROLES = {"llmtrail-gateway", "llmtrail-ingest", "llmtrail-aggregate", "llmtrail-alert", "llmtrail-web"}
 # Roles answer SIGTERM within this.
 STOP_S = 10
 
@@ -253,3 +254,18 @@ def test_images_are_of_this_version_and_pinned(deployed: list[Manifest]) -> None
     for image in images:
         assert re.search(r":\d+\.\d+", image), f"{image} is no pinned version"
     assert all(image.endswith(f":{version}") for image in images if "llmtrail" in image)
+
+
+def test_the_rules_that_are_deployed_can_be_used(tmp_path: Path) -> None:
+    manifests = _deployed("production")
+    (rules,) = (one for one in _of(manifests, "ConfigMap") if "llmtrail-rules" in one["metadata"]["name"])
+    for name, text in rules["data"].items():
+        (tmp_path / name).write_text(text)
+    loaded = load_rules(tmp_path)
+    assert loaded.budgets
+    assert loaded.alarms
+    for role in ("llmtrail-alert", "llmtrail-web"):
+        (workload,) = (one for one in _ours(manifests) if one["metadata"]["name"] == role)
+        (container,) = containers(workload)
+        named = {one["name"]: one["value"] for one in container["env"]}["LLMTRAIL_ALERTS__FOLDER"]
+        assert named in {mount["mountPath"] for mount in container["volumeMounts"]}
