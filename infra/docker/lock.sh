@@ -4,5 +4,5 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 compile=(.venv/bin/uv pip compile --quiet --no-emit-index-url --no-header --generate-hashes --universal -c requirements.lock)
-"${compile[@]}" --extra aggregator --extra grpc --extra apprise pyproject.toml -o infra/docker/requirements.lock
+"${compile[@]}" --extra aggregator --extra grpc --extra apprise --extra gpu pyproject.toml -o infra/docker/requirements.lock
 printf 'hatchling\n' | "${compile[@]}" - -o infra/docker/build.lock

@@ -1,0 +1,114 @@
+"""Fetch one page over HTTP within a deadline and a size. Knows nothing of metrics."""
+
+import http.client
+import socket
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from threading import Timer
+from typing import Final
+from urllib.parse import urlsplit
+
+from llmtrail_gpu.series import PAGE_BYTES_MAX
+
+_CHUNK_BYTES: Final = 64 * 1024
+# A redirect would let a page send us anywhere on the node; an exporter has no need of one.
+_DONE: Final = 200
+
+
+class FetchError(Exception):
+    """No page came; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """What came: the page, and why it may be incomplete ("": it is whole)."""
+
+    page: bytes
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to fetch: `url`, within `deadline_s` seconds in all, and at most `bytes_max` bytes."""
+
+    url: str
+    deadline_s: float
+    bytes_max: int = PAGE_BYTES_MAX
+    headers: Mapping[str, str] = field(default_factory=dict)
+    context: ssl.SSLContext | None = None
+
+
+def check_url(url: str) -> str:
+    """Return `url` with a path; raise ValueError, with what to write, where it is no address of a page."""
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        is_fit = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        is_fit = False
+    if not is_fit or any(sign <= " " for sign in url):
+        raise ValueError(f"{url!r} is no address; write for example http://127.0.0.1:9400/metrics")
+    return parts._replace(path=parts.path if parts.path not in {"", "/"} else "/metrics").geturl()
+
+
+def fetch(request: Request) -> Fetched:
+    """Return the page. Raises FetchError where none came; one that was cut is returned with its error."""
+    parts = urlsplit(request.url)
+    connection = _connection(parts.scheme, parts.hostname or "", parts.port, request)
+    # A socket's timeout is for one read: a target that drips byte by byte is ended from outside.
+    sockets: list[socket.socket] = []
+    watch = Timer(request.deadline_s, _end, (connection, sockets))
+    watch.daemon = True
+    watch.start()
+    try:
+        connection.connect()
+        # The connection lets go of its socket as soon as an answer says that it is the last one.
+        sockets.append(connection.sock)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        connection.request("GET", target, headers={"Accept": "text/plain;version=0.0.4", **request.headers})
+        response = connection.getresponse()
+        if response.status != _DONE:
+            raise FetchError(f"HTTP {response.status}")
+        return _read(response, request.bytes_max, watch)
+    except (OSError, http.client.HTTPException) as cause:
+        raise FetchError(_told(cause, watch)) from cause
+    finally:
+        watch.cancel()
+        connection.close()
+
+
+def _read(response: http.client.HTTPResponse, bytes_max: int, watch: Timer) -> Fetched:
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while size <= bytes_max and (part := response.read1(_CHUNK_BYTES)):
+            parts.append(part)
+            size += len(part)
+    except (OSError, http.client.HTTPException) as cause:
+        return Fetched(b"".join(parts), f"cut after {size} bytes: {_told(cause, watch)}")
+    if size > bytes_max:
+        return Fetched(b"".join(parts)[: bytes_max + 1], f"over {bytes_max} bytes")
+    if watch.finished.is_set() or (response.length or 0) > 0:
+        return Fetched(b"".join(parts), f"cut after {size} bytes")
+    return Fetched(b"".join(parts))
+
+
+def _connection(scheme: str, host: str, port: int | None, request: Request) -> http.client.HTTPConnection:
+    if scheme == "https":
+        context = request.context or ssl.create_default_context()
+        return http.client.HTTPSConnection(host, port or 443, timeout=request.deadline_s, context=context)
+    return http.client.HTTPConnection(host, port or 80, timeout=request.deadline_s)
+
+
+def _end(connection: http.client.HTTPConnection, sockets: list[socket.socket]) -> None:
+    for found in (*sockets, connection.sock):
+        # It may have been closed in between; then nobody waits.
+        with suppress(OSError, AttributeError):
+            found.shutdown(socket.SHUT_RDWR)
+
+
+def _told(cause: BaseException, watch: Timer) -> str:
+    if watch.finished.is_set() or isinstance(cause, TimeoutError):
+        return f"no whole answer within {watch.interval:g} s"
+    return str(cause) or type(cause).__name__
