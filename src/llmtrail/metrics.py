@@ -65,6 +65,9 @@ INGEST_UNPRICED_CALLS = Metric(
 INGEST_SPANS = Metric(
     "llmtrail_ingest_spans", Kind.COUNTER, "OTLP spans and log records by what became of them.", ("fate",)
 )
+GPU_SCRAPES = Metric(
+    "llmtrail_gpu_scrapes", Kind.COUNTER, "Scrapes of GPUs and model servers by what became of them.", ("fate",)
+)
 CONSUMER_LAG = Metric(
     "kafka_consumergroup_lag",
     Kind.GAUGE,
@@ -150,6 +153,7 @@ METRICS = (
     INGEST_BACKLOG_EVENTS,
     INGEST_UNPRICED_CALLS,
     INGEST_SPANS,
+    GPU_SCRAPES,
     CONSUMER_LAG,
     INGEST_SKIPPED_RECORDS,
     STATISTICS_UNMATCHED,

@@ -21,6 +21,7 @@ from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import moved_file, port_file
 from llmtrail.local.alerts import AlertRooms, LocalAlerts, new_limit_board
 from llmtrail.local.budgets import RulesInForce, told_routes
+from llmtrail.local.gpu import gpu_writer
 from llmtrail.local.grants import sql_tokens, tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.http import process_routes
@@ -31,9 +32,10 @@ from llmtrail.local.sink import MinuteSink, StoreSink
 from llmtrail.local.statistics import LocalStatistics
 from llmtrail.log.local import LocalLog, LocalLogSettings
 from llmtrail.log.log_file import LogBusyError
-from llmtrail.log.port import CALLS, DEAD_LETTERS, SPANS, Append, Log
+from llmtrail.log.port import CALLS, DEAD_LETTERS, GPU, SPANS, Append, Log
 from llmtrail.log.retention import Keep
 from llmtrail.metrics import (
+    GPU_SCRAPES,
     INGEST_BACKLOG_EVENTS,
     INGEST_SPANS,
     LOG_SIZE_BYTES,
@@ -54,8 +56,10 @@ from llmtrail_ingest.dead_letter import GROUP as DEAD_LETTER_GROUP
 from llmtrail_ingest.dead_letter import DeadLetterWriter
 from llmtrail_ingest.gateway.app import Gateway, GatewayConfig, GatewayParts
 from llmtrail_ingest.gateway.body import BodyLimits
+from llmtrail_ingest.gateway.gpu import gpu_routes
 from llmtrail_ingest.gateway.otlp import otlp_routes
 from llmtrail_ingest.gateway.tokens import Scope, Tokens, check_binding, grant_for
+from llmtrail_ingest.gpu.writer import GROUP as GPU_GROUP
 from llmtrail_ingest.otlp.loop import GROUP as SETTLER_GROUP
 from llmtrail_ingest.otlp.loop import SettleLoop
 from llmtrail_ingest.otlp.natives import NativeCalls
@@ -71,7 +75,12 @@ from llmtrail_web.stats import stats_routes
 
 # Inserts under way are waited for; what is on the log anyway is stored at the next start.
 STOP_S_MAX = 8.0
-_READERS = ((CALLS, WRITER_GROUP), (SPANS, SETTLER_GROUP), (DEAD_LETTERS, DEAD_LETTER_GROUP))
+_READERS = (
+    (CALLS, WRITER_GROUP),
+    (SPANS, SETTLER_GROUP),
+    (DEAD_LETTERS, DEAD_LETTER_GROUP),
+    (GPU, GPU_GROUP),
+)
 _NS_PER_MS = 1_000_000
 _NS_PER_S = 1_000_000_000
 _NS_PER_HOUR = 3_600 * 1_000_000_000
@@ -193,6 +202,7 @@ class Embedded:
         self._start_alerts(rooms)
         self._start_keeper(rooms)
         self._start_minutes(rooms)
+        self._start_gpu(rooms)
         self._serve(rooms, tokens, folder, self._start_settler(rooms))
 
     def _open(self, folder: Path) -> _Rooms:
@@ -257,6 +267,10 @@ class Embedded:
         loop = MinuteLoop(MinuteWriter(self._minutes, MinuteSink(rooms.handle), count), self._clock)
         self._run("llmtrail-minutes", loop.run, loop.stop)
 
+    def _start_gpu(self, rooms: _Rooms) -> None:
+        writer = gpu_writer(rooms.log, rooms.handle, self._config.gpu, self._clock)
+        self._run("llmtrail-gpu", writer.run, writer.stop)
+
     def _start_alerts(self, rooms: _Rooms) -> None:
         config = self._config
         if config.alerts.folder is None:
@@ -280,6 +294,9 @@ class Embedded:
         self._alive["llmtrail-settle"] = lambda: settler.is_alive
         self._stops.append(settler.stop)
         return natives
+
+    def _count_scrapes(self, fate: Fate, scrapes: int) -> None:
+        self.metrics.count(GPU_SCRAPES, scrapes, fate=str(fate))
 
     def _count_spans(self, fate: Fate, spans: int) -> None:
         self.metrics.count(INGEST_SPANS, spans, fate=str(fate))
@@ -306,6 +323,7 @@ class Embedded:
             routes=[
                 *gateway.routes(),
                 *otlp_routes(gateway, self._count_spans),
+                *gpu_routes(gateway, self._count_scrapes),
                 *request_routes(lambda wanted, tenant: find_request(rooms.reader, wanted, tenant), readable_by(tokens)),
                 *stats_routes(self._board, self._clock.now_ns, readable_by(tokens)),
                 *limit_routes(self._limit_board, readable_by(tokens)),

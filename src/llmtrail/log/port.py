@@ -8,6 +8,7 @@ from typing import Protocol
 CALLS = "llm.calls"
 SPANS = "llm.spans"  # what OTLP requests held, until their trace has settled
 DEAD_LETTERS = "llm.dead_letters"
+GPU = "llm.gpu"  # scrapes of GPUs and model servers
 PARTIALS = "llm.partials"  # what each range of calls adds to the statistics
 STATS = "llm.stats"  # the slots of the statistics, each with its newest value
 ALERTS = "llm.alerts"  # the journal of who decides on alerts

@@ -14,6 +14,7 @@ from llmtrail import clock as clock_module
 from llmtrail.clock import Clock
 from llmtrail.config import Config, kafka_client, store_url
 from llmtrail.core.redact import ContentPolicy
+from llmtrail.local.gpu import gpu_writer
 from llmtrail.local.grants import tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.measured import MeasuredSink
@@ -22,8 +23,15 @@ from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
 from llmtrail.log.kafka.partition import PartitionLog
 from llmtrail.log.kafka.producer import DELIVERY_MS_MAX, KafkaProducer
-from llmtrail.log.port import CALLS, DEAD_LETTERS, PARTIALS, SPANS, Append
-from llmtrail.metrics import CONSUMER_LAG, INGEST_SKIPPED_RECORDS, INGEST_SPANS, STATISTICS_UNMATCHED, Metrics
+from llmtrail.log.port import CALLS, DEAD_LETTERS, GPU, PARTIALS, SPANS, Append
+from llmtrail.metrics import (
+    CONSUMER_LAG,
+    GPU_SCRAPES,
+    INGEST_SKIPPED_RECORDS,
+    INGEST_SPANS,
+    STATISTICS_UNMATCHED,
+    Metrics,
+)
 from llmtrail.roles.limits import limits_from_kafka
 from llmtrail.roles.minutes import minute_group
 from llmtrail.roles.ports import KafkaAppender, LettersToLog, SpansLog
@@ -35,8 +43,11 @@ from llmtrail.store.handle import Handle, open_http
 from llmtrail_ingest.dead_letter import DeadLetterWriter
 from llmtrail_ingest.gateway.app import Gateway, GatewayConfig, GatewayParts
 from llmtrail_ingest.gateway.body import BodyLimits
+from llmtrail_ingest.gateway.gpu import gpu_routes
 from llmtrail_ingest.gateway.otlp import otlp_routes
 from llmtrail_ingest.gateway.tokens import check_binding
+from llmtrail_ingest.gpu.writer import GROUP as GPU_GROUP
+from llmtrail_ingest.gpu.writer import GpuWriter
 from llmtrail_ingest.otlp.loop import REREAD_RECORDS_MAX, SettleLoop
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.otlp.settle import SettleLimits
@@ -149,7 +160,15 @@ def _row_groups(rooms: _Rooms, handle: Handle) -> dict[str, GroupReader]:
         "rows": GroupReader(_group(config, ROWS_GROUP, CALLS), writer),
         "dead letters": GroupReader(_group(config, LETTERS_GROUP, DEAD_LETTERS), letter_writer),
         "minutes": minute_group(config, handle, process),
+        "gpu": _gpu_group(rooms, handle),
     }
+
+
+def _gpu_group(rooms: _Rooms, handle: Handle) -> GroupReader:
+    def writer(log: PartitionLog, partition: int) -> GpuWriter:
+        return gpu_writer(log, handle, rooms.config.gpu, rooms.clock, partition)
+
+    return GroupReader(_group(rooms.config, GPU_GROUP, GPU), writer)
 
 
 def _statistics(rooms: _Rooms) -> GroupReader:
@@ -235,7 +254,14 @@ def _gateway_routes(rooms: _Rooms) -> list[BaseRoute]:
         ),
     )
 
-    return [*gateway.routes(), *otlp_routes(gateway, _span_counter(metrics))]
+    def count_scrapes(fate: Fate, scrapes: int) -> None:
+        metrics.count(GPU_SCRAPES, scrapes, fate=str(fate))
+
+    return [
+        *gateway.routes(),
+        *otlp_routes(gateway, _span_counter(metrics)),
+        *gpu_routes(gateway, count_scrapes),
+    ]
 
 
 def _serve_grpc(rooms: _Rooms) -> int:

@@ -195,3 +195,64 @@ def _read(handle: Handle, table: str, columns: dict[str, pa.DataType], bound: di
         bound,
     )
     return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+_PLACE = "host, gpu_uuid, mig_instance"
+# MIG instances have no utilization of their own; what their engine did is the nearest.
+_BUSY = "if(mig_instance = '', coalesce(utilization, engine_active), coalesce(engine_active, utilization))"
+# As many samples as there are, each for as long as they lie apart; what a single one covers nobody knows.
+_COVERED = (
+    f"if(count() > 1, least({ROLL_S}, dateDiff('millisecond', min(sampled_at), max(sampled_at)) / 1000 "
+    "* count() / (count() - 1)), 0)"
+)
+_ROLLED = {
+    "day": "toDate({start:DateTime('UTC')})",
+    "start": "{start:DateTime('UTC')}",
+    "host": "host",
+    "gpu_uuid": "gpu_uuid",
+    "mig_instance": "mig_instance",
+    "rolled_at": "fromUnixTimestamp64Nano({now:Int64}, 'UTC')",
+    "gpu_name": "any(gpu_name)",
+    "namespace": "argMax(namespace, sampled_at)",
+    "pod": "argMax(pod, sampled_at)",
+    "samples": "count()",
+    "covered_s": _COVERED,
+    "utilization": f"avg({_BUSY})",
+    "utilization_max": f"max({_BUSY})",
+    "busy_s": f"avg({_BUSY}) * {_COVERED}",
+    "memory_used_bytes_max": "max(memory_used_bytes)",
+    "memory_total_bytes": "max(memory_total_bytes)",
+    "temperature_c_max": "max(temperature_c)",
+    "power_w": "avg(power_w)",
+    "energy_j": f"avg(power_w) * {_COVERED}",
+    "sm_clock_mhz": "avg(sm_clock_mhz)",
+    "throttled_samples": "countIf(notEmpty(throttle_reasons))",
+    "throttle_reasons": "groupUniqArrayArray(throttle_reasons)",
+    "xids": "arraySort(groupArray(xid))",
+}
+# Samples are looked for this far before the last roll-up: writers of other partitions may have been slower.
+_LOOK_BACK_S: Final = 900
+_LOOK_BACK_DAYS: Final = 2
+
+
+def roll_up(handle: Handle, start_ns: int, hosts: Collection[str], now_ns: int) -> None:
+    """Make five minutes of `gpu_5m` anew from all samples of these nodes; the row made last is the one that counts."""
+    handle.command(
+        f"INSERT INTO llmtrail.gpu_5m_data ({', '.join(_ROLLED)}) SELECT {', '.join(_ROLLED.values())} "  # noqa: S608
+        "FROM llmtrail.gpu_samples_data FINAL WHERE sampled_day = toDate({start:DateTime('UTC')}) "
+        "AND host IN {hosts:Array(String)} AND sampled_at >= {start:DateTime('UTC')} "
+        f"AND sampled_at < {{start:DateTime('UTC')}} + INTERVAL {ROLL_S} SECOND GROUP BY {_PLACE}",
+        {"start": start_ns // _NS, "hosts": sorted(hosts), "now": now_ns},
+    )
+
+
+def not_rolled(handle: Handle, now_ns: int) -> dict[int, set[str]]:
+    """Return the five minutes (their start in nanoseconds) and nodes whose samples may be newer than their roll-up."""
+    rows = handle.query(
+        f"SELECT intDiv(toUnixTimestamp(sampled_at), {ROLL_S}) * {ROLL_S} AS start, groupUniqArray(host) "  # noqa: S608
+        "FROM llmtrail.gpu_samples_data WHERE sampled_day >= toDate({day:UInt32}) AND received_at >= "
+        f"(SELECT max(rolled_at) - INTERVAL {_LOOK_BACK_S} SECOND FROM llmtrail.gpu_5m_data "
+        "WHERE day >= toDate({day:UInt32})) GROUP BY start",
+        {"day": max(0, now_ns // arrow.DAY_NS - _LOOK_BACK_DAYS)},
+    )
+    return {int(start) * _NS: set(hosts) for start, hosts in rows}

@@ -1,0 +1,1 @@
+"""Samples of GPUs and model servers, from the log into rows."""
