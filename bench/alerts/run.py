@@ -320,6 +320,8 @@ def main() -> None:
     parser.add_argument("--rate", type=int, default=RATE)
     args = parser.parse_args()
     values: dict[str, object] = {"probes": args.probes, "rate": args.rate}
+    if batch_ms := os.environ.get("LLMTRAIL_STATS__BATCH_MS"):
+        values["stats_batch_ms"] = int(batch_ms)
     for name, run in (("embedded", embedded), ("kafka", over_kafka)):
         if args.only not in {None, name}:
             continue
