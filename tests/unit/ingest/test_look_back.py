@@ -18,9 +18,9 @@ NS = 1_000_000_000
 BEGAN_NS = 1_795_000_000 * NS
 
 
-def event(number: int) -> bytes:
+def event(number: int, **named: Any) -> bytes:
     made = {"call_id": uuid7(BEGAN_NS + number * NS, bytes(10)), "started_at": BEGAN_NS, "request_model": "m"}
-    return json.dumps(made).encode()
+    return json.dumps(made | named).encode()
 
 
 @dataclass
@@ -68,6 +68,16 @@ def test_a_slow_read_is_waited_for_and_nothing_is_left_out() -> None:
     log = Partition(0, [event(number) for number in range(5)], silent=[1, 2, 4])
     assert cursor_over(log, counted).look_back() == 5
     assert counted.horizon_ms == 0  # there was nothing before it
+
+
+def test_a_repeat_that_is_read_later_than_its_revision_takes_nothing_back() -> None:
+    counted = CountedCalls()
+    # Two records a read: the revision and the late repeat come with runs of their own.
+    again = [event(0), event(1), event(0, revision=1, latency_ms=5.0), event(2), event(0), event(3)]
+    cursor_over(Partition(0, again), counted).look_back()
+    key = int(json.loads(event(0))["call_id"].replace("-", ""), 16)
+    known = counted.known([key])[key]
+    assert (known.revision, known.call.latency_ms) == (1, 5.0)
 
 
 def test_what_lies_before_the_look_back_is_not_claimed_to_be_known() -> None:

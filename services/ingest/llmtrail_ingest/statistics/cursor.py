@@ -26,6 +26,7 @@ PUBLISH_S_MAX = 30.0
 HEARTBEAT_S = 30
 _READ_RECORDS = 5_000
 _READ_BYTES = 32 * 1024 * 1024
+_NEVER_MS = 2**62
 _NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
 _HEADERS: Mapping[str, str] = {"schema": "partial.v1"}
@@ -175,7 +176,9 @@ class StatisticsCursor:
             if offset == first and first > 0:
                 # Calls from before here are not looked at: what revises one of them finds no former.
                 self._counted.forget_before(records.appended_at_ns[0] // _NS_PER_MS)
-            context = StepContext(seen=SeenIds(0), under_way={}, look_up=self._counted.known, book=self._book)
+            # Nothing is surely new here: what an earlier run of records told of a call is known by `counted` alone.
+            seen = SeenIds(_NEVER_MS)
+            context = StepContext(seen=seen, under_way={}, look_up=self._counted.known, book=self._book)
             for row in step(records, context).rows:
                 self._counted.remember(row)
                 remembered += 1
