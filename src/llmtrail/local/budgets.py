@@ -11,7 +11,6 @@ from llmtrail.clock import Clock
 from llmtrail.core.board import Board
 from llmtrail.store.alert_reads import AlertDocument, AlertQuestion, find_decisions, find_firing
 from llmtrail.store.handle import Handle
-from llmtrail_alerts.board_statistics import BoardStatistics
 from llmtrail_alerts.reload import RulesFolder
 from llmtrail_alerts.rules import Rules, RulesError
 from llmtrail_alerts.spent import budget_documents
@@ -75,7 +74,7 @@ class SpentBudgets:
         if rules is None:
             return []
         budgets = [budget for budget in rules.budgets if rule in {None, budget.name}]
-        return budget_documents(budgets, rules, BoardStatistics(self._board), tenant, limit, now_ns)
+        return budget_documents(budgets, rules, self._board, tenant, limit, now_ns)
 
 
 def told_routes(
