@@ -2,7 +2,8 @@
 
 from llmtrail.core.board import Board
 from llmtrail.core.cell import Cell
-from llmtrail.core.scope import ScopeKind
+from llmtrail.core.running import RunningSums, is_kept_boundary
+from llmtrail.core.scope import HITTER_KINDS, ScopeKind, kind_of
 
 
 class BoardStatistics:
@@ -10,7 +11,8 @@ class BoardStatistics:
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._generation = 0
+        # For who asks what has changed, and then about each of it.
+        self._running: RunningSums | None = None
 
     def figures(self, scope_text: str, start_s: int, end_s: int) -> Cell:
         """Return the sums of a scope over the slots that begin in [start_s, end_s)."""
@@ -20,8 +22,21 @@ class BoardStatistics:
         """Return the scopes of a kind that have calls in the slots that begin in [start_s, end_s)."""
         return self._board.scopes_since(kind, start_s, end_s)
 
+    def spent(self, scope_text: str, start_s: int, end_s: int) -> Cell:
+        """Return what budgets count of `figures`: calls, cost, tokens and failures. As of the last `changed`."""
+        if self._running is None or not is_kept_boundary(start_s) or kind_of(scope_text) in HITTER_KINDS:
+            return self.figures(scope_text, start_s, end_s)
+        total = self._running.spent(scope_text, start_s)
+        if end_s > self._board.newest_s:
+            return total
+        if not is_kept_boundary(end_s):
+            return self.figures(scope_text, start_s, end_s)
+        before = total.copy()
+        before.add(self._running.spent(scope_text, end_s).negated())
+        return before
+
     def changed(self) -> list[str]:
         """Return the scopes whose figures may have changed since this was last asked."""
-        changed = self._board.changed_since(self._generation)
-        self._generation = changed.generation
-        return sorted(changed.scopes)
+        if self._running is None:
+            self._running = RunningSums(self._board)
+        return sorted(self._running.refresh())

@@ -41,6 +41,10 @@ class CaseStatistics:
                 total.add(cell)
         return total
 
+    def spent(self, scope_text: str, start_s: int, end_s: int) -> Cell:
+        """Return what budgets count of `figures`."""
+        return self.figures(scope_text, start_s, end_s)
+
     def scopes(self, kind: ScopeKind, start_s: int, end_s: int) -> list[str]:
         """Return the scopes of a kind that have calls between two times."""
         mark = f'","{kind}"'

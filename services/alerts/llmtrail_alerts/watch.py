@@ -23,6 +23,7 @@ _NS = 1_000_000_000
 # For so long after a period's end its last calls may still come: it is looked at once more with each of them.
 AFTER_S = 30
 # How fine a window's far edge is: as fine as its slots are kept (core.board).
+_COARSE_S = 900
 _EDGE_S = {60: 10, 300: 10, 3_600: 60, 86_400: 900}
 # Groups that hold or wait, and those that may have fallen silent, are looked at so often without any news.
 ACTIVE_EVERY_S = 10
@@ -38,6 +39,9 @@ class Statistics(Protocol):
 
     def figures(self, scope_text: str, start_s: int, end_s: int) -> Cell:
         """Return the sums of a scope over the slots that begin in [start_s, end_s)."""
+
+    def spent(self, scope_text: str, start_s: int, end_s: int) -> Cell:
+        """Return what budgets count of `figures`, which may cost less. Not to be changed."""
 
     def scopes(self, kind: ScopeKind, start_s: int, end_s: int) -> Sequence[str]:
         """Return the scopes of a kind that have calls in the slots that begin in [start_s, end_s)."""
@@ -186,7 +190,7 @@ class StatisticsWatch:
 
     def _spent(self, budget: Budget, scope_text: str, period: Bounds, times_s: tuple[int, int]) -> Sighting:
         end_s, now_s = times_s
-        cell = self._statistics.figures(scope_text, period.start_s, end_s)
+        cell = self._statistics.spent(scope_text, period.start_s, end_s)
         lack = self._fills.get((budget.name, period.name), {}).get(scope_text)
         if lack is not None:
             cell = cell.copy()
@@ -211,8 +215,10 @@ class StatisticsWatch:
         if not budget.levels or value < budget.levels[0].at or value >= budget.limit:
             return None
         lately_s = min(PACE_S[budget.period], max(now_s - period.start_s, 1))
-        start_s = (now_s - lately_s) // 10 * 10
-        lately = amount_of(budget, self._statistics.figures(scope_text, start_s, now_s + 1))
+        # The pace of a long time as finely as it is cheap to ask for.
+        step_s = _COARSE_S if lately_s > _COARSE_S else 10
+        start_s = max((now_s - lately_s) // step_s * step_s, period.start_s)
+        lately = amount_of(budget, self._statistics.spent(scope_text, start_s, now_s + 1))
         return forecast_ns(value, budget.limit, lately, now_s + 1 - start_s, now_s * _NS, period.end_s * _NS)
 
     # --- what is seen of an alarm ---

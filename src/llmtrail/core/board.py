@@ -12,9 +12,11 @@ from enum import StrEnum
 from heapq import nlargest, nsmallest
 from itertools import chain
 from operator import attrgetter
+from weakref import WeakSet
 
 from llmtrail.core.calendar import check_zone, month_start_s
 from llmtrail.core.cell import Cell
+from llmtrail.core.gains import Follower, Gain, Gained
 from llmtrail.core.partial import Evicted
 from llmtrail.core.scope import HITTER_KINDS, SHARDS, Scope, ScopeKind, parse_scope, shard_of
 from llmtrail.core.slot import BadSlotError, SlotKey, SlotState, Tier
@@ -25,6 +27,9 @@ from llmtrail.core.window import Figures, Window, figures, is_counted, is_dead, 
 LIMIT = 100
 # An answer's size: a page of this many scopes is about a megabyte.
 LIMIT_MAX = 1_000
+# Choices of slots that are remembered for a shard until it changes: budgets and alarms ask about a handful of times.
+_CHOICES_MAX = 64
+_EVER_S = 2**62
 
 
 class Order(StrEnum):
@@ -90,6 +95,7 @@ class _Slots:
     # Slots by the generation that last changed what was counted in them.
     changed: dict[SlotKey, int] = field(default_factory=dict)
     counted_s: int = 0
+    newest_s: int = 0
 
 
 class Board:
@@ -101,6 +107,8 @@ class Board:
         self._lock = nullcontext() if lock is None else lock
         self._slots = _Slots()
         self._generation = 0
+        self._followers: WeakSet[Follower] = WeakSet()
+        self._choices: list[dict[tuple[int, int], list[_Kept]]] = [{} for _ in range(SHARDS)]
 
     @property
     def zones(self) -> tuple[str, ...]:
@@ -122,7 +130,9 @@ class Board:
                     self._put(key, kept)
             # What was absorbed goes last: until then it tells what the coarser slot has it from.
             for key, kept in read:
+                self._choices[key.shard].clear()
                 if kept is None:
+                    self._note_gone(key)
                     self._slots.shards[key.shard].pop(key, None)
                     self._slots.changed.pop(key, None)
 
@@ -131,6 +141,34 @@ class Board:
         with self._lock:
             self._generation += 1
             self._slots = _Slots()
+            self._choices = [{} for _ in range(SHARDS)]
+            for follower in self._followers:
+                follower.lose(range(SHARDS))
+
+    def follow(self) -> Follower:
+        """Return what collects all that slots gain from now on; all there is so far is unclear to it."""
+        follower = Follower(unclear=set(range(SHARDS)))
+        with self._lock:
+            self._followers.add(follower)
+        return follower
+
+    def gained(self, follower: Follower) -> Gained:
+        """Return what was gained since this was last asked."""
+        with self._lock:
+            found = Gained(self._generation, [*follower.closed, *follower.open.values()], frozenset(follower.unclear))
+            follower.closed, follower.open, follower.unclear = [], {}, set()
+        return found
+
+    def standing(self, follower: Follower, shard: int, start_s: int) -> tuple[list[bytes], list[Gain]]:
+        """Return a shard's live slots that begin at a time or later, as `since` counts them.
+
+        And of what stands there, what the follower has not yet taken.
+        """
+        zone = self.month_zone(start_s)
+        with self._lock:
+            slots = self._live_now([shard], _between(start_s, _EVER_S, zone), zone or "UTC")[shard]
+            gains = [*follower.closed, *follower.open.values()]
+        return [kept.value for kept in slots], [gain for gain in gains if gain.key.shard == shard]
 
     def changed_since(self, generation: int) -> Changed:
         """Return what has changed since a generation, 0 for all there is. A roll-up changes nothing."""
@@ -164,13 +202,12 @@ class Board:
         Exact where `start_s` is a boundary that is still kept: ten seconds for five minutes, a minute for an hour, a
         quarter of an hour for a day, and the beginning of the present month of a zone that is kept.
         """
-        zone = self._month_zone(start_s)
-        slots = self._live(sorted({shard_of(text) for text in scopes}), _between(start_s, end_s, zone), zone or "UTC")
-        return _whole(slots, scopes, Window.HOUR)
+        shards = sorted({shard_of(text) for text in scopes})
+        return _whole({shard: self._chosen(shard, start_s, end_s) for shard in shards}, scopes, Window.HOUR)
 
     def scopes_since(self, kind: ScopeKind, start_s: int, end_s: int) -> list[str]:
         """Return the scopes of a kind that have calls in the slots that begin in [start_s, end_s)."""
-        zone = self._month_zone(start_s)
+        zone = self.month_zone(start_s)
         slots = self._live(range(SHARDS), _between(start_s, end_s, zone), zone or "UTC")
         return list(chain.from_iterable(_weights(slots, kind, lambda text: is_of_kind(text, kind))))
 
@@ -178,6 +215,11 @@ class Board:
     def counted_s(self) -> int:
         """Return when the newest call that is counted here reached the log, in epoch seconds; 0: none is."""
         return self._slots.counted_s
+
+    @property
+    def newest_s(self) -> int:
+        """Return when the newest slot begins, in epoch seconds; 0: there is none."""
+        return self._slots.newest_s
 
     def answer(self, question: Question, now_s: int) -> Answer:
         """Return what is asked for, as of now; raises NotKeptError or UnknownZoneError."""
@@ -210,33 +252,56 @@ class Board:
         if window is Window.MONTH and zone not in self._zones:
             raise NotKeptError(f"months are kept for {', '.join(self._zones)}, not for {zone}: see [stats] zones.")
 
-    def _month_zone(self, start_s: int) -> str | None:
+    def month_zone(self, start_s: int) -> str | None:
         """Return a zone whose month is kept and begins then, None where none does."""
         return next((zone for zone in self._zones if month_start_s(start_s, zone) == start_s), None)
+
+    def _chosen(self, shard: int, start_s: int, end_s: int) -> list[_Kept]:
+        """Return the live slots of a shard that begin between two times."""
+        # Slots begin each ten seconds: whoever asks for the time until now asks for the same slots for so long.
+        when = start_s, -(-end_s // 10)
+        chosen = self._choices[shard].get(when)
+        if chosen is None:
+            zone = self.month_zone(start_s)
+            with self._lock:
+                # Remembered under the lock, so that what has changed meanwhile is not taken for what stands.
+                chosen = self._live_now([shard], _between(start_s, when[1] * 10, zone), zone or "UTC")[shard]
+                if len(self._choices[shard]) >= _CHOICES_MAX:
+                    self._choices[shard].clear()
+                self._choices[shard][when] = chosen
+        return chosen
 
     def _counted(self, shards: Iterable[int], window: Window, now_s: int, zone: str) -> dict[int, list[_Kept]]:
         """Return the live slots that make up a window, by shard, as they stand together at one moment."""
         return self._live(shards, lambda key: is_counted(key, window, now_s, zone), zone)
 
     def _live(self, shards: Iterable[int], is_wanted: Callable[[SlotKey], bool], zone: str) -> dict[int, list[_Kept]]:
+        with self._lock:
+            return self._live_now(shards, is_wanted, zone)
+
+    def _live_now(
+        self, shards: Iterable[int], is_wanted: Callable[[SlotKey], bool], zone: str
+    ) -> dict[int, list[_Kept]]:
+        """Return the live slots that are wanted; for who has the lock."""
         # The same few hundred times stand in every shard.
         wanted: dict[tuple[Tier, int, str], bool] = {}
         found: dict[int, list[_Kept]] = {}
-        with self._lock:
-            for shard in shards:
-                there = self._slots.shards[shard]
-                slots = found[shard] = []
-                for key, kept in there.items():
-                    when = key.tier, key.start_s, key.zone
-                    if when not in wanted:
-                        wanted[when] = is_wanted(key)
-                    if wanted[when] and not _is_dead(key, there, zone):
-                        slots.append(kept)
+        for shard in shards:
+            there = self._slots.shards[shard]
+            slots = found[shard] = []
+            for key, kept in there.items():
+                when = key.tier, key.start_s, key.zone
+                if when not in wanted:
+                    wanted[when] = is_wanted(key)
+                if wanted[when] and not _is_dead(key, there, zone):
+                    slots.append(kept)
         return found
 
     def _put(self, key: SlotKey, kept: _Kept) -> None:
         there, changed = self._slots.shards[key.shard], self._slots.changed
         absorbed = _absorbed(key, kept.head, there)
+        if self._followers:
+            self._note_put(key, kept, absorbed)
         if absorbed:
             # Nothing is new, but what was new in the finer ones stands here from now on.
             changed[key] = max(changed.get(one, 0) for one in (key, *absorbed))
@@ -244,6 +309,32 @@ class Board:
             changed[key] = self._generation
         there[key] = kept
         self._slots.counted_s = max(self._slots.counted_s, kept.head.watermark_s)
+        self._slots.newest_s = max(self._slots.newest_s, key.start_s)
+
+    def _note_put(self, key: SlotKey, kept: _Kept, absorbed: Sequence[SlotKey]) -> None:
+        """Tell followers what a slot gains."""
+        there = self._slots.shards[key.shard]
+        former = there.get(key)
+        reach_s = key.start_s if former is None else former.head.through_s
+        finer = _FINER[key.tier] if kept.head.through_s > reach_s else ()
+        unlike = finer and not absorbed
+        taken = unlike and any(one.tier in finer and reach_s <= one.start_s < kept.head.through_s for one in there)
+        for follower in self._followers:
+            if absorbed:
+                # What it absorbed is not new; what it gained before stands for itself.
+                for one in (key, *absorbed):
+                    follower.close(one)
+            elif taken or any(_is_dead(key, there, zone) for zone in self._zones):
+                follower.lose([key.shard])
+            elif key.shard not in follower.unclear:
+                follower.gain(key, None if former is None else former.value, kept.value)
+
+    def _note_gone(self, key: SlotKey) -> None:
+        """Tell followers of a slot that goes, if nothing coarser has it."""
+        there = self._slots.shards[key.shard]
+        if key in there and not all(_is_dead(key, there, zone) for zone in self._zones):
+            for follower in self._followers:
+                follower.lose([key.shard])
 
 
 def _key_of(text: str) -> SlotKey:

@@ -61,6 +61,9 @@ class Told:
                 total.add(cell)
         return total
 
+    def spent(self, scope_text: str, start_s: int, end_s: int) -> Cell:
+        return self.figures(scope_text, start_s, end_s)
+
     def scopes(self, kind: ScopeKind, start_s: int, end_s: int) -> Sequence[str]:
         return [
             text
