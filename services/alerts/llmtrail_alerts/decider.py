@@ -33,6 +33,10 @@ RULES_EVERY_S = 1.0
 TURN_EVERY_S = 0.25
 # News come with every range: what comes within this is decided together.
 GATHER_S = 0.05
+# After a long turn it rests four times as long, so that deciding takes a fifth of a core at most; but a second is the
+# longest that news wait.
+REST_TIMES = 4
+REST_S_MAX = 1.0
 AGAIN_FIRST_S = 0.2
 AGAIN_LAST_S = 5.0
 _NS = 1_000_000_000
@@ -70,6 +74,7 @@ class Decider:
         self._engine: Engine | None = None
         self._delivery: Delivery | None = None
         self._table: AlertTable | None = None
+        self._rest_s = GATHER_S
         self.failure = "it has not decided yet"
 
     def start(self) -> None:
@@ -157,10 +162,13 @@ class Decider:
 
     def _turn(self) -> None:
         if self._news.wait(TURN_EVERY_S):
-            self._stopping.wait(GATHER_S)
+            self._stopping.wait(self._rest_s)
         self._news.clear()
         if self._engine is not None and not self._stopping.is_set():
+            began_ns = self._parts.clock.monotonic_ns()
             self._engine.turn()
+            took_s = (self._parts.clock.monotonic_ns() - began_ns) / _NS
+            self._rest_s = min(max(GATHER_S, REST_TIMES * took_s), REST_S_MAX)
 
     def _reload(self) -> None:
         reloaded = self._folder.poll(self._parts.clock.now_ns())

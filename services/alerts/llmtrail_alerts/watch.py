@@ -12,7 +12,7 @@ from llmtrail.core.failure import FailureMode
 from llmtrail.core.policy import FailurePolicy
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.baseline import usual
-from llmtrail_alerts.decide import due_ns
+from llmtrail_alerts.diary import Diary
 from llmtrail_alerts.fill import Fills, Stored, fills_of
 from llmtrail_alerts.forecast import PACE_S, forecast_ns
 from llmtrail_alerts.measures import COMPARED, FLOORS, HEAVIEST, SHARES, basis_of, value_of
@@ -70,6 +70,7 @@ class StatisticsWatch:
         self._stored = stored
         self._fills: Fills = {}
         self._pending: set[str] = set()
+        self._diary = Diary()
         self._active_s = 0
         self._heaviest_s = 0
         # Groups of the heaviest that have news and wait for their turn.
@@ -96,6 +97,7 @@ class StatisticsWatch:
         self._pending.update(self._statistics.changed())
         now_s = now_ns // _NS
         for rule, scope_text in self._groups(rules, states, now_ns, everything=everything):
+            self._diary.open(GroupKey(rule.name, scope_text))
             if isinstance(rule, Budget):
                 yield from self._of_budget(rule, scope_text, states, now_s)
             else:
@@ -131,7 +133,9 @@ class StatisticsWatch:
         if everything:
             found |= {(name, text): None for (name, _), lacks in self._fills.items() for text in lacks}
         found |= dict.fromkeys(self._slide(found, by_name, now_s))
-        found |= {(key.rule, key.scope): None for key in _due(by_name, states, now_ns, active=active)}
+        if everything:
+            self._diary.clear(states)
+        found |= {(key.rule, key.scope): None for key in self._diary.due(by_name, states, now_ns, active=active)}
         found = self._in_turn(found, by_name, now_s)
         return [(by_name[name], text) for name, text in found if name in by_name]
 
@@ -310,22 +314,6 @@ def is_meant(target: Target, scope: Scope) -> bool:
     if target.kind is not scope.kind or target.tenant not in {"*", scope.tenant}:
         return False
     return all(wanted in {"*", value} for wanted, value in zip(target.values, scope.values, strict=False))
-
-
-def _due(
-    rules: Mapping[str, Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, active: bool
-) -> Iterator[GroupKey]:
-    """Return the groups of which time alone may change what is said."""
-    for key, state in states.items():
-        rule = rules.get(key.rule)
-        if rule is None:
-            continue
-        due = due_ns(rule, state)
-        holds = isinstance(rule, Alarm) and (state.level >= 0 or any(state.reached_ns))
-        # What was kept quiet is told when the quiet ends, calls or none.
-        slides = active and (holds or bool(state.suppressed))
-        if slides or (due is not None and due <= now_ns):
-            yield key
 
 
 def _slides(rule: Rule | None) -> bool:
