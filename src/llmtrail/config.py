@@ -207,12 +207,48 @@ class DeploymentConfig:
     pods: tuple[str, ...] = ()
 
 
+class NvmlUse(StrEnum):
+    """When GPUs are read by the driver's own library."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class GpuConfig:
-    """Which GPUs answer which calls: one table [gpu.deployments.NAME] a deployment, with the keys below."""
+    """Which GPUs answer which calls (one table [gpu.deployments.NAME] each), and what `llmtrail gpu` reads."""
 
     # Calls of no deployment are sought by the names of hosts and pods alone.
     deployments: Mapping[str, DeploymentConfig] = field(default_factory=dict)
+    # Pages to read: exporters of DCGM and model servers.
+    targets: tuple[str, ...] = ()
+    # A Prometheus-style file_sd list of more of them, in JSON; read again when it changes.
+    targets_file: Path | None = None
+    # Whether pods of this node that are known exporters or model servers are read as well.
+    discover_pods: bool = False
+    # This node's name, as its pods tell it and as samples name it. Empty: the machine's name; pods need it said.
+    node: str = ""
+    # Kubernetes' API server, for pods.
+    kubernetes_url: str = "https://kubernetes.default.svc"
+    # Folder of the service account's token and ca.crt.
+    kubernetes_account: Path = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+    # Seconds from one reading of a target to the next.
+    interval_s: Annotated[float, msgspec.Meta(ge=1, le=60)] = 15.0
+    # Share of the interval by which each reading is moved, so that targets are not read all at once.
+    jitter: Annotated[float, msgspec.Meta(ge=0, le=0.5)] = 0.1
+    # Seconds that a target may take to answer whole.
+    deadline_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 5.0
+    # Whether the driver is read: auto (where no page is named and none is found), always, never.
+    nvml: NvmlUse = NvmlUse.AUTO
+    # The gateway that takes samples; with [kafka] bootstrap_servers they go to Kafka instead.
+    gateway: str = "http://127.0.0.1:4318"
+    # A token that may ingest, where the gateway asks for one.
+    token: str = ""
+    # Or the file that holds it.
+    token_file: Path | None = None
+    # Bytes of samples that wait on disk at most while nobody takes them: a day of 8 GPUs at 15 s is 45 MB.
+    spool_bytes_max: Positive = 64 * _MIB
 
 
 @dataclass(frozen=True, slots=True)

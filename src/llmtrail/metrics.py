@@ -68,6 +68,11 @@ INGEST_SPANS = Metric(
 GPU_SCRAPES = Metric(
     "llmtrail_gpu_scrapes", Kind.COUNTER, "Scrapes of GPUs and model servers by what became of them.", ("fate",)
 )
+GPU_READ = Metric("llmtrail_gpu_readings", Kind.COUNTER, "Readings of pages and drivers by outcome.", ("outcome",))
+GPU_REJECTED_LINES = Metric(
+    "llmtrail_gpu_rejected_lines", Kind.COUNTER, "Lines of pages that gave no sample, by reason.", ("reason",)
+)
+GPU_WAITING = Metric("llmtrail_gpu_waiting_scrapes", Kind.GAUGE, "Scrapes that have not left this node yet.")
 CONSUMER_LAG = Metric(
     "kafka_consumergroup_lag",
     Kind.GAUGE,
@@ -154,6 +159,9 @@ METRICS = (
     INGEST_UNPRICED_CALLS,
     INGEST_SPANS,
     GPU_SCRAPES,
+    GPU_READ,
+    GPU_REJECTED_LINES,
+    GPU_WAITING,
     CONSUMER_LAG,
     INGEST_SKIPPED_RECORDS,
     STATISTICS_UNMATCHED,

@@ -24,10 +24,10 @@ def serving(config: Config, name: str) -> Iterator["RoleProcess"]:
     try:
         from llmtrail.clock import SystemClock
         from llmtrail.local.servers import PortTakenError
-        from llmtrail.log.kafka.admin import KafkaAwayError, KafkaRefusedError
         from llmtrail.roles.process import RoleError, RoleProcess
     except ImportError as error:
-        raise CommandError(Exit.WRONG_USE, f"{error.name}: pip install 'llmtrail[kafka,server]'.") from error
+        raise CommandError(Exit.WRONG_USE, f"{error.name}: pip install 'llmtrail[server]'.") from error
+    faults: tuple[type[Exception], ...] = (RoleError, ConfigError, PortTakenError, ValueError, *_kafka_faults(config))
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -39,5 +39,16 @@ def serving(config: Config, name: str) -> Iterator["RoleProcess"]:
             print(f"llmtrail {name} is up: {process.http_url}{sql}", flush=True)
             stop.wait()
             print("stopping: finishing what is in flight …", flush=True)
-    except (RoleError, ConfigError, PortTakenError, KafkaAwayError, KafkaRefusedError, ValueError) as error:
+    except faults as error:
         raise CommandError(Exit.UNREACHABLE, str(error)) from error
+
+
+def _kafka_faults(config: Config) -> tuple[type[Exception], ...]:
+    """Return what Kafka can fail with, where it is used: a role without it does without its driver."""
+    if not config.kafka.bootstrap_servers:
+        return ()
+    try:
+        from llmtrail.log.kafka.admin import KafkaAwayError, KafkaRefusedError
+    except ImportError as error:
+        raise CommandError(Exit.WRONG_USE, f"{error.name}: pip install 'llmtrail[kafka,server]'.") from error
+    return KafkaAwayError, KafkaRefusedError

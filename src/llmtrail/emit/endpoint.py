@@ -15,9 +15,10 @@ _GZIP_LEVEL: Final = 1
 
 
 class Endpoint:
-    """Posts NDJSON to `<url>/v1/calls`. Not for several threads at once."""
+    """Posts NDJSON to a path below the gateway's address. Not for several threads at once."""
 
-    def __init__(self, url: str, token: str | None, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, url: str, token: str | None, timeout_s: float = TIMEOUT_S, path: str = "/v1/calls") -> None:
+        self._path = path
         self._connection = Connection(url, token, timeout_s)
 
     def post(self, events: Sequence[bytes]) -> Reply:
@@ -27,7 +28,7 @@ class Endpoint:
         if not self._connection.is_loopback:
             body = gzip.compress(body, _GZIP_LEVEL)
             headers["Content-Encoding"] = "gzip"
-        return self._connection.ask("POST", "/v1/calls", body, headers)
+        return self._connection.ask("POST", self._path, body, headers)
 
     def close(self) -> None:
         """Close the connection; the next post opens a new one."""

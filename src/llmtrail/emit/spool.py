@@ -5,7 +5,7 @@ Not safe for several threads: its owner holds a lock. Several processes share th
 
 import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,9 @@ SPOOL_BYTES_MAX: Final = 1024 * 1024 * 1024
 SYNC_BYTES: Final = 1024 * 1024
 SYNC_NS: Final = 200_000_000
 
+# Makes what is left of an event where its text cannot be kept: event, reason -> stub, or None where there is none.
+MakeStub = Callable[[bytes, str], bytes | None]
+
 
 @dataclass(frozen=True, slots=True)
 class SpoolLimits:
@@ -36,12 +39,16 @@ class SpoolLimits:
 class Spool:
     """An ordered queue of events on disk."""
 
-    def __init__(self, root: Path, token: str, tally: Tally, limits: SpoolLimits | None = None) -> None:
+    def __init__(
+        self, root: Path, token: str, tally: Tally, limits: SpoolLimits | None = None, stub: MakeStub = stub_bytes
+    ) -> None:
+        """Keep events below `root`; `stub` says what is left of one for want of room (None: all of it, or nothing)."""
         self.pending = 0
         self._root = root
         self._token = token
         self._tally = tally
         self._limits = limits or SpoolLimits()
+        self._stub = stub
         self._folder: Folder | None = None
         self._writer: SegmentWriter | None = None
         self._segments: deque[Segment] = deque()
@@ -220,7 +227,7 @@ class Spool:
     def _strip(self, segment: Segment) -> None:
         """Rewrite a segment as accounting stubs."""
         found = segment.read(segment.records, segment.size_bytes)
-        stubs = [stub_bytes(event, StripReason.SPOOL_FULL) for event in found.events]
+        stubs = [self._stub(event, StripReason.SPOOL_FULL) for event in found.events]
         kept = [stub or event for stub, event in zip(stubs, found.events, strict=True)]
         before_bytes, before_records = segment.size_bytes, segment.records
         spool_files.replace_segment(segment, kept)
