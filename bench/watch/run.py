@@ -210,7 +210,7 @@ def busy() -> dict[str, float]:
         "put_ms": round(sum(puts) / len(puts) * 1_000, 1),
         "turn_ms": round(sorted(turns)[len(turns) // 2] * 1_000, 1),
         "turn_max_ms": round(max(turns) * 1_000, 1),
-        "cores": round(sum(turns) / len(turns), 3),
+        "core_share": round(sum(turns) / len(turns), 3),
         "groups": engine.groups[0],
     }
 
@@ -256,7 +256,7 @@ def main() -> None:
         "watch",
         {
             **values,
-            "of_cores_goal": round(values["cores"] / goal["cores"], 2),
+            "of_core_goal": round(values["core_share"] / goal["core_share"], 2),
             "of_turn_goal": round(values["turn_ms"] / goal["turn_ms"], 2),
         },
     )

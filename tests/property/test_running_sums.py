@@ -13,6 +13,7 @@ from llmtrail.core.running import RunningSums, is_kept_boundary
 from llmtrail.core.scope import SHARDS, Scope, ScopeKind, shard_of
 from llmtrail_aggregator.fold import apply
 from llmtrail_aggregator.shelf import Shelf
+from llmtrail_alerts.board_statistics import BoardStatistics
 
 SEEDS = 120
 BEGAN_S = 1_769_896_800  # two hours before midnight of the 31st, UTC; in Kolkata it is February
@@ -107,6 +108,30 @@ def walk(world: World, said: str) -> None:
 def test_running_sums_are_what_the_board_adds_up() -> None:
     for seed in range(SEEDS):
         walk(World(seed), f"seed {seed}")
+
+
+def test_what_budgets_count_of_an_hour_that_is_over_or_goes_on_is_what_the_board_adds_up() -> None:
+    for seed in range(SEEDS):
+        world = World(seed)
+        statistics = BoardStatistics(world.board)
+        statistics.changed()
+        for _ in range(10):
+            world.now_s += world.rng.choice((3, 61, 400, 1_700))
+            for _ in range(3):
+                world.call()
+            world.beat()
+            statistics.changed()
+            hour_s = world.now_s // 3_600 * 3_600
+            for text in USERS:
+                for start_s, end_s in (
+                    (hour_s - 3_600, hour_s),
+                    (hour_s, world.now_s + 1),
+                    (hour_s + 60, hour_s + 120),
+                ):
+                    wanted = world.board.since([text], start_s, end_s).get(text) or Cell()
+                    found = statistics.spent(text, start_s, end_s)
+                    if wanted.calls > 0:
+                        assert told(found) == told(wanted), f"seed {seed}: {text} from {start_s} to {end_s}"
 
 
 def test_running_sums_are_right_where_there_is_room_for_few() -> None:
