@@ -1,5 +1,6 @@
 -- What GPUs and model servers did, where deployments run, and what GPUs cost. One row a sample; the roll-up is
 -- made by the writer from the samples, again whenever one came late, so it never counts any twice.
+-- Samples lie in compact parts: who asks reads all columns of a few rows, which then stand side by side.
 
 CREATE TABLE IF NOT EXISTS llmtrail.gpu_samples_data
 (
@@ -43,14 +44,15 @@ CREATE TABLE IF NOT EXISTS llmtrail.gpu_samples_data
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY sampled_day
-ORDER BY (host, gpu_uuid, mig_instance, sampled_at)
+ORDER BY (host, sampled_at, gpu_uuid, mig_instance)
 TTL sampled_day + INTERVAL 90 DAY
 SETTINGS
   fsync_after_insert = 1, fsync_part_directory = 1,
   min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1,
   max_suspicious_broken_parts = 1000000, max_suspicious_broken_parts_bytes = 1000000000000,
   non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1,
-  index_granularity = 1024
+  index_granularity = 1024,
+  min_bytes_for_wide_part = 100000000000, min_rows_for_wide_part = 10000000000
 COMMENT 'Samples of GPUs as written; read `gpu_samples`.';
 
 CREATE TABLE IF NOT EXISTS llmtrail.engine_samples_data
@@ -80,14 +82,15 @@ CREATE TABLE IF NOT EXISTS llmtrail.engine_samples_data
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY sampled_day
-ORDER BY (host, address, model, sampled_at)
+ORDER BY (host, sampled_at, address, model)
 TTL sampled_day + INTERVAL 90 DAY
 SETTINGS
   fsync_after_insert = 1, fsync_part_directory = 1,
   min_rows_to_fsync_after_merge = 1, min_compressed_bytes_to_fsync_after_merge = 1,
   max_suspicious_broken_parts = 1000000, max_suspicious_broken_parts_bytes = 1000000000000,
   non_replicated_deduplication_window = 10000, ttl_only_drop_parts = 1,
-  index_granularity = 1024
+  index_granularity = 1024,
+  min_bytes_for_wide_part = 100000000000, min_rows_for_wide_part = 10000000000
 COMMENT 'Samples of model servers as written; read `engine_samples`.';
 
 CREATE TABLE IF NOT EXISTS llmtrail.gpu_5m_data
@@ -97,6 +100,7 @@ CREATE TABLE IF NOT EXISTS llmtrail.gpu_5m_data
   host LowCardinality(String) COMMENT 'Node, as its samples name it.' CODEC(ZSTD(1)),
   gpu_uuid LowCardinality(String) COMMENT 'The GPU''s own id, GPU-….' CODEC(ZSTD(1)),
   mig_instance LowCardinality(String) COMMENT 'Number of the MIG instance on its GPU; empty for a whole GPU.' CODEC(ZSTD(1)),
+  gpu_index Nullable(UInt16) COMMENT 'Number of the GPU on its node.' CODEC(ZSTD(1)),
   rolled_at DateTime64(9, 'UTC') COMMENT 'When it was made from the samples: the newest row counts.' CODEC(ZSTD(1)),
   gpu_name LowCardinality(String) COMMENT 'Model, such as NVIDIA H200.' CODEC(ZSTD(1)),
   namespace LowCardinality(String) COMMENT 'Kubernetes namespace of the pod; empty where none is known.' CODEC(ZSTD(1)),
@@ -327,6 +331,7 @@ CREATE OR REPLACE VIEW llmtrail.gpu_5m
   host LowCardinality(String) COMMENT 'Node, as its samples name it.',
   gpu_uuid LowCardinality(String) COMMENT 'The GPU''s own id, GPU-….',
   mig_instance LowCardinality(String) COMMENT 'Number of the MIG instance on its GPU; empty for a whole GPU.',
+  gpu_index Nullable(UInt16) COMMENT 'Number of the GPU on its node.',
   rolled_at DateTime64(9, 'UTC') COMMENT 'When it was made from the samples: the newest row counts.',
   gpu_name LowCardinality(String) COMMENT 'Model, such as NVIDIA H200.',
   namespace LowCardinality(String) COMMENT 'Kubernetes namespace of the pod; empty where none is known.',
@@ -352,6 +357,7 @@ AS SELECT
   host,
   gpu_uuid,
   mig_instance,
+  gpu_index,
   rolled_at,
   gpu_name,
   namespace,
@@ -433,3 +439,79 @@ AS SELECT
 FROM llmtrail.gpu_prices_data FINAL
 WHERE version = (SELECT max(version) FROM llmtrail.gpu_prices_data) AND gpu != ''
 COMMENT 'What an hour of a GPU costs, as the override file tells.';
+
+CREATE OR REPLACE VIEW llmtrail.gpu_calls
+(
+  deployment String COMMENT 'Deployment that answered the call.',
+  host String COMMENT 'Node that it runs on: a call has a row for each node that may have answered it.',
+  call_id UUID COMMENT 'The call.',
+  request_id Nullable(String) COMMENT 'The application''s own id of its request.',
+  model Nullable(String) COMMENT 'Model that was asked for.',
+  started_at DateTime64(9, 'UTC') COMMENT 'When it began.',
+  ended_at DateTime64(9, 'UTC') COMMENT 'When it ended; its start where its latency is unknown.',
+  latency_ms Nullable(Float64) COMMENT 'How long it took.',
+  time_to_first_token_ms Nullable(Float64) COMMENT 'When its first token came.',
+  failure_mode Nullable(String) COMMENT 'Why it failed; NULL: it did not.',
+  input_tokens Nullable(Int64) COMMENT 'Tokens sent.',
+  output_tokens Nullable(Int64) COMMENT 'Tokens received.',
+  feature Nullable(String) COMMENT 'Part of the application that made it.'
+)
+AS SELECT DISTINCT
+  d.deployment AS deployment,
+  d.host AS host,
+  c.call_id AS call_id,
+  c.request_id AS request_id,
+  c.request_model AS model,
+  c.started_at AS started_at,
+  c.started_at + toIntervalNanosecond(toInt64(ifNull(c.latency_ms, 0) * 1000000)) AS ended_at,
+  c.latency_ms AS latency_ms,
+  c.time_to_first_token_ms AS time_to_first_token_ms,
+  c.failure_mode AS failure_mode,
+  c.input_tokens AS input_tokens,
+  c.output_tokens AS output_tokens,
+  c.feature AS feature
+FROM llmtrail.calls AS c
+CROSS JOIN llmtrail.gpu_deployments AS d
+WHERE (d.model = '' OR d.model = c.request_model)
+  AND (d.address != '' OR d.model != '')
+  AND (d.address = '' OR d.address = lower(JSONExtractString(ifNull(c.attributes, ''), 'server.address'))
+    OR d.address = concat(lower(JSONExtractString(ifNull(c.attributes, ''), 'server.address')), ':', JSONExtractRaw(ifNull(c.attributes, ''), 'server.port')))
+COMMENT 'Calls of configured deployments, with the nodes that may have answered them.';
+
+CREATE OR REPLACE VIEW llmtrail.gpu_hours
+(
+  deployment String COMMENT 'Deployment that has the GPU.',
+  start DateTime('UTC') COMMENT 'When the five minutes begin.',
+  host String COMMENT 'Node.',
+  gpu_uuid String COMMENT 'The GPU''s own id.',
+  mig_instance String COMMENT 'Number of the MIG instance on its GPU; empty for a whole GPU.',
+  gpu_name String COMMENT 'Model of the GPU.',
+  covered_s Float64 COMMENT 'Seconds that samples cover.',
+  busy_s Nullable(Float64) COMMENT 'Seconds in which it was in use.',
+  energy_j Nullable(Float64) COMMENT 'Energy used in the covered seconds, in joules.',
+  cost_nanousd Nullable(Float64) COMMENT 'What the covered seconds cost, in nano-dollars. NULL: no price holds at that time.',
+  idle_nanousd Nullable(Float64) COMMENT 'Of that, what the seconds cost in which it was not in use.'
+)
+AS WITH
+  (SELECT groupArray((gpu, valid_from, valid_to, nanousd_per_hour)) FROM llmtrail.gpu_prices) AS prices,
+  arrayFilter(p -> p.1 IN (d.deployment, g.gpu_name) AND p.2 <= g.start AND g.start < p.3, prices) AS named,
+  arraySort(p -> p.1 != d.deployment, named) AS own_first,
+  if(empty(own_first), NULL, own_first[1].4 / 3600) AS nanousd_s
+SELECT
+  d.deployment AS deployment,
+  g.start AS start,
+  g.host AS host,
+  g.gpu_uuid AS gpu_uuid,
+  g.mig_instance AS mig_instance,
+  g.gpu_name AS gpu_name,
+  toFloat64(g.covered_s) AS covered_s,
+  toFloat64(g.busy_s) AS busy_s,
+  g.energy_j AS energy_j,
+  g.covered_s * nanousd_s AS cost_nanousd,
+  (g.covered_s - g.busy_s) * nanousd_s AS idle_nanousd
+FROM llmtrail.gpu_5m AS g
+INNER JOIN llmtrail.gpu_deployments AS d ON g.host = d.host
+WHERE (d.gpu = '' OR d.gpu = g.gpu_uuid OR d.gpu = toString(ifNull(g.gpu_index, 65535)))
+  AND (d.pod = '' OR g.pod LIKE replaceAll(d.pod, '*', '%'))
+LIMIT 1 BY start, host, gpu_uuid, mig_instance, deployment
+COMMENT 'Five minutes of each GPU of a deployment, with energy and cost; deployments that name no node are left out.';

@@ -90,6 +90,6 @@ def test_the_deployments_of_the_configuration_stand_in_sql_and_follow_it(tmp_pat
     shown = "SELECT deployment, address, model, host, gpu FROM llmtrail.gpu_deployments"
     with running_house(tmp_path, CONFIG) as house:
         eventually(lambda: house.sql(shown) != [], STORED_S_MAX)
-        assert house.sql(shown) == [["llama", "http://10.0.0.5:8000/v1", "llama-3", "node-1", "0"]]
+        assert house.sql(shown) == [["llama", "10.0.0.5:8000", "llama-3", "node-1", "0"]]
     with running_house(tmp_path) as house:
         eventually(lambda: house.sql(shown) == [], STORED_S_MAX)

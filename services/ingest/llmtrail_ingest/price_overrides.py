@@ -62,9 +62,11 @@ def parse_overrides(text: str, file_name: str) -> tuple[Override, ...]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PriceFileError(f"{file_name}: not TOML: {error}.") from error
-    unknown = set(document) - {"price"}
+    unknown = set(document) - {"price", "gpu_hour"}  # the latter is read by gpu_prices
     if unknown:
-        raise PriceFileError(f"{file_name}: unknown key {min(unknown)!r}; prices are written as [[price]] entries.")
+        raise PriceFileError(
+            f"{file_name}: unknown key {min(unknown)!r}; prices are written as [[price]] or [[gpu_hour]] entries."
+        )
     entries = document.get("price", [])
     if not isinstance(entries, list) or len(entries) > _ENTRIES_MAX:
         raise PriceFileError(f"{file_name}: write up to {_ENTRIES_MAX} entries, each under its own [[price]] line.")

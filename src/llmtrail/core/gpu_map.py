@@ -44,6 +44,16 @@ class Deployment:
 
 
 @dataclass(frozen=True, slots=True)
+class GpuPrice:
+    """What an hour of one GPU costs, from a second (since 1970, UTC) until before another."""
+
+    gpu: str  # the GPU's model, or the name of a deployment
+    valid_from_s: int
+    valid_to_s: int
+    nanousd_per_hour: int
+
+
+@dataclass(frozen=True, slots=True)
 class Asked:
     """What a call tells of where it ran."""
 

@@ -21,7 +21,7 @@ from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import moved_file, port_file
 from llmtrail.local.alerts import AlertRooms, LocalAlerts, new_limit_board
 from llmtrail.local.budgets import RulesInForce, told_routes
-from llmtrail.local.gpu import gpu_writer
+from llmtrail.local.gpu import gpu_store, gpu_writer
 from llmtrail.local.grants import sql_tokens, tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.http import process_routes
@@ -268,7 +268,7 @@ class Embedded:
         self._run("llmtrail-minutes", loop.run, loop.stop)
 
     def _start_gpu(self, rooms: _Rooms) -> None:
-        writer = gpu_writer(rooms.log, rooms.handle, self._config.gpu, self._clock)
+        writer = gpu_writer(rooms.log, gpu_store(rooms.handle, self._config), self._clock)
         self._run("llmtrail-gpu", writer.run, writer.stop)
 
     def _start_alerts(self, rooms: _Rooms) -> None:

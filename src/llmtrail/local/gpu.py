@@ -3,23 +3,25 @@
 from collections.abc import Collection, Iterable, Sequence
 
 from llmtrail.clock import Clock
-from llmtrail.config import GpuConfig
-from llmtrail.core.gpu_map import Deployment, Place
+from llmtrail.config import Config
+from llmtrail.core.gpu_map import Deployment, GpuPrice, Place
 from llmtrail.log.port import GroupLog
 from llmtrail.store.gpu import EngineRow, GpuRow, insert_engine_samples, insert_gpu_samples, not_rolled, roll_up
-from llmtrail.store.gpu_places import insert_places, keep_deployments
+from llmtrail.store.gpu_places import insert_places, keep_deployments, keep_gpu_prices
 from llmtrail.store.handle import Handle
 from llmtrail.store.insert import insert_dead_letters
 from llmtrail.store.rows import DeadLetterRow
 from llmtrail_ingest.gpu.writer import GpuWriter, Slots
+from llmtrail_ingest.gpu_prices import parse_gpu_prices
 
 
 class GpuStore:
     """Where samples go: tables of a store."""
 
-    def __init__(self, handle: Handle, config: GpuConfig) -> None:
+    def __init__(self, handle: Handle, deployments: Sequence[Deployment], prices: Sequence[GpuPrice]) -> None:
         self._handle = handle
-        self._config = config
+        self._deployments = deployments
+        self._prices = prices
 
     def insert_gpu(self, gpus: Sequence[GpuRow], engines: Sequence[EngineRow], token: str) -> None:
         """Insert samples; the same ones again are the same rows."""
@@ -39,18 +41,23 @@ class GpuStore:
         roll_up(self._handle, start_ns, hosts, now_ns)
 
     def begin(self, now_ns: int) -> Slots:
-        """Tell the store the configured deployments; return the five minutes whose roll-up may be too old."""
-        keep_deployments(self._handle, _deployments(self._config), now_ns)
+        """Tell the store deployments and prices; return the five minutes whose roll-up may be too old."""
+        keep_deployments(self._handle, self._deployments, now_ns)
+        keep_gpu_prices(self._handle, self._prices, now_ns)
         return not_rolled(self._handle, now_ns)
 
 
-def gpu_writer(log: GroupLog, handle: Handle, config: GpuConfig, clock: Clock, partition: int = 0) -> GpuWriter:
-    """Return what carries the samples of a partition into a store."""
-    return GpuWriter(log, GpuStore(handle, config), clock, partition)
-
-
-def _deployments(config: GpuConfig) -> list[Deployment]:
-    return [
+def gpu_store(handle: Handle, config: Config) -> GpuStore:
+    """Return where samples go, with the configured deployments and prices; raises PriceFileError, OSError."""
+    deployments = [
         Deployment(name, one.address, one.model, tuple(one.hosts), tuple(one.gpus), tuple(one.pods))
-        for name, one in sorted(config.deployments.items())
+        for name, one in sorted(config.gpu.deployments.items())
     ]
+    file = config.pricing.overrides
+    prices = () if file is None else parse_gpu_prices(file.read_text(encoding="utf-8"), str(file))
+    return GpuStore(handle, deployments, prices)
+
+
+def gpu_writer(log: GroupLog, store: GpuStore, clock: Clock, partition: int = 0) -> GpuWriter:
+    """Return what carries the samples of a partition into a store."""
+    return GpuWriter(log, store, clock, partition)

@@ -14,7 +14,7 @@ from llmtrail import clock as clock_module
 from llmtrail.clock import Clock
 from llmtrail.config import Config, kafka_client, store_url
 from llmtrail.core.redact import ContentPolicy
-from llmtrail.local.gpu import gpu_writer
+from llmtrail.local.gpu import gpu_store, gpu_writer
 from llmtrail.local.grants import tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.measured import MeasuredSink
@@ -165,8 +165,10 @@ def _row_groups(rooms: _Rooms, handle: Handle) -> dict[str, GroupReader]:
 
 
 def _gpu_group(rooms: _Rooms, handle: Handle) -> GroupReader:
+    store = gpu_store(handle, rooms.config)
+
     def writer(log: PartitionLog, partition: int) -> GpuWriter:
-        return gpu_writer(log, handle, rooms.config.gpu, rooms.clock, partition)
+        return gpu_writer(log, store, rooms.clock, partition)
 
     return GroupReader(_group(rooms.config, GPU_GROUP, GPU), writer)
 

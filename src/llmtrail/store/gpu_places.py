@@ -5,7 +5,7 @@ from itertools import product
 
 import pyarrow as pa
 
-from llmtrail.core.gpu_map import Deployment, Place
+from llmtrail.core.gpu_map import Deployment, GpuPrice, Place, host_port
 from llmtrail.store import arrow
 from llmtrail.store.handle import Handle
 
@@ -55,6 +55,27 @@ def keep_deployments(handle: Handle, deployments: Sequence[Deployment], now_ns: 
     return True
 
 
+def keep_gpu_prices(handle: Handle, prices: Sequence[GpuPrice], now_ns: int) -> bool:
+    """Make these the prices of GPU hours in the store; return whether they were others before."""
+    wanted = sorted((one.gpu, one.valid_from_s, one.valid_to_s, one.nanousd_per_hour) for one in prices)
+    stored = handle.query(
+        "SELECT gpu, toUnixTimestamp(valid_from), toUnixTimestamp(valid_to), nanousd_per_hour FROM llmtrail.gpu_prices"
+    )
+    if wanted == sorted(tuple(row) for row in stored):
+        return False
+    told = wanted or [("", 0, 0, 0)]
+    seconds = pa.timestamp("s", "UTC")
+    columns: dict[str, arrow.Column] = {
+        "gpu": pa.array([row[0] for row in told], _TEXT),
+        "valid_from": pa.array([row[1] for row in told], pa.int64()).cast(seconds),
+        "valid_to": pa.array([row[2] for row in told], pa.int64()).cast(seconds),
+        "nanousd_per_hour": pa.array([row[3] for row in told], pa.int64()),
+        "version": pa.array([now_ns] * len(told), pa.uint64()),
+    }
+    handle.insert_arrow("llmtrail.gpu_prices_data", pa.table(columns), f"gpu-prices:{now_ns}")
+    return True
+
+
 def stored_deployments(handle: Handle) -> list[Deployment]:
     """Return the deployments of the store, by name."""
     found: dict[tuple[str, str, str], list[tuple[str, ...]]] = {}
@@ -74,8 +95,11 @@ def _stored(handle: Handle) -> list[tuple[str, ...]]:
 
 
 def _rows(one: Deployment) -> Iterable[tuple[str, ...]]:
+    # As calls tell it, so that SQL can compare: a host, or host:port.
+    server, port = host_port(one.address)
+    address = server if port is None else f"[{server}]:{port}" if ":" in server else f"{server}:{port}"
     for host, gpu, pod in product(one.hosts or ("",), one.gpus or ("",), one.pods or ("",)):
-        yield one.name, one.address, one.model, host, gpu, pod
+        yield one.name, address, one.model, host, gpu, pod
 
 
 def day_of(instant_ns: int) -> int:
