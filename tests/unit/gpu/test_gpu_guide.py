@@ -1,0 +1,17 @@
+"""The guide tells what the tables of the code tell."""
+
+from pathlib import Path
+
+from llmtrail.core.gpu import Reason
+from llmtrail.core.xid import XIDS
+
+GUIDE = (Path(__file__).parents[3] / "docs/guide/gpu.md").read_text()
+
+
+def test_every_xid_of_the_table_stands_in_the_guide() -> None:
+    rows = [f"| {one.code} | {one.kind} | {one.meaning} | {one.advice} |" for one in XIDS.values()]
+    assert [row for row in rows if row not in GUIDE] == []
+
+
+def test_every_reason_of_a_rejection_stands_in_the_guide() -> None:
+    assert [reason for reason in Reason if f"`{reason}`" not in GUIDE] == []
