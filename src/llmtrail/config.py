@@ -247,8 +247,8 @@ class GpuConfig:
     token: str = ""
     # Or the file that holds it.
     token_file: Path | None = None
-    # Bytes of samples that wait on disk at most while nobody takes them: a day of 8 GPUs at 15 s is 45 MB.
-    spool_bytes_max: Positive = 64 * _MIB
+    # Bytes of samples that wait on disk at most while nobody takes them: a day of 8 GPUs at 15 s is 42 MB.
+    spool_bytes_max: Positive = 48 * _MIB
 
 
 @dataclass(frozen=True, slots=True)
