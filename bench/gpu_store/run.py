@@ -25,6 +25,7 @@ KEPT_DAYS = 90
 # A call of ten seconds, both clocks' allowance, and a sample before and after.
 WINDOW_S = 75
 NS = 1_000_000_000
+REST_S_MAX = 60
 
 # Every column of the table, from the sample's number `n`, the GPU's `g` and a second of time `s`.
 COLUMNS = {
@@ -92,6 +93,13 @@ def stored(handle: Handle) -> tuple[int, int]:
     return int(rows), int(size)
 
 
+def rest(handle: Handle) -> None:
+    """Wait until the engine has no merge under way, or a minute."""
+    until = time.monotonic() + REST_S_MAX
+    while time.monotonic() < until and handle.query("SELECT count() FROM system.merges")[0][0]:
+        time.sleep(1)
+
+
 def ask(handle: Handle, first_s: int, seconds: int, asks: int) -> list[float]:
     """Return how long each question took, in ms; one of another node and time each."""
     rng = random.Random(6)
@@ -126,6 +134,7 @@ def main() -> None:
             left = given.samples - stored(one)[0]
             fill(one, today_s - days * DAY_S, GPUS, min(A_DAY, -(-left // GPUS)))
         filled_s = time.perf_counter() - began
+        rest(one)
         rows, size = stored(one)
         # The oldest day may be short: questions are about the whole ones.
         whole = max(1, days - 1)

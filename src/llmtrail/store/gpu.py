@@ -201,7 +201,7 @@ def _read(handle: Handle, table: str, columns: dict[str, pa.DataType], where: st
     names = (*_TIMES, *columns)
     lines = handle.query_bytes(
         "SELECT toUnixTimestamp64Milli(sampled_at) * 1000000, toUnixTimestamp64Milli(received_at) * 1000000, "  # noqa: S608
-        f"{', '.join(columns)} FROM llmtrail.{table} WHERE {where} ORDER BY sampled_at LIMIT {AROUND_ROWS_MAX}",
+        f"{', '.join(columns)} FROM llmtrail.{table} WHERE {where} LIMIT {AROUND_ROWS_MAX}",
         "JSONCompactEachRow",
     )
     return [dict(zip(names, _LINE.decode(line), strict=True)) for line in lines.splitlines()]
