@@ -14,6 +14,7 @@ from llmtrail.core.failure import FailureMode
 from llmtrail_alerts.rule_tests import run_cases
 from llmtrail_alerts.rules import FILES
 from llmtrail_alerts.rules_file import parse_rules
+from llmtrail_ingest.gpu_prices import parse_gpu_prices
 
 ROOT = Path(__file__).parents[3]
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -67,7 +68,19 @@ def _rules_file(text: str) -> str:
     return name if name in FILES else ""
 
 
-@pytest.mark.parametrize(("place", "text"), [block for block in _blocks("toml") if not _rules_file(block[1])])
+def _is_prices(text: str) -> bool:
+    return text.startswith("# prices.toml\n")
+
+
+@pytest.mark.parametrize(("place", "text"), [block for block in _blocks("toml") if _is_prices(block[1])])
+def test_prices_in_the_docs_can_be_used(place: str, text: str) -> None:
+    assert parse_gpu_prices(text, place)
+
+
+_SETTINGS = [block for block in _blocks("toml") if not _rules_file(block[1]) and not _is_prices(block[1])]
+
+
+@pytest.mark.parametrize(("place", "text"), _SETTINGS)
 def test_settings_in_the_docs_are_known(place: str, text: str, tmp_path: Path) -> None:
     from llmtrail.config import load_config  # noqa: PLC0415 - only here.
 
