@@ -12,8 +12,6 @@ from llmtrail_alerts.outbox import BACKOFF_MAX_S, RETRY_AFTER_MAX_S
 
 ROOT = Path(__file__).parents[3]
 GUIDE = (ROOT / "docs/guide/channels.md").read_text(encoding="utf-8")
-# A date between a fake one and the real clock would be refused, so requests are signed with the real one.
-NOW_S = int(time.time())
 
 
 def test_the_guides_example_takes_ours_and_refuses_what_is_changed_or_old() -> None:
@@ -21,15 +19,17 @@ def test_the_guides_example_takes_ours_and_refuses_what_is_changed_or_old() -> N
     names: dict[str, Any] = {}
     exec(example, names)
     is_genuine = names["is_genuine"]
+    # The example asks the real clock, so requests are signed with it: now, not when the tests were collected.
+    now_s = int(time.time())
 
     def headers(stamp_s: int, body: bytes, key: str = "key") -> dict[str, str]:
         return {"X-Llmtrail-Timestamp": str(stamp_s), "X-Llmtrail-Signature": sign(key, stamp_s, body)}
 
-    assert is_genuine("key", headers(NOW_S, b"{}"), b"{}")
-    assert not is_genuine("key", headers(NOW_S, b"{}"), b"{ }")
-    assert not is_genuine("key", headers(NOW_S, b"{}", "other"), b"{}")
-    assert not is_genuine("key", headers(NOW_S - 400, b"{}"), b"{}")
-    two = headers(NOW_S, b"{}")
+    assert is_genuine("key", headers(now_s, b"{}"), b"{}")
+    assert not is_genuine("key", headers(now_s, b"{}"), b"{ }")
+    assert not is_genuine("key", headers(now_s, b"{}", "other"), b"{}")
+    assert not is_genuine("key", headers(now_s - 400, b"{}"), b"{}")
+    two = headers(now_s, b"{}")
     assert is_genuine("key", {**two, "X-Llmtrail-Signature": "v1=00, " + two["X-Llmtrail-Signature"]}, b"{}")
 
 
