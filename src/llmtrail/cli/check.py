@@ -13,7 +13,7 @@ from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, JsonOption, example, settings
 from llmtrail.cli.safe_text import safe
 from llmtrail.cli.wording import count
-from llmtrail.config import Config
+from llmtrail.config import FILE_NAME, Config
 
 if TYPE_CHECKING:
     from llmtrail_alerts.rule_tests import CaseResult
@@ -24,13 +24,16 @@ EXAMPLE = example("llmtrail check", "llmtrail check --rules infra/rules", "llmtr
 
 RulesOption = Annotated[
     Path | None,
-    typer.Option("--rules", help="Folder of budgets.toml, rules.toml, owners.toml. Default: [alerts] folder."),
+    typer.Option(
+        "--rules",
+        help="Folder of budgets.toml, rules.toml, owners.toml; its llmtrail.toml is read. Default: [alerts] folder.",
+    ),
 ]
 
 
 def command(rules: RulesOption = None, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Validate settings, budgets, alarms, owners and routes, and run the tests beside them."""
-    found = settings(config).config
+    found = settings(config or _beside(rules)).config
     folder = rules or found.alerts.folder
     if folder is None:
         _tell_nothing_watched(as_json=as_json, problems=list(_price_problems(found)))
@@ -53,6 +56,12 @@ def command(rules: RulesOption = None, as_json: JsonOption = False, config: Conf
     except RulesError as error:
         problems += error.problems
     _tell(folder, loaded, problems, results, as_json=as_json)
+
+
+def _beside(rules: Path | None) -> Path | None:
+    """Return the settings that stand beside rules which were named: what those need is told there."""
+    file = None if rules is None else rules / FILE_NAME
+    return file if file is not None and file.is_file() else None
 
 
 def _setting_problems(loaded: "Loaded", config: Config) -> "Iterator[Problem]":

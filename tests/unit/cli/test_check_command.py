@@ -12,6 +12,7 @@ from llmtrail.cli.app import build
 from llmtrail.cli.exits import CommandError, Exit
 
 EXAMPLES = Path(__file__).parents[3] / "infra" / "rules"
+COMPOSE = EXAMPLES.parent / "compose" / "llmtrail.toml"
 SETTINGS = """
 [alerts]
 folder = "rules"
@@ -101,6 +102,22 @@ def test_another_folder_may_be_named(house: Path) -> None:
     code, _, last = check()
     assert code == Exit.WRONG_USE
     assert "rules is no folder" in last
+
+
+@pytest.mark.parametrize("settings", [(), ("--config", str(COMPOSE))], ids=["beside them", "of compose"])
+def test_the_examples_are_good_where_they_stand(
+    settings: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, said, _ = check("--rules", str(EXAMPLES), *settings)
+    assert (code, "error   " in said) == (Exit.DONE, False), said
+
+
+def test_settings_that_are_named_come_before_those_beside_the_rules(house: Path) -> None:
+    (house / "other.toml").write_text('[stats]\nzones = ["UTC"]\nfeature_users = ["summarize"]\n', encoding="utf-8")
+    assert check("--rules", "rules")[0] == Exit.DONE
+    code, said, _ = check("--rules", "rules", "--config", "other.toml")
+    assert (code, "months of Europe/Berlin are not kept" in said) == (Exit.NEGATIVE, True)
 
 
 def test_without_rules_the_settings_alone_are_checked(house: Path) -> None:

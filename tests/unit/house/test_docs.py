@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[3]
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]+\]\(([^)#\s]+)(?:#[^)]*)?\)")
-_FREE_VERBS = {"pip", "curl", "docker", "git", "cd", "jq", "export", "node", ".venv/bin/uv"}
+_FREE_VERBS = {"pip", "curl", "docker", "git", "cd", "cp", "jq", "export", "node", ".venv/bin/uv"}
 
 
 def _blocks(language: str) -> list[tuple[str, str]]:
