@@ -38,7 +38,7 @@ class Role:
     process: "subprocess.Popen[bytes] | None" = None
 
     def start(self) -> "Role":
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self.started_in.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-m", "llmtrail", *self.arguments, "--port", "0", "--data", str(self.folder)]
         settings = {
             "LLMTRAIL_KAFKA": self.trail.servers,
@@ -49,8 +49,15 @@ class Role:
             **self.settings,
         }
         with (self.folder / "printed.txt").open("ab") as printed:
-            self.process = subprocess.Popen(command, env=os.environ | settings, stdout=printed, stderr=printed)
+            self.process = subprocess.Popen(
+                command, env=os.environ | settings, cwd=self.started_in, stdout=printed, stderr=printed
+            )
         return self
+
+    @property
+    def started_in(self) -> Path:
+        """Return the folder that it was started in, which is none of its own: it may leave nothing there."""
+        return self.folder / "started-in"
 
     @property
     def pid(self) -> int:

@@ -11,6 +11,7 @@ import os
 import signal
 import ssl
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, cast
@@ -40,11 +41,11 @@ AWAKE_EVERY_S = 0.2
 class Aggregator:
     """One worker: the Faust app with its agent, table and timers."""
 
-    def __init__(self, settings: WorkerSettings, clock: Clock, report: "Report") -> None:
+    def __init__(self, settings: WorkerSettings, clock: Clock, report: "Report", scratch: str) -> None:
         self._settings = settings
         self._clock = clock
         self._report = report
-        self.app = _app(settings)
+        self.app = _app(settings, scratch)
         prefix = settings.prefix
         partials = self.app.topic(
             prefix + PARTIALS, key_type=bytes, value_type=bytes, internal=False, partitions=settings.partitions
@@ -200,12 +201,14 @@ def _credentials(security: Mapping[str, str]) -> SASLCredentials | SSLCredential
     )
 
 
-def _app(settings: WorkerSettings) -> faust.App:
+def _app(settings: WorkerSettings, scratch: str) -> faust.App:
     return faust.App(
         settings.prefix + APP,
         broker=[f"kafka://{server}" for server in settings.servers.split(",")],
         broker_credentials=_credentials(settings.security),
         store="memory://",
+        # Faust makes its folders wherever it is started, though tables in memory need none.
+        datadir=scratch,
         autodiscover=False,
         web_enabled=False,
         key_serializer="raw",
@@ -242,9 +245,10 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     told = json.loads(sys.argv[1])
     settings = WorkerSettings(**{**told, "zones": tuple(told["zones"])})
-    aggregator = Aggregator(settings, SystemClock(), Report())
-    worker = faust.Worker(aggregator.app, loglevel="WARNING", redirect_stdouts=False)
-    worker.execute_from_commandline()
+    with tempfile.TemporaryDirectory(prefix="llmtrail-aggregate-") as scratch:
+        aggregator = Aggregator(settings, SystemClock(), Report(), scratch)
+        worker = faust.Worker(aggregator.app, loglevel="WARNING", redirect_stdouts=False)
+        worker.execute_from_commandline()
 
 
 if __name__ == "__main__":
