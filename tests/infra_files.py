@@ -16,8 +16,6 @@ INFRA = ROOT / "infra"
 # Commands of the public surface that deployments name already and that are still to come. Whoever registers one of
 # them takes it out here: `test_commands_that_have_come_are_no_longer_awaited` insists.
 AWAITED_COMMANDS: frozenset[str] = frozenset()
-# Commands that are there, but not yet as a role that runs on: until they take a role's settings.
-AWAITED_ROLES = frozenset({"gpu"})
 
 Document = dict[str, Any]
 
@@ -45,7 +43,7 @@ def command_faults(arguments: Sequence[str]) -> Iterator[str]:
         if node.invoke_without_command and rest[:1] and rest[0].startswith("--"):
             break  # a group that is a command too
         name = rest.pop(0) if rest else ""
-        if name in AWAITED_COMMANDS - set(below) or (name in AWAITED_ROLES and not _takes_settings(below[name])):
+        if name in AWAITED_COMMANDS - set(below):
             # Its options cannot be asked for yet: only the one that every role takes is allowed.
             yield from (f"{name} has no option {option}" for option in rest[::2] if option != "--config")
             return
@@ -54,10 +52,6 @@ def command_faults(arguments: Sequence[str]) -> Iterator[str]:
             return
         node = below[name]
     yield from _option_faults(node, rest)
-
-
-def _takes_settings(command: Any) -> bool:
-    return any("--config" in option.opts for option in command.params)
 
 
 def _below(command: Any) -> Mapping[str, Any]:

@@ -24,7 +24,7 @@ _MERGE_KEYS = {
 }
 _WORKLOADS = {"Deployment", "StatefulSet", "DaemonSet", "Job"}
 # Kinds that stand in no namespace.
-_CLUSTER_KINDS = {"Namespace"}
+_CLUSTER_KINDS = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
 
 
 class KustomizeError(ValueError):
@@ -176,10 +176,13 @@ def _image(_: Path, images: list[Manifest], built: Built) -> None:
 
 def _place(_: Path, namespace: str, built: Built) -> None:
     for one in built.manifests:
-        if one["kind"] in _CLUSTER_KINDS:
+        if one["kind"] == "Namespace":
             one["metadata"]["name"] = namespace
-        else:
+        elif one["kind"] not in _CLUSTER_KINDS:
             one["metadata"]["namespace"] = namespace
+        for subject in one.get("subjects", []):
+            # Where a binding names none: that of the account, which is brought here too.
+            subject.setdefault("namespace", namespace)
 
 
 def pod(manifest: Manifest) -> Manifest | None:

@@ -14,13 +14,13 @@ from kustomize_build import Built, KustomizeError, build
 
 KUBERNETES = INFRA / "kubernetes"
 OVERLAYS = ("laptop", "production")
-# An overlay of a user's own, who also takes both components.
+# An overlay of a user's own, who also takes every component.
 EVERYTHING = """
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 namespace: llmtrail
 resources: [../overlays/production]
-components: [../components/gpu-nodes, ../components/lag-autoscaling]
+components: [../components/gpu-nodes, ../components/gpu-node-exporter, ../components/lag-autoscaling]
 """
 
 
