@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,18 +22,19 @@ HERE = Path(__file__).resolve().parent
 for _folder in (HERE.parent, HERE.parents[1] / "tests"):
     sys.path.append(str(_folder))
 
+from alerts.stages import read_stages  # noqa: E402
+from alerts.trail import Trail  # noqa: E402
 from record import record  # noqa: E402
 
 from alert_rules import write_rules  # noqa: E402  # bench/ and tests/ are no packages.
-from llmtrail.local import port_file  # noqa: E402
 from llmtrail.testing.kafka_broker import LocalBroker  # noqa: E402
 from llmtrail.testing.recorders import Recorder, pagerduty, slack_webhook  # noqa: E402
 
 RATE = 2_000
 WARM_S = 4.0
 PROBE_EVERY_S = 0.4
-TOLD_S_MAX = 30.0
-START_S_MAX = 60.0
+TOLD_S_MAX = 60.0
+BROKER_AWAY_S = 10.0
 BUDGETS = """
 unpriced_call_usd = "0.05"
 
@@ -79,65 +80,6 @@ window = "5m"
 min_calls = 10
 critical = "600s"
 """
-
-
-class Trail:
-    """Processes in folders of their own, and how to start each again."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._commands: dict[str, tuple[list[str], dict[str, str]]] = {}
-
-    def start(self, name: str, arguments: list[str], settings: dict[str, str]) -> None:
-        """Start `llmtrail` with `arguments` under a name."""
-        folder = self.folder / name
-        folder.mkdir(exist_ok=True)
-        command = [sys.executable, "-m", "llmtrail", *arguments, "--port", "0", "--data", str(folder)]
-        self._commands[name] = (command, settings)
-        self.again(name)
-
-    def again(self, name: str) -> None:
-        """Start it as before."""
-        command, settings = self._commands[name]
-        with (self.folder / name / "printed.txt").open("ab") as printed:
-            self.processes[name] = subprocess.Popen(command, env=os.environ | settings, stdout=printed, stderr=printed)
-
-    def where(self, name: str) -> port_file.Running:
-        """Wait until it answers; return where."""
-        end = time.monotonic() + START_S_MAX
-        process, folder = self.processes[name], self.folder / name
-        while (found := port_file.read(folder)) is None or found.pid != process.pid:
-            if process.poll() is not None or time.monotonic() > end:
-                raise RuntimeError((folder / "printed.txt").read_text())
-            time.sleep(0.02)
-        return found
-
-    def cpu_s(self) -> dict[str, float]:
-        """Return the processor seconds that each used so far, its children included."""
-        found = dict.fromkeys(self.processes, 0.0)
-        parents = {process.pid: name for name, process in self.processes.items()}
-        for file in sorted(Path("/proc").glob("[0-9]*/stat"), key=lambda one: int(one.parent.name)):
-            try:
-                fields = file.read_text().rsplit(")", 1)[1].split()
-            except OSError:
-                continue  # it ended meanwhile
-            pid = int(file.parent.name)
-            name = parents.get(pid) or parents.get(int(fields[1]))
-            if name is not None:
-                found[name] += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-        return found
-
-    def kill(self, name: str) -> None:
-        """End it as a machine that fails does."""
-        self.processes[name].kill()
-        self.processes[name].wait()
-
-    def close(self) -> None:
-        """End all."""
-        for process in self.processes.values():
-            process.kill()
-            process.wait()
 
 
 def post(port: int, feature: str) -> int:
@@ -224,27 +166,32 @@ class Asked:
 
     probes: int
     rate: int
+    kills: int
     pager: Recorder
+    broker: LocalBroker | None = None
 
 
-def measure(mode: str, trail: Trail, names: tuple[str, str], asked: Asked) -> dict[str, object]:
-    """Probe under load; then kill the one that decides, cross once more, and start it again at once."""
-    gateway, _ = names
-    count, rate, pager = asked.probes, asked.rate, asked.pager
-    port = urlsplit(trail.where(gateway).http).port or 0
+def measure(mode: str, trail: Trail, names: tuple[str, ...], asked: Asked) -> dict[str, object]:
+    """Probe under load; then kill each role, cross once more, and start it again at once. The first is the gateway."""
+    gateway = names[0]
+    count, pager = asked.probes, asked.pager
+    port = port_of(trail, gateway)
     # A first crossing, so that everything has been run once.
     first = {f"first{mode}": post(port, f"first{mode}")}
     wait_for(lambda: bool(heard(pager, first)))
-    sender = load(port, WARM_S + count * PROBE_EVERY_S * 1.6 + 10, rate)
+    sender = load(port, WARM_S + count * PROBE_EVERY_S * 1.6 + 10, asked.rate)
+    trail.watch("load", sender.pid)
     try:
         time.sleep(WARM_S)
-        before, began = trail.cpu_s(), time.monotonic()
+        before, began_ns = trail.cpu_s(), time.time_ns()
         made, limits_ms = probes(port, count, random.Random(5))
-        took_s, after = time.monotonic() - began, trail.cpu_s()
+        ended_ns, after = time.time_ns(), trail.cpu_s()
         wait_for(lambda: len(heard(pager, made)) == len(made))
     finally:
         said, wrong = sender.communicate()
-    values = summary(mode, heard(pager, made), count)
+    took_s = (ended_ns - began_ns) / 1e9
+    told = heard(pager, made)
+    values = summary(mode, told, count)
     limits_ms.sort()
     values[f"{mode}_limit_p50_ms"] = round(statistics.median(limits_ms))
     values[f"{mode}_limit_max_ms"] = round(limits_ms[-1])
@@ -255,21 +202,67 @@ def measure(mode: str, trail: Trail, names: tuple[str, str], asked: Asked) -> di
     values[f"{mode}_load_ack_p99_ms"] = round(sent["ack_p99_ms"])
     values[f"{mode}_load_calls_per_s"] = round(sent["acknowledged"] / (sent["ended"] - sent["started"]))
     values[f"{mode}_cores"] = {name: round((after[name] - before[name]) / took_s, 2) for name in after}
-    values[f"{mode}_after_kill_ms"] = [killed(trail, names, number, pager) for number in range(3)]
+    if asked.broker is not None:
+        stages = read_stages(asked.broker.bootstrap_servers, made, ended_ns, "pager")
+        for name, after_ms in told.items():
+            stages.note("told", name, made[name] / 1e6 + after_ms)
+        values[f"{mode}_stages_ms"] = stages.between()
+        values[f"{mode}_records_and_kb_per_s"] = stages.per_s(took_s)
+    for role in names if asked.kills else ():
+        values[f"{mode}_after_kill_of_{role}_ms"] = [killed(trail, gateway, role, pager) for _ in range(asked.kills)]
+    if asked.broker is not None and asked.kills:
+        values |= returned(trail, gateway, asked.broker, pager)
     return values
 
 
-def killed(trail: Trail, names: tuple[str, str], number: int, pager: Recorder) -> int | None:
-    """Cross, kill the decider at once, start it again; return when the page came after the acknowledgement, in ms."""
-    gateway, decider = names
-    name = f"killed{number}z{secrets.token_hex(3)}"
-    made = {name: post(urlsplit(trail.where(gateway).http).port or 0, name)}
-    trail.kill(decider)
-    trail.again(decider)
-    trail.where(decider)
+def port_of(trail: Trail, gateway: str) -> int:
+    """Return where events are taken."""
+    return urlsplit(trail.where(gateway).http).port or 0
+
+
+def killed(trail: Trail, gateway: str, role: str, pager: Recorder) -> int | None:
+    """Cross, kill a role at once, start it again; return when the page came after the acknowledgement, in ms."""
+    name = f"killed{secrets.token_hex(5)}"
+    made = {name: post(port_of(trail, gateway), name)}
+    trail.kill(role)
+    trail.again(role)
+    trail.where(role)
     wait_for(lambda: bool(heard(pager, made)))
     found = heard(pager, made)
     return round(found[name]) if found else None
+
+
+def returned(trail: Trail, gateway: str, broker: LocalBroker, pager: Recorder) -> dict[str, object]:
+    """Cross, kill the broker at once, start it again later, cross again.
+
+    Return when the pages of both crossings came after the broker answered again, in ms.
+    """
+    port, before, after = port_of(trail, gateway), f"before{secrets.token_hex(5)}", f"after{secrets.token_hex(5)}"
+    post(port, before)
+    broker.kill()
+    time.sleep(BROKER_AWAY_S)
+    broker.restart()
+    back_ns = time.time_ns()
+    acknowledged_ns = posted(port, after)
+    made = {before: back_ns, after: back_ns}
+    wait_for(lambda: len(heard(pager, made)) == len(made))
+    found = heard(pager, made)
+    return {
+        "kafka_back_first_ack_ms": round((acknowledged_ns - back_ns) / 1e6),
+        "kafka_back_told_before_ms": round(found[before]) if before in found else None,
+        "kafka_back_told_after_ms": round(found[after]) if after in found else None,
+    }
+
+
+def posted(port: int, feature: str) -> int:
+    """Send a crossing until it is acknowledged; return when that was, in ns."""
+    end = time.monotonic() + TOLD_S_MAX
+    while True:
+        try:
+            return post(port, feature)
+        except (OSError, RuntimeError):
+            if time.monotonic() > end:
+                raise
 
 
 def wait_for(predicate: Callable[[], bool]) -> None:
@@ -284,7 +277,7 @@ def embedded(folder: Path, asked: Asked) -> dict[str, object]:
     trail = Trail(folder)
     try:
         trail.start("up", ["up", "--sql-port", "0"], {"LLMTRAIL_ALERTS__FOLDER": str(folder / "rules")})
-        return measure("embedded", trail, ("up", "up"), asked)
+        return measure("embedded", trail, ("up",), asked)
     finally:
         trail.close()
 
@@ -306,7 +299,9 @@ def over_kafka(folder: Path, asked: Asked) -> dict[str, object]:
         trail.start("aggregate", ["aggregate"], settings)
         trail.start("alert", ["alert"], settings)
         trail.where("alert")
-        return measure("kafka", trail, ("ingest", "alert"), asked)
+        trail.watch("broker", broker.pid)
+        roles = ("ingest", "aggregate", "alert", "store")
+        return measure("kafka", trail, roles, replace(asked, broker=broker))
     finally:
         trail.close()
         broker.kill()
@@ -318,6 +313,8 @@ def main() -> None:
     parser.add_argument("--probes", type=int, default=80)
     parser.add_argument("--only", choices=["embedded", "kafka"])
     parser.add_argument("--rate", type=int, default=RATE)
+    parser.add_argument("--kills", type=int, default=3, help="times that each role is killed; 0: neither the broker")
+    parser.add_argument("--print", action="store_true", help="print what was measured, and do not record it")
     args = parser.parse_args()
     values: dict[str, object] = {"probes": args.probes, "rate": args.rate}
     if batch_ms := os.environ.get("LLMTRAIL_STATS__BATCH_MS"):
@@ -330,8 +327,11 @@ def main() -> None:
             stack.callback(shutil.rmtree, folder)
             slack, pager = stack.enter_context(slack_webhook()), stack.enter_context(pagerduty())
             write_rules(folder / "rules", slack, pager, BUDGETS, ALARMS)
-            values |= run(folder, Asked(args.probes, args.rate, pager))
-    record("alerts", values)
+            values |= run(folder, Asked(args.probes, args.rate, args.kills, pager))
+    if args.print:
+        print(json.dumps(values))
+    else:
+        record("alerts", values)
 
 
 if __name__ == "__main__":
