@@ -21,7 +21,7 @@ from llmtrail.core.cell import Cell
 from llmtrail.core.ids import uuid7
 from llmtrail.core.minutes import QUARTER_SETTLE_S, MinuteBook
 from llmtrail.core.partial import decode_partial
-from llmtrail.core.scope import HITTER_KINDS, ScopeKind
+from llmtrail.core.scope import CALL_KINDS, HITTER_KINDS
 from llmtrail.core.slot import SlotKey, decode_slot
 from llmtrail.core.window import Window
 from llmtrail.local.sink import MinuteSink
@@ -49,7 +49,7 @@ ZONES = ("UTC", "Asia/Kolkata")
 SETTLED_S_MAX = 40.0
 Event = tuple[bytes, bytes]
 # Which requests are let go of as too light depends on who came together; what these tell is exact.
-KINDS = [kind for kind in ScopeKind if kind not in HITTER_KINDS]
+KINDS = [kind for kind in CALL_KINDS if kind not in HITTER_KINDS]
 # What a row says of the log it came by, and when: two logs differ in it.
 OF_THE_LOG = ("topic_id", "partition", "offset", "ingested_at_ns", "first_ingested_at_ns")
 

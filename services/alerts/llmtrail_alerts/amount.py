@@ -25,6 +25,10 @@ def amount(value: float, unit: Unit) -> str:
             text = _seconds(value)
         case Unit.TIMES:
             text = f"{_short(value)} times the usual"
+        case Unit.CELSIUS:
+            text = f"{_short(value)} °C"
+        case Unit.INTERVALS:
+            text = f"{_short(value)} intervals"
         case Unit.COUNT:
             text = _short(value)
         case _:

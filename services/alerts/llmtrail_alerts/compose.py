@@ -5,7 +5,7 @@ from typing import assert_never
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.amount import amount
 from llmtrail_alerts.message import REQUESTS_MAX, Action, Message, Top
-from llmtrail_alerts.model import Alarm, Budget, Level, Measure, Period, Reason, Rule, Severity, Unit, Verdict
+from llmtrail_alerts.model import Alarm, Budget, Level, Period, Reason, Rule, Severity, Unit, Verdict
 from llmtrail_alerts.rules import Rules
 
 _NO_LEVEL = Level("", 0, 0, Severity.INFO)
@@ -18,6 +18,9 @@ _WORDS = {
     ScopeKind.REQUEST: "request",
     ScopeKind.SESSION: "session",
     ScopeKind.PROMPT: "prompt fingerprint",
+    ScopeKind.GPU: "GPU",
+    ScopeKind.ENGINE: "model server",
+    ScopeKind.NODE: "node",
 }
 _WINDOWS = {60: "last minute", 300: "last 5 minutes", 3_600: "last hour", 86_400: "last day"}
 
@@ -80,6 +83,13 @@ def scope_name(scope: Scope) -> str:
             name = f"feature {_value(scope, 0)} with model {_value(scope, 1)}"
         case ScopeKind.FEATURE_USER:
             name = f"user {_value(scope, 1)} in feature {_value(scope, 0)}"
+        case ScopeKind.GPU:
+            mig = f" MIG {_value(scope, 2)}" if _value(scope, 2) else ""
+            return f"GPU {_value(scope, 1)}{mig} of node {_value(scope, 0)}"
+        case ScopeKind.ENGINE:
+            return f"model {_value(scope, 1)} at {_value(scope, 2)} on node {_value(scope, 0)}"
+        case ScopeKind.NODE:
+            return f"node {_value(scope, 0)}"
         case ScopeKind.VERSION:
             name = f"prompt {' version '.join(scope.values)}"
         case (
@@ -131,7 +141,7 @@ def _title(name: str, rule: Rule | None, level: Level, verdict: Verdict) -> str:
 
 def _measure(alarm: Alarm) -> str:
     modes = f" ({', '.join(alarm.modes)})" if alarm.modes else ""
-    what = alarm.gpu_condition if alarm.measure is Measure.GPU else alarm.measure.replace("_", " ")
+    what = (alarm.gpu_condition or alarm.measure).replace("_", " ")
     return f"{what}{modes}"
 
 

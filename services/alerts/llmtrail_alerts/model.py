@@ -38,6 +38,8 @@ class Unit(StrEnum):
     MILLISECONDS = "ms"
     SECONDS = "s"
     TIMES = "times"  # a multiple of the scope's own baseline
+    CELSIUS = "celsius"
+    INTERVALS = "intervals"  # of a collector: so many readings are missing
     COUNT = "count"
 
 
@@ -64,6 +66,25 @@ class Measure(StrEnum):
     POLICY_DIFFERED = "policy_differed"  # calls whose failure was handled otherwise than declared
     UNDECLARED_FAILURES = "undeclared_failures"  # calls with a failure mode that the feature's policy does not name
     GPU = "gpu"  # a condition of a GPU or its node; named in `gpu_condition`
+
+
+class GpuCondition(StrEnum):
+    """What an alarm with the measure gpu looks at. The closed set; each has a runbook, docs/runbooks/gpu-*.md."""
+
+    XID = "xid"  # errors that the driver tells of a GPU, of some classes
+    THROTTLED = "throttled"  # share of samples in which a GPU's clocks are held down for some reasons
+    ECC_UNCORRECTED = "ecc_uncorrected"  # memory errors that were not corrected, in the window
+    ECC_CORRECTED_RATE = "ecc_corrected_rate"  # those that were, an hour
+    REMAPPED_ROWS = "remapped_rows"  # memory rows that were remapped, in the window
+    ROW_REMAP_FAILED = "row_remap_failed"  # 1 where a row could not be remapped
+    MEMORY_NEAR_FULL = "memory_near_full"  # largest share of a GPU's memory in use
+    KV_CACHE_NEAR_FULL = "kv_cache_near_full"  # mean share of a model server's KV-cache in use
+    QUEUE_DEEP = "queue_deep"  # mean number of requests that wait in a model server
+    IDLE_ALLOCATED = "idle_allocated"  # share of time that a GPU does nothing while a pod or a program holds it
+    TEMPERATURE = "temperature"  # highest temperature of a GPU
+    POWER_LIMIT = "power_limit"  # mean power as a share of what a GPU may draw
+    NODE_SILENT = "node_silent"  # readings that are missing since the last one of a node
+    TARGETS_FAILING = "targets_failing"  # exporters and model servers of a node that could not be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +152,8 @@ class Alarm:
     resolve_after_s: int = 0  # so long must it be well before it is resolved
     inhibits: tuple[str, ...] = ()  # rules whose alarms of scopes that this one covers are not told while it fires
     owner: str = ""
-    gpu_condition: str = ""
+    gpu_condition: GpuCondition | None = None
+    gpu_kinds: tuple[str, ...] = ()  # classes of XIDs, or reasons of throttling; empty: those that say trouble
 
 
 Rule = Budget | Alarm

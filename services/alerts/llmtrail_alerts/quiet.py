@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from llmtrail.core.scope import Scope, ScopeKind, parse_scope
+from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind, parse_scope
 from llmtrail_alerts.model import Alarm, GroupKey, Reason
 
 
@@ -89,8 +89,11 @@ def covers(wide: Scope, narrow: Scope) -> bool:
     """Say whether an alarm of one scope speaks for another's.
 
     A tenant covers all of itself. A model's outage silences the alarms of features, because a feature's scope does not
-    say which models it calls; where it does, the models must be the same. All else covers what holds its values.
+    say which models it calls; where it does, the models must be the same. A node covers what is on it. All else covers
+    what holds its values.
     """
+    if wide.kind in MACHINE_KINDS or narrow.kind in MACHINE_KINDS:
+        return wide == narrow or (wide.kind is ScopeKind.NODE and wide.values == narrow.values[:1])
     if wide.tenant != narrow.tenant and not (wide.kind is ScopeKind.MODEL and not wide.tenant):
         return False
     if wide.kind is ScopeKind.TENANT or wide == narrow:

@@ -9,7 +9,7 @@ from typing import Final
 
 from llmtrail.core.failure import FailureMode
 from llmtrail.core.scope import HITTER_KINDS, USER_KINDS, ScopeKind
-from llmtrail_alerts.model import Alarm, Level, Measure, Severity, Target, Unit
+from llmtrail_alerts.model import Alarm, GpuCondition, Level, Measure, Severity, Target, Unit
 from llmtrail_alerts.quantity import duration_ms, duration_s, nanousd, number, share, times, whole
 from llmtrail_alerts.read_target import read_name, read_target
 from llmtrail_alerts.rules import Place
@@ -221,13 +221,14 @@ def _modes(table: Table, measure: Measure) -> tuple[str, ...]:
     return modes
 
 
-def _gpu_condition(table: Table, measure: Measure) -> str:
-    condition = table.text("gpu_condition")
-    if measure is Measure.GPU and not condition:
-        table.wrong("", 'the measure gpu needs gpu_condition = "...".')
-    if condition and measure is not Measure.GPU:
-        table.wrong("gpu_condition", 'goes with measure = "gpu" only.')
-    return condition
+def _gpu_condition(table: Table, measure: Measure) -> GpuCondition | None:
+    if measure is not Measure.GPU:
+        if table.raw("gpu_condition") is not None:
+            table.wrong("gpu_condition", 'gpu_condition goes with measure = "gpu" only.')
+        return None
+    if "gpu_condition" not in table:
+        table.wrong("", f'the measure gpu needs gpu_condition = "...": one of {", ".join(GpuCondition)}.')
+    return table.choice("gpu_condition", GpuCondition, None)
 
 
 def _check_kind(table: Table, measure: Measure, kind: ScopeKind) -> None:

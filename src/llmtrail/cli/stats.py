@@ -142,10 +142,10 @@ def _watch(config: Config, parameters: Mapping[str, str], token: str, *, as_json
 
 def _kind(by: str) -> str:
     """Return the kind that --by names: `model,feature` is feature_model."""
-    from llmtrail.core.scope import ScopeKind
+    from llmtrail.core.scope import CALL_KINDS
 
     words = {word.strip() for word in by.split(",") if word.strip()}
-    return next((kind for kind in ScopeKind if set(kind.split("_")) == words), by)
+    return next((kind for kind in CALL_KINDS if set(kind.split("_")) == words), by)
 
 
 def _named(scopes: list[str]) -> dict[str, str]:

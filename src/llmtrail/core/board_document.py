@@ -48,7 +48,7 @@ def question_of(parameters: Mapping[str, str]) -> Question:
         if name not in _PARAMETERS:
             raise BadQuestionError(f"there is no parameter {name!r}; there are {', '.join(_PARAMETERS)}.")
     values = {name: parameters[name] for name in _VALUES if name in parameters}
-    kind = _one_of(ScopeKind, "kind", parameters["kind"]) if parameters.get("kind") else _kind_for(values)
+    kind = _kind(parameters["kind"]) if parameters.get("kind") else _kind_for(values)
     for name in values:
         if name not in NAMES[kind]:
             raise BadQuestionError(f"kind {kind} has no {name}; it has {', '.join(NAMES[kind]) or 'no names'}.")
@@ -111,7 +111,13 @@ def _kind_for(values: Mapping[str, str]) -> ScopeKind:
     for kind, names in NAMES.items():
         if values.keys() == set(names):
             return kind
-    raise BadQuestionError(f"say which kind has {' and '.join(values)}: kind={'|'.join(ScopeKind)}.")
+    raise BadQuestionError(f"say which kind has {' and '.join(values)}: kind={'|'.join(NAMES)}.")
+
+
+def _kind(text: str) -> ScopeKind:
+    if text not in NAMES:
+        raise BadQuestionError(f"there is no kind {text[:40]!r}; there are {', '.join(NAMES)}.")
+    return ScopeKind(text)
 
 
 def _limit(text: str) -> int:

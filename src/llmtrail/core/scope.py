@@ -1,4 +1,4 @@
-"""What statistics are kept for: a tenant, a feature, a user and so on. Pure."""
+"""What statistics are kept for: a tenant, a feature, a user, a GPU and so on. Pure."""
 
 from enum import StrEnum
 from typing import NamedTuple
@@ -24,8 +24,15 @@ class ScopeKind(StrEnum):
     REQUEST = "request"
     SESSION = "session"
     PROMPT = "prompt"
+    GPU = "gpu"  # node, the GPU's id, and the number of a MIG instance if it is one
+    ENGINE = "engine"  # node, model, and the model server's address
+    NODE = "node"
 
 
+# What answers calls rather than makes them: no call is counted for these, no budget limits them, no tenant has them.
+MACHINE_KINDS = frozenset({ScopeKind.GPU, ScopeKind.ENGINE, ScopeKind.NODE})
+# What calls are counted for.
+CALL_KINDS = tuple(kind for kind in ScopeKind if kind not in MACHINE_KINDS)
 # Too many to keep all of them: only those that weigh most, for an hour.
 HITTER_KINDS = frozenset({ScopeKind.REQUEST, ScopeKind.SESSION, ScopeKind.PROMPT})
 # As many as there are users: their histograms are kept in the finer tiers only.

@@ -8,7 +8,7 @@ import pytest
 from llmtrail.core.board import Board, Order, Question
 from llmtrail.core.board_document import NAMES, BadQuestionError, ForeignTenantError, document, limited, question_of
 from llmtrail.core.cell import Cell
-from llmtrail.core.scope import Scope, ScopeKind, shard_of
+from llmtrail.core.scope import CALL_KINDS, Scope, ScopeKind, shard_of
 from llmtrail.core.slot import SlotKey, SlotState, Tier, encode_slot
 from llmtrail.core.window import Window
 
@@ -33,7 +33,7 @@ def test_every_name_of_a_question_and_of_an_answer_is_in_the_guide() -> None:
         *told,
         *told["scopes"][0],
         *Window,
-        *ScopeKind,
+        *CALL_KINDS,
         *Order,
         *(name for names in NAMES.values() for name in names),
     }
