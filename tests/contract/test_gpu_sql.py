@@ -3,6 +3,8 @@
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,16 @@ from llmtrail.core.call import Usage
 from llmtrail.core.gpu_map import Deployment, GpuPrice
 from llmtrail.store.gpu import EngineRow, GpuRow, insert_engine_samples, insert_gpu_samples, not_rolled, roll_up
 from llmtrail.store.gpu_places import keep_deployments, keep_gpu_prices
+from llmtrail.store.gpu_scrapes import ScrapeRow, insert_scrapes
 from llmtrail.store.handle import Handle, Limits, open_chdb
-from llmtrail.store.insert import insert_calls
+from llmtrail.store.insert import insert_calls, insert_dead_letters
 from llmtrail.store.migrate import migrate
+from llmtrail.store.rows import DeadLetterRow
 from llmtrail_ingest.gpu_prices import END_S
 from stored_calls import a_call, a_row
 
 _GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "gpu-sql.md").read_text(encoding="utf-8")
-FAILURES, PRESSURE, JOULES, COST = re.findall(r"```sql\n(.*?)```", _GUIDE, re.DOTALL)
+FAILURES, PRESSURE, JOULES, COST, READINGS, LINES, RECORDS, SAMPLES = re.findall(r"```sql\n(.*?)```", _GUIDE, re.DOTALL)
 _S = 1_000_000_000
 # Five minutes of this day that are over, in one hour: the statements ask about the last days.
 BEGAN_S = (int(time.time()) - 7_200) // 3_600 * 3_600
@@ -63,6 +67,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handle]:
         ],
         "engines",
     )
+    insert_scrapes(handle, _scrapes(), "scrapes")
+    insert_dead_letters(handle, [_letter()], "letter")
     keep_deployments(handle, DEPLOYMENTS, 1)
     keep_gpu_prices(handle, PRICES, 1)
     insert_calls(handle, [a_row(call, started_at_ns=call.started_at) for call in _calls()], "calls")
@@ -70,6 +76,29 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Handle]:
         roll_up(handle, start_ns, hosts, time.time_ns())
     yield handle
     handle.close()
+
+
+def _scrapes() -> list[ScrapeRow]:
+    """Return the readings of these samples, one of them sent twice, and one of a target that did not answer."""
+    rows = [
+        _scrape(BEGAN_S + second, "node-1", gpus=2, used_lines=50, rejected=[("unknown", 3), ("malformed", 1)])
+        for second in range(0, 300, 15)
+    ]
+    rows += [_scrape(BEGAN_S + second, "node-2", gpus=1) for second in range(0, 300, 15)]
+    rows += [_scrape(BEGAN_S + 315, "node-2", error="no answer in 5 s"), rows[0]]
+    # The dead letter stands on the log between them.
+    return [replace(row, offset=5 + place + (place >= 10)) for place, row in enumerate(rows)]
+
+
+def _scrape(at_s: int, host: str, **fields: Any) -> ScrapeRow:
+    at: dict[str, Any] = {"sampled_at_ns": at_s * _S, "received_at_ns": at_s * _S}
+    told: dict[str, Any] = {"rejected_lines": ["up 1"], "rejected_reasons": ["unknown"]} if host == "node-1" else {}
+    return ScrapeRow(**at, host=host, target="t", topic_id="log", partition=0, offset=0, **told, **fields)
+
+
+def _letter() -> DeadLetterRow:
+    place: dict[str, Any] = {"topic": "llm.gpu", "topic_id": "log", "partition": 0, "offset": 15}
+    return DeadLetterRow(**place, received_at_ns=BEGAN_S * _S, reason="bad_scrape", detail="", key=b"", value=b"{")
 
 
 def _calls() -> Iterator[Any]:
@@ -138,3 +167,24 @@ def test_a_gpu_without_a_price_has_no_cost(store: Handle) -> None:
         assert [row[4:] for row in _ask(store, COST)] == [(None,) * 4] * 2
     finally:
         keep_gpu_prices(store, PRICES, 3)
+
+
+def test_readings_tell_what_failed_and_what_gave_nothing_by_target(store: Handle) -> None:
+    ours, others = _ask(store, READINGS)
+    assert (*ours[:5], ours[6]) == ("node-1", "t", 20, 0, "", 1_000)
+    assert ours[7] == {"malformed": 20, "unknown": 60}
+    assert (*others[:5], others[6:]) == ("node-2", "t", 21, 1, "no answer in 5 s", (None, {}))
+    assert [row[:5] for row in _ask(store, LINES)] == [("node-1", "t", "unknown", "up 1", 20)]
+
+
+def test_what_came_is_stored_or_rejected_and_each_sample_that_was_told_is_a_row(store: Handle) -> None:
+    assert _ask(store, RECORDS) == [("log", 0, 43, 42, 1, 0)]
+    day = datetime.fromtimestamp(BEGAN_S, UTC).date()
+    assert _ask(store, SAMPLES) == [(day, 60, 60, 0)]
+    # What is not there is seen.
+    told = "SELECT * FROM llmtrail.gpu_scrapes"
+    assert "llmtrail.gpu_scrapes" in RECORDS
+    assert _ask(store, RECORDS.replace("llmtrail.gpu_scrapes", f"({told} WHERE offset != 20)"))[0][5] == 1
+    assert _ask(store, SAMPLES.replace("llmtrail.gpu_samples", "(SELECT * FROM llmtrail.gpu_samples LIMIT 58)")) == [
+        (day, 60, 58, 2)
+    ]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmtrail.store.gpu import Around, EngineRow, GpuRow, gpu_around, insert_engine_samples, insert_gpu_samples
+from llmtrail.store.gpu_scrapes import ScrapeRow, insert_scrapes
 from llmtrail.store.handle import Handle, open_chdb, open_http
 from llmtrail.store.migrate import migrate
 from llmtrail.store.retention import DAYS_MAX, set_retention
@@ -46,6 +47,7 @@ GPU = GpuRow(
     memory_clock_mhz=3201.0,
     throttle_reasons=["sw_power_cap", "hw_thermal"],
     xid=79,
+    last_xid=31,
     ecc_corrected=4,
     ecc_uncorrected=0,
     remapped_rows_corrected=1,
@@ -106,7 +108,13 @@ def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def store(stores: Handle) -> Handle:
-    for table in ("gpu_samples_data", "engine_samples_data", "gpu_places_data", "gpu_deployments_data"):
+    for table in (
+        "gpu_samples_data",
+        "engine_samples_data",
+        "gpu_scrapes_data",
+        "gpu_places_data",
+        "gpu_deployments_data",
+    ):
         stores.command(f"TRUNCATE TABLE llmtrail.{table}")
     return stores
 
@@ -147,3 +155,32 @@ def test_only_the_asked_nodes_and_time_are_told(store: Handle) -> None:
     assert told == {("node-2", 0), ("node-2", 20), ("no'de", 0), ("no'de", 20)}
     assert gpu_around(store, [], NOW_NS, NOW_NS) == Around()
     assert gpu_around(store, ["node-1"], NOW_NS, NOW_NS - 1) == Around()
+
+
+def test_readings_come_back_as_they_were_written_each_record_once(store: Handle) -> None:
+    row = ScrapeRow(
+        sampled_at_ns=NOW_NS,
+        received_at_ns=NOW_NS + _S,
+        host="node-1",
+        target="http://127.0.0.1:9400",
+        error="cut after 10 s",
+        gpus=8,
+        engines=1,
+        used_lines=200,
+        rejected=[("malformed", 1), ("unknown", 7)],
+        rejected_lines=["DCGM_FI_DEV_X 1", "it's {"],
+        rejected_reasons=["unknown", "malformed"],
+        topic_id="log-1",
+        partition=3,
+        offset=7,
+    )
+    bare = replace(row, offset=8, error="", used_lines=None, rejected=[], rejected_lines=[], rejected_reasons=[])
+    for token in ("first", "first", "another"):
+        insert_scrapes(store, [row, bare], token)
+    names = "host, target, error, gpus, engines, used_lines, rejected, rejected_lines, rejected_reasons, topic_id"
+    told = store.query(f"SELECT {names}, partition, offset FROM llmtrail.gpu_scrapes ORDER BY offset")
+    where = ("node-1", "http://127.0.0.1:9400")
+    assert [tuple(one) for one in told] == [
+        (*where, row.error, 8, 1, 200, dict(row.rejected), row.rejected_lines, row.rejected_reasons, "log-1", 3, 7),
+        (*where, "", 8, 1, None, {}, [], [], "log-1", 3, 8),
+    ]

@@ -55,9 +55,9 @@ def test_every_line_is_a_comment_a_value_or_a_rejection(page: str) -> None:
     scrape, _ = read((page + "\n").encode())
     lines = [line for line in page.split("\n") if line.strip() and not line.startswith("#")]
     rejected = sum(scrape.rejected_counts.values())
-    assert rejected <= len(lines)
-    if not scrape.gpus and not scrape.engines:
-        assert rejected == len(lines)
+    assert scrape.used_lines is not None
+    assert scrape.used_lines + rejected == len(lines)
+    assert bool(scrape.used_lines) == bool(scrape.gpus or scrape.engines)
 
 
 @given(st.data())

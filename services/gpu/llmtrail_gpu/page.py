@@ -40,6 +40,7 @@ def read_page(
         page = page[: page.rfind(b"\n", 0, PAGE_BYTES_MAX) + 1]
         rejections.add("", Reason.OVER_LIMIT)
     series = read_series(decode_page(page), why_not, rejections)
+    unread = rejections.total
     of_gpus = [one for one in series if dcgm.is_dcgm(one.name)]
     of_engines = [one for one in series if not dcgm.is_dcgm(one.name)]
     readings = dcgm.gpu_samples(of_gpus, place.host, sampled_at_ns, rejections)
@@ -64,6 +65,7 @@ def read_page(
         target=place.target,
         gpus=gpus,
         engines=served,
+        used_lines=len(series) - (rejections.total - unread),
         rejected=tuple(rejections.kept),
         rejected_counts=dict(rejections.counts),
         error=error[:_ERROR_MAX],

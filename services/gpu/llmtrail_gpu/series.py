@@ -45,6 +45,11 @@ class Rejections:
     counts: Counter[Reason] = field(default_factory=Counter)
     kept: list[RejectedLine] = field(default_factory=list)
 
+    @property
+    def total(self) -> int:
+        """Return how many lines gave no sample."""
+        return self.counts.total()
+
     def add(self, line: str, reason: Reason, lines: int = 1) -> None:
         """Count `lines` lines, of which `line` is the first; lines that nobody misses are not kept."""
         self.counts[reason] += lines

@@ -141,6 +141,8 @@ class GpuScrape:
     target: Text
     gpus: tuple[GpuSample, ...] = ()
     engines: tuple[EngineSample, ...] = ()
+    # Lines of the page that the samples were made of; None where no page was read.
+    used_lines: Count | None = None
     # Every line that gave no sample is counted; the first of those that a person should see are kept.
     rejected: tuple[RejectedLine, ...] = ()
     rejected_counts: Mapping[Reason, Count] = field(default_factory=dict)

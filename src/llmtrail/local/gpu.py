@@ -8,6 +8,7 @@ from llmtrail.core.gpu_map import Deployment, GpuPrice, Place
 from llmtrail.log.port import GroupLog
 from llmtrail.store.gpu import EngineRow, GpuRow, insert_engine_samples, insert_gpu_samples, not_rolled, roll_up
 from llmtrail.store.gpu_places import insert_places, keep_deployments, keep_gpu_prices
+from llmtrail.store.gpu_scrapes import ScrapeRow, insert_scrapes
 from llmtrail.store.handle import Handle
 from llmtrail.store.insert import insert_dead_letters
 from llmtrail.store.rows import DeadLetterRow
@@ -27,6 +28,10 @@ class GpuStore:
         """Insert samples; the same ones again are the same rows."""
         insert_gpu_samples(self._handle, gpus, token)
         insert_engine_samples(self._handle, engines, token)
+
+    def insert_scrapes(self, scrapes: Sequence[ScrapeRow], token: str) -> None:
+        """Insert readings; that of the same record again is the same row."""
+        insert_scrapes(self._handle, scrapes, token)
 
     def insert_places(self, places: Iterable[tuple[int, Place]], token: str) -> None:
         """Insert what was sampled on a day."""

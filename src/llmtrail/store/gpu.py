@@ -1,8 +1,8 @@
 """Samples of GPUs and model servers as rows: written, rolled up, and read around a time. Knows no call."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import msgspec
 import pyarrow as pa
@@ -56,6 +56,7 @@ class GpuRow:
     memory_clock_mhz: float | None = None
     throttle_reasons: Sequence[str] = ()
     xid: int | None = None
+    last_xid: int | None = None
     ecc_corrected: int | None = None
     ecc_uncorrected: int | None = None
     remapped_rows_corrected: int | None = None
@@ -108,6 +109,7 @@ _GPU_KINDS: dict[str, pa.DataType] = {
     "energy_j": pa.float64(),
     "throttle_reasons": pa.list_(_TEXT),
     "xid": pa.uint32(),
+    "last_xid": pa.uint32(),
     "row_remap_failed": pa.bool_(),
 }
 _KIND_OF: dict[object, pa.DataType] = {str: _TEXT, int | None: _COUNT, float | None: _NUMBER}
@@ -128,23 +130,31 @@ _ENGINE_COLUMNS = _kinds(EngineRow, {})
 
 def insert_gpu_samples(handle: Handle, rows: Sequence[GpuRow], token: str) -> None:
     """Insert samples of GPUs; the same ones again, with the same token or not, are stored once."""
-    _insert(handle, "llmtrail.gpu_samples_data", rows, _GPU_COLUMNS, token)
+    insert_sampled(handle, "llmtrail.gpu_samples_data", rows, _GPU_COLUMNS, token)
 
 
 def insert_engine_samples(handle: Handle, rows: Sequence[EngineRow], token: str) -> None:
     """Insert samples of model servers; the same ones again, with the same token or not, are stored once."""
-    _insert(handle, "llmtrail.engine_samples_data", rows, _ENGINE_COLUMNS, token)
+    insert_sampled(handle, "llmtrail.engine_samples_data", rows, _ENGINE_COLUMNS, token)
 
 
-def _insert(
-    handle: Handle,
-    table: str,
-    rows: Sequence[GpuRow] | Sequence[EngineRow],
-    columns: dict[str, pa.DataType],
-    token: str,
+class Sampled(Protocol):
+    """A row with the times of a sample; its other fields bear the names of their columns."""
+
+    @property
+    def sampled_at_ns(self) -> int:
+        """Return when it was read, by the node's clock."""
+
+    @property
+    def received_at_ns(self) -> int:
+        """Return when the log took it, by the log's clock."""
+
+
+def insert_sampled(
+    handle: Handle, table: str, rows: Sequence[Sampled], columns: Mapping[str, pa.DataType], token: str
 ) -> None:
-    # A block of one day each: then a day's rows are stored whole or not at all.
-    by_day: dict[int, list[GpuRow | EngineRow]] = {}
+    """Insert rows with `columns` and their times, a block of one day each: stored whole or not at all."""
+    by_day: dict[int, list[Sampled]] = {}
     for row in rows:
         by_day.setdefault(row.sampled_at_ns // arrow.DAY_NS, []).append(row)
     for day, same_day in by_day.items():

@@ -23,7 +23,7 @@ _KEPT = {
     "stats_minute": _Kept(("stats_minute_data",), "day", 400),
     "alerts": _Kept(("alerts_data", "alert_refs_data"), "decided_day", 400),
     "audit": _Kept(("audit_data",), "changed_day", 400),
-    "gpu_samples": _Kept(("gpu_samples_data", "engine_samples_data"), "sampled_day", 90),
+    "gpu_samples": _Kept(("gpu_samples_data", "engine_samples_data", "gpu_scrapes_data"), "sampled_day", 90),
     "gpu_5m": _Kept(("gpu_5m_data", "gpu_places_data"), "day", 400),
 }
 DEFAULT_DAYS = {table: kept.days for table, kept in _KEPT.items()}

@@ -3,10 +3,20 @@
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from llmtrail.core.gpu import Engine, EngineSample, GpuSample, GpuScrape, Source, encode_scrape
+from llmtrail.core.gpu import (
+    Engine,
+    EngineSample,
+    GpuSample,
+    GpuScrape,
+    Reason,
+    RejectedLine,
+    Source,
+    encode_scrape,
+)
 from llmtrail.core.gpu_map import Place
 from llmtrail.log.port import GPU, Append
 from llmtrail.store.gpu import EngineRow, GpuRow
+from llmtrail.store.gpu_scrapes import ScrapeRow
 from llmtrail.store.rows import DeadLetterRow
 from llmtrail.testing.memory_log import MemoryLog
 from llmtrail_ingest.gpu.rows import AHEAD_NS_MAX, BEHIND_NS_MAX
@@ -38,6 +48,7 @@ class _Sink:
 
     gpus: dict[tuple[str, str, int], GpuRow] = field(default_factory=dict)
     engines: dict[tuple[str, str, int], EngineRow] = field(default_factory=dict)
+    scrapes: dict[int, ScrapeRow] = field(default_factory=dict)
     letters: dict[int, DeadLetterRow] = field(default_factory=dict)
     places: list[tuple[int, Place]] = field(default_factory=list)
     rolled: list[tuple[int, frozenset[str]]] = field(default_factory=list)
@@ -50,6 +61,10 @@ class _Sink:
             raise _AwayError
         self.gpus |= {(row.host, row.gpu_uuid, row.sampled_at_ns): row for row in gpus}
         self.engines |= {(row.host, row.address, row.sampled_at_ns): row for row in engines}
+
+    def insert_scrapes(self, scrapes: Sequence[ScrapeRow], token: str) -> None:
+        assert token
+        self.scrapes |= {row.offset: row for row in scrapes}
 
     def insert_places(self, places: Iterable[tuple[int, Place]], token: str) -> None:
         assert token
@@ -91,6 +106,35 @@ def test_a_scrape_becomes_rows_with_the_time_at_which_the_log_took_it() -> None:
     assert writer.run_once() == 0
 
 
+def test_each_reading_is_a_row_with_its_error_and_the_lines_that_gave_nothing() -> None:
+    lines = (RejectedLine("DCGM_FI_DEV_X 1", Reason.UNKNOWN), RejectedLine("oops", Reason.MALFORMED))
+    partly = GpuScrape(
+        sampled_at_ns=NOW_NS,
+        host="node-1",
+        target="http://127.0.0.1:9400",
+        used_lines=25,
+        rejected=lines,
+        rejected_counts={Reason.UNKNOWN: 7, Reason.MALFORMED: 1},
+    )
+    away = GpuScrape(sampled_at_ns=NOW_NS, host="node-2", target="t", error="no answer in 5 s")
+    # When the collector got no answer for the first one and sends it again
+    writer, sink, log, _ = _house([encode_scrape(partly), scrape("node-1", NOW_NS), encode_scrape(away), b"{"])
+    log.append([Append(GPU, [encode_scrape(partly)], [b""], {})], NOW_NS)
+    writer.run_once()
+    assert sorted(sink.scrapes) + sorted(sink.letters) == [0, 1, 2, 4, 3]
+    first, sampled, failed, again = (sink.scrapes[offset] for offset in (0, 1, 2, 4))
+    assert (first.host, first.target, first.error, first.used_lines) == ("node-1", partly.target, "", 25)
+    assert (first.sampled_at_ns, first.received_at_ns) == (NOW_NS, NOW_NS + 7)
+    assert dict(first.rejected) == {"unknown": 7, "malformed": 1}
+    assert list(zip(first.rejected_lines, first.rejected_reasons, strict=True)) == [
+        ("DCGM_FI_DEV_X 1", "unknown"),
+        ("oops", "malformed"),
+    ]
+    assert (sampled.gpus, sampled.engines, sampled.used_lines) == (1, 1, None)
+    assert (failed.error, failed.gpus, failed.engines) == ("no answer in 5 s", 0, 0)
+    assert (again.rejected, again.sampled_at_ns) == (first.rejected, NOW_NS)
+
+
 def test_what_cannot_be_read_or_is_of_no_time_is_a_dead_letter_and_the_others_go_on() -> None:
     bad = [
         b"{",
@@ -98,13 +142,14 @@ def test_what_cannot_be_read_or_is_of_no_time_is_a_dead_letter_and_the_others_go
         b"\xff",
         scrape("node-1", NOW_NS + AHEAD_NS_MAX + _S),
         scrape("node-1", NOW_NS - BEHIND_NS_MAX - _S),
+        encode_scrape(GpuScrape(sampled_at_ns=0, host="node-1", target="t", error="away")),
     ]
     writer, sink, _, _ = _house([*bad, scrape("node-1", NOW_NS)])
-    assert writer.run_once() == 6
-    assert [sink.letters[offset].reason for offset in range(5)] == [*["bad_scrape"] * 3, *["bad_time"] * 2]
-    assert [sink.letters[offset].value for offset in range(5)] == bad
+    assert writer.run_once() == 7
+    assert [sink.letters[offset].reason for offset in range(6)] == [*["bad_scrape"] * 3, *["bad_time"] * 3]
+    assert [sink.letters[offset].value for offset in range(6)] == bad
     assert "set the clock of node-1 right" in sink.letters[3].detail
-    assert len(sink.gpus) == 1
+    assert len(sink.gpus) == len(sink.scrapes) == 1
 
 
 def test_where_the_store_is_away_the_cursor_stands_and_nothing_is_lost_or_doubled() -> None:

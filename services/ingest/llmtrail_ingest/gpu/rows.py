@@ -7,6 +7,7 @@ from llmtrail.core.gpu import BadScrapeError, EngineSample, GpuSample, GpuScrape
 from llmtrail.core.gpu_map import Place
 from llmtrail.log.port import Records
 from llmtrail.store.gpu import EngineRow, GpuRow
+from llmtrail.store.gpu_scrapes import ScrapeRow
 from llmtrail.store.rows import DeadLetterRow
 
 _DAY_NS: Final = 86_400 * 1_000_000_000
@@ -25,6 +26,7 @@ class Run:
 
     gpus: list[GpuRow] = field(default_factory=list)
     engines: list[EngineRow] = field(default_factory=list)
+    scrapes: list[ScrapeRow] = field(default_factory=list)
     letters: list[DeadLetterRow] = field(default_factory=list)
 
     def places(self) -> set[tuple[int, Place]]:
@@ -54,6 +56,7 @@ def rows_of(records: Records) -> Run:
             continue
         run.gpus += [gpu_row(sample, taken_ns) for sample in scrape.gpus]
         run.engines += [engine_row(sample, taken_ns) for sample in scrape.engines]
+        run.scrapes.append(_scrape_row(scrape, records, index))
     return run
 
 
@@ -69,8 +72,27 @@ def engine_row(sample: EngineSample, taken_ns: int) -> EngineRow:
     return EngineRow(received_at_ns=taken_ns, **told)
 
 
+def _scrape_row(scrape: GpuScrape, records: Records, index: int) -> ScrapeRow:
+    return ScrapeRow(
+        sampled_at_ns=scrape.sampled_at_ns,
+        received_at_ns=records.appended_at_ns[index],
+        host=scrape.host,
+        target=scrape.target,
+        error=scrape.error,
+        gpus=len(scrape.gpus),
+        engines=len(scrape.engines),
+        used_lines=scrape.used_lines,
+        rejected=[(str(reason), lines) for reason, lines in sorted(scrape.rejected_counts.items())],
+        rejected_lines=[one.line for one in scrape.rejected],
+        rejected_reasons=[str(one.reason) for one in scrape.rejected],
+        topic_id=records.topic_id,
+        partition=records.partition,
+        offset=records.first_offset + index,
+    )
+
+
 def _bad_time(scrape: GpuScrape, taken_ns: int) -> str:
-    samples: tuple[GpuSample | EngineSample, ...] = (*scrape.gpus, *scrape.engines)
+    samples: tuple[GpuScrape | GpuSample | EngineSample, ...] = (scrape, *scrape.gpus, *scrape.engines)
     for sample in samples:
         ahead_ns = sample.sampled_at_ns - taken_ns
         if ahead_ns > AHEAD_NS_MAX:

@@ -9,6 +9,7 @@ from llmtrail.clock import Clock
 from llmtrail.core.gpu_map import Place
 from llmtrail.log.port import GPU, GroupLog, LogClosedError, Records
 from llmtrail.store.gpu import ROLL_S, EngineRow, GpuRow
+from llmtrail.store.gpu_scrapes import ScrapeRow
 from llmtrail.store.rows import DeadLetterRow
 from llmtrail_ingest.gpu.rows import Run, rows_of
 
@@ -38,6 +39,9 @@ class GpuSink(Protocol):
 
     def insert_gpu(self, gpus: Sequence[GpuRow], engines: Sequence[EngineRow], token: str) -> None:
         """Insert samples; the same ones again are the same rows."""
+
+    def insert_scrapes(self, scrapes: Sequence[ScrapeRow], token: str) -> None:
+        """Insert readings; that of the same record again is the same row."""
 
     def insert_places(self, places: Iterable[tuple[int, Place]], token: str) -> None:
         """Insert what was sampled on a day; the same again is one row."""
@@ -118,5 +122,7 @@ class GpuWriter:
                 self._known_places.clear()
             self._known_places |= fresh
         self._sink.insert_gpu(run.gpus, run.engines, token)
+        # After the samples: whoever counts by readings finds no sample missing.
+        self._sink.insert_scrapes(run.scrapes, token)
         for row in run.gpus:
             due.setdefault(row.sampled_at_ns // _ROLL_NS * _ROLL_NS, set()).add(row.host)
