@@ -67,6 +67,8 @@ _PARTS: Final[Mapping[str, Part]] = {
     "DCGM_FI_PROF_NVLINK_TX_BYTES": Part("nvlink_sent_bytes_s", limit=_BYTES_S_MAX),
     "DCGM_FI_PROF_NVLINK_RX_BYTES": Part("nvlink_received_bytes_s", limit=_BYTES_S_MAX),
     "DCGM_EXP_XID_ERRORS_COUNT": Part("xid_window", limit=_COUNT_MAX, is_count=True),
+    # The same since the exporter started, of newer releases: what counts in both is that it grew.
+    "DCGM_EXP_XID_ERRORS_TOTAL": Part("xid_window", limit=_COUNT_MAX, is_count=True),
     "DCGM_EXP_CLOCK_EVENTS_COUNT": Part("throttle_window", limit=_COUNT_MAX, is_count=True),
     "DCGM_EXP_CLOCK_THROTTLE_REASONS_COUNT": Part("throttle_window", limit=_COUNT_MAX, is_count=True),
 }
@@ -94,12 +96,13 @@ _NOT_NEEDED: Final = re.compile(
     r"|CPU_|RETIRED_|ECC_|[A-Z_]*VIOLATION|SLOWDOWN_TEMP|SHUTDOWN_TEMP|PSTATE|FAN_SPEED|PCIE_|ROW_REMAP_PENDING|BAR1_"
     r"|BOARD_LIMIT_|LOW_UTIL_|RELIABILITY_|SYNC_BOOST_|THERMAL_|POWER_|CONNECTX_|COMPUTE_|PERSISTENCE_|MAX_|MIG_)"
     r"|PROF_(?:SM_|PIPE_|NVLINK_|NVDEC|NVJPG|NVOFA|C2C_|HOSTMEM_|PEERMEM_)|DRIVER_|PROCESS_|CUDA_|NVML_|BIND_)"
-    r"|DCGM_EXP_(?:GPU_HEALTH_|P2P_)"
+    r"|DCGM_EXP_(?:GPU_HEALTH_|P2P_|CLOCK_EVENTS_TOTAL)"
     r"|dcgm_(?:mem_copy_utilization|enc_utilization|dec_utilization|fb_|ecc_|nvlink_|[a-z_]*violation|retired_|fi_prof_)"
 )
 _DCGM: Final = re.compile(r"(?i:dcgm_)")
 
-# DCGM's numbers for blank, not found, not supported and not permitted, of its 32- and 64-bit integers and its doubles.
+# DCGM's numbers for blank, not found, not supported and not permitted, of its 32- and 64-bit integers and its doubles:
+# 0x7ffffff0, 0x7ffffffffffffff0 and 2**47 with up to 15 added, as DCGM's header dcgm_structs.h defines them.
 _INT32_SENTINELS: Final = (2_147_483_632.0, 2_147_483_647.0)
 _FLOAT_SENTINELS: Final = (140_737_488_355_328.0, 140_737_488_355_343.0)
 _INT64_SENTINEL: Final = float(9_223_372_036_854_775_792)

@@ -1,4 +1,9 @@
-"""Why clocks are held down, as NVML's bit mask and dcgm-exporter's labels tell it. Tables; pure."""
+"""Why clocks are held down, as NVML's bit mask and dcgm-exporter's labels tell it. Tables; pure.
+
+Sources, read in November 2026: nvml.h (nvmlClocksEventReason…), whose bits DCGM's DCGM_CLOCKS_THROTTLE_REASON_… repeat;
+dcgm-exporter's clock_events_collector.go, which prints the nine labels gpu_idle to display_clocks. The others in the
+table of labels are names that nvidia-smi and other exporters use.
+"""
 
 from typing import Final
 

@@ -76,6 +76,14 @@ def test_the_same_xid_again_is_known_by_the_exporters_window() -> None:
     assert [scrape.gpus[0].xid for scrape in told] == [None, 31, None, None]
 
 
+def test_the_same_xid_again_is_known_by_the_exporters_total_until_it_starts_anew() -> None:
+    def total(times: int) -> str:
+        return f'DCGM_EXP_XID_ERRORS_TOTAL{{gpu="0",UUID="GPU-1",xid="31"}} {times}\n'
+
+    told = scrapes(xid(31, total(4)), xid(31, total(5)), xid(31, total(5)), xid(31, total(0)), xid(31, total(1)))
+    assert [scrape.gpus[0].xid for scrape in told] == [None, 31, None, None, 31]
+
+
 def test_a_gpu_that_comes_back_with_its_old_xid_does_not_tell_it_again() -> None:
     told = scrapes(xid(0), xid(79), "", xid(79))
     assert [[gpu.xid for gpu in scrape.gpus] for scrape in told] == [[None], [79], [], [None]]
@@ -86,3 +94,16 @@ def test_every_xid_of_the_table_says_what_to_do_and_any_other_is_told_as_unknown
     assert xid_of(79).kind is XidClass.HARDWARE
     assert xid_of(99_999).kind is XidClass.OTHER
     assert not xid_of(99_999).outlasts
+
+
+def test_an_xid_is_of_the_class_that_nvidias_catalogue_wants_done_at_once() -> None:
+    # Codes by the catalogue's column "Resolution Bucket (Immediate Action)".
+    restart_app = {8, 11, 13, 25, 31, 32, 39, 60, 68, 69, 70, 80, 82, 86, 96, 105, 126, 135, 139}
+    reset_gpu = {46, 62, 64, 95, 109, 110, 119, 120, 140, 143, 155, 156, 158}
+    assert {xid_of(code).kind for code in restart_app} == {XidClass.APPLICATION}
+    assert {xid_of(code).kind for code in reset_gpu} == {XidClass.RESET}
+    assert xid_of(48).kind is XidClass.RESET  # WORKFLOW_XID_48, which begins with a reset
+    assert xid_of(94).kind is XidClass.MEMORY  # RESTART_APP, and a reset when it suits
+    # What is to be ignored at once never leaves a GPU unfit.
+    ignore = {37, 38, 43, 44, 63, 66, 67, 92, 93, 121, 137, 141, 157, 160, 161}
+    assert [code for code in ignore if xid_of(code).outlasts] == []
