@@ -70,8 +70,8 @@ _TABLE: Final = (
     Xid(45, XidClass.APPLICATION, "Work was cleaned up after a program ended", "Look for the error before it."),
     Xid(46, XidClass.RESET, "The GPU stopped processing", _RESET),
     Xid(48, XidClass.RESET, "Memory error that could not be corrected",
-        "Drain the node and reset the GPU. Where it was SRAM and its threshold is exceeded (nvidia-smi -q -d ECC), have "
-        "it replaced."),
+        "Drain the node and reset the GPU. Where it was SRAM and its threshold is exceeded (nvidia-smi -q -d ECC), "
+        "have it replaced."),
     Xid(54, XidClass.HARDWARE, "The board's extra power is not connected",
         "Drain the node and check its power cables."),
     Xid(57, XidClass.HARDWARE, "Error programming the video memory interface (before Ampere)", _SUPPORT),
