@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
-from llmtrail.core.pricing import RATE_DECIMALS, Rates
+from llmtrail.core.pricing import RATE_DECIMALS, CostSource, Rates
 
 # Prices of token classes: dollars for a million tokens, as text so that no binary fraction gets in.
 _TOKEN_PRICES: Final = (
@@ -62,10 +62,11 @@ def parse_overrides(text: str, file_name: str) -> tuple[Override, ...]:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PriceFileError(f"{file_name}: not TOML: {error}.") from error
-    unknown = set(document) - {"price", "gpu_hour"}  # the latter is read by gpu_prices
+    unknown = set(document) - {"price", "gpu_hour", "own_gpu"}  # the latter are read by gpu_prices
     if unknown:
         raise PriceFileError(
-            f"{file_name}: unknown key {min(unknown)!r}; prices are written as [[price]] or [[gpu_hour]] entries."
+            f"{file_name}: unknown key {min(unknown)!r}; prices are written as [[price]], [[gpu_hour]] or "
+            "[[own_gpu]] entries."
         )
     entries = document.get("price", [])
     if not isinstance(entries, list) or len(entries) > _ENTRIES_MAX:
@@ -93,7 +94,7 @@ def _spans(text: str, count: int) -> list[tuple[int, tuple[str, ...]]]:
     """Return (line number, lines) of each entry; where headers are not one a line, every entry is the whole file."""
     lines = tuple(text.splitlines())
     starts = [at for at, line in enumerate(lines) if re.match(r"\s*\[\[\s*[\"']?price[\"']?\s*\]\]", line)]
-    if len(starts) != count:
+    if len(starts) != count or not starts:
         return [(1, lines)] * count
     return [(start + 1, lines[start:end]) for start, end in zip(starts, [*starts[1:], len(lines)], strict=True)]
 
@@ -125,7 +126,7 @@ def _override(entry: Any, place: _Place) -> Override:
         model=model.lower(),
         valid_from_ns=start,
         valid_to_ns=end,
-        rates=Rates(price_id=f"override:{name}{since}", **rates, tiers=()),
+        rates=Rates(f"override:{name}{since}", **rates, tiers=(), cost_source=CostSource.COMPUTED.value),
     )
 
 

@@ -1,4 +1,4 @@
-"""Know what a call's tokens cost at its time: one's own dated prices first, then genai-prices. Knows no log, no store.
+"""Know what a call's tokens cost at its time: own GPUs, own dated prices, then genai-prices. Knows no log, no store.
 
 Rates are worked out once for a model and day (a minute where prices change by the hour), so that a known model costs
 a look into a dictionary.
@@ -6,7 +6,7 @@ a look into a dictionary.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
@@ -19,7 +19,10 @@ from genai_prices import data_snapshot
 from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, Provider, TieredPrices, TimeOfDateConstraint
 
 from llmtrail.core.call import Call
-from llmtrail.core.pricing import Rates, UnpricedReason
+from llmtrail.core.gpu_map import Deployment
+from llmtrail.core.own_gpu import NO_OWN_GPUS, OwnGpuBook, standard_prices
+from llmtrail.core.pricing import CostSource, Rates, UnpricedReason
+from llmtrail_ingest.gpu_prices import parse_gpu_prices, parse_own_gpus
 from llmtrail_ingest.price_overrides import Override, PriceFileError, parse_overrides
 
 # Models times days times tiers that are asked for; beyond that the oldest rates are worked out again.
@@ -75,10 +78,13 @@ _Context = tuple[tuple[str, str], ...]
 _PARAMETERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
-def load_pricebook(overrides: Path | None = None, *, trust_reported: bool = False) -> "GenaiPriceBook":
+def load_pricebook(
+    overrides: Path | None = None, *, trust_reported: bool = False, deployments: Sequence[Deployment] = ()
+) -> "GenaiPriceBook":
     """Return the price book of the installed genai-prices and, if given, the file of one's own prices.
 
-    Raises PriceFileError, whose text says where and what to do.
+    `deployments` are those whose own GPUs the file may price. Raises PriceFileError, whose text says where and what to
+    do.
     """
     if overrides is None:
         return GenaiPriceBook((), b"", trusts_reported=trust_reported)
@@ -91,14 +97,45 @@ def load_pricebook(overrides: Path | None = None, *, trust_reported: bool = Fals
         raise PriceFileError(
             f"{overrides}: larger than {_FILE_BYTES_MAX} bytes; use patterns instead of single models."
         )
-    return GenaiPriceBook(parse_overrides(text, overrides.name), content, trusts_reported=trust_reported)
+    own_gpus = _own_gpus(text, overrides.name, deployments)
+    # The same file says something else of other deployments.
+    content += repr(deployments).encode() if own_gpus is not NO_OWN_GPUS else b""
+    return GenaiPriceBook(
+        parse_overrides(text, overrides.name), content, trusts_reported=trust_reported, own_gpus=own_gpus
+    )
+
+
+def _own_gpus(text: str, file_name: str, deployments: Sequence[Deployment]) -> OwnGpuBook:
+    prices = parse_gpu_prices(text, file_name)
+    entries = parse_own_gpus(text, file_name, prices)
+    known = {one.name: one for one in deployments}
+    for entry in entries:
+        name = entry.deployment
+        if name not in known:
+            raise PriceFileError(
+                f"{file_name}: own_gpu {name!r}: no such deployment; write [gpu.deployments.{name}] in llmtrail.toml."
+            )
+        if not known[name].address and not known[name].model:
+            raise PriceFileError(
+                f"{file_name}: own_gpu {name!r}: [gpu.deployments.{name}] says neither address nor model: no call is "
+                "known to be its."
+            )
+    return OwnGpuBook(deployments, standard_prices(entries, prices)) if entries else NO_OWN_GPUS
 
 
 class GenaiPriceBook:
     """Prices of genai-prices, under one's own. Safe to ask from several threads."""
 
-    def __init__(self, overrides: tuple[Override, ...], content: bytes, *, trusts_reported: bool) -> None:
+    def __init__(
+        self,
+        overrides: tuple[Override, ...],
+        content: bytes,
+        *,
+        trusts_reported: bool,
+        own_gpus: OwnGpuBook = NO_OWN_GPUS,
+    ) -> None:
         self._overrides = overrides
+        self._own_gpus = own_gpus
         self._trusts_reported = trusts_reported
         self._own_change_by_hour = any(
             at_ns % _NS_PER_DAY for own in overrides for at_ns in (own.valid_from_ns, own.valid_to_ns)
@@ -114,12 +151,23 @@ class GenaiPriceBook:
         return self._book_id
 
     @property
+    def own_gpus(self) -> OwnGpuBook:
+        """Return what calls of one's own deployments cost."""
+        return self._own_gpus
+
+    @property
     def trusts_reported(self) -> bool:
         """Say whether the caller's own cost is taken where no price is known."""
         return self._trusts_reported
 
     def rates(self, call: Call, started_at_ns: int) -> Rates | UnpricedReason:
-        """Return what tokens cost for this call at its time: by the model that answered, else by the one asked for."""
+        """Return what tokens cost for this call at its time.
+
+        By the deployment that it asked, else by the model that answered, else by the one asked for.
+        """
+        own = self._own_gpus.rates(call, started_at_ns)
+        if own is not None:
+            return own
         models = (call.response_model, call.request_model)
         minute = min(max(started_at_ns // _NS_PER_MINUTE, 0), _MINUTE_MAX)
         if not self._changes_by_hour(call.provider, models):
@@ -228,8 +276,9 @@ def _rates_of(prices: ModelPrice, price_id: str) -> Rates | UnpricedReason:
         return UnpricedReason.MISSING_TOKEN_CLASS_PRICE
     starts = {tier.start for value in listed.values() if isinstance(value, TieredPrices) for tier in value.tiers}
     tiers = tuple((start, _flat(listed, start)) for start in sorted(starts, reverse=True))
-    base = _flat(listed, None)
-    return Rates(price_id, **base, tiers=tuple((start, Rates(price_id, **flat, tiers=())) for start, flat in tiers))
+    source = CostSource.COMPUTED.value
+    above = tuple((start, Rates(price_id, **flat, tiers=(), cost_source=source)) for start, flat in tiers)
+    return Rates(price_id, **_flat(listed, None), tiers=above, cost_source=source)
 
 
 def _flat(listed: Mapping[str, Decimal | TieredPrices], start: int | None) -> dict[str, int]:

@@ -38,7 +38,8 @@ class StoredCost:
 def plan_corrections(rows: Iterable[StoredCost], book: PriceBook, now_ns: int) -> list[Correction]:
     """Return an entry for each cost that `book` says is wrong; none for those that it confirms or cannot price.
 
-    A known cost is never taken back because a book has lost its price. Applied and planned again, nothing is left.
+    A known cost is never taken back because a book has lost its price, nor one that was settled by measured time.
+    Applied and planned again, nothing is left.
     """
     corrections = []
     for row in rows:
@@ -50,11 +51,11 @@ def plan_corrections(rows: Iterable[StoredCost], book: PriceBook, now_ns: int) -
 
 
 def _reason(row: StoredCost, priced: Priced) -> CorrectionReason | None:
-    if priced.cost_nanousd is None:
+    if priced.cost_nanousd is None or row.cost_source == CostSource.OWN_GPU_SETTLED:
         return None
     if row.cost_nanousd is None:
         return CorrectionReason.NOW_PRICED
-    if row.cost_source == CostSource.REPORTED and priced.cost_source == CostSource.COMPUTED:
+    if row.cost_source == CostSource.REPORTED and priced.cost_source != CostSource.REPORTED:
         return CorrectionReason.OWN_PRICE_KNOWN
     if row.cost_nanousd == priced.cost_nanousd:
         return None

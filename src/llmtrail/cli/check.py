@@ -105,14 +105,14 @@ def _secret_problems(loaded: "Loaded", folder: Path) -> "Iterator[Problem]":
 
 def _price_problems(config: Config) -> "Iterator[Problem]":
     """Return what is wrong with the file of one's own prices, which budgets in dollars depend on."""
+    from llmtrail.local.prices import price_book
     from llmtrail_alerts.toml_table import Problem
     from llmtrail_ingest.price_overrides import PriceFileError
-    from llmtrail_ingest.pricebook import load_pricebook
 
     if config.pricing.overrides is None:
         return
     try:
-        load_pricebook(config.pricing.overrides)
+        price_book(config)
     except PriceFileError as error:
         yield Problem("", 0, "", str(error))
 

@@ -68,18 +68,18 @@ def command(
 
 def _corrections(config: Config, first: date, last: date, *, apply: bool) -> "Iterator[tuple[int, list[Correction]]]":
     """Yield (calls looked at, their corrections) page by page, applied where asked."""
+    from llmtrail.local.prices import price_book
     from llmtrail.store.errors import StoreError
     from llmtrail.store.handle import open_chdb, open_http
     from llmtrail.store.insert import insert_corrections
     from llmtrail_ingest.price_overrides import PriceFileError
-    from llmtrail_ingest.pricebook import load_pricebook
     from llmtrail_ingest.reprice import plan_corrections
 
     url = store_url(config.store)
     if not url and find_house(config.server.data):
         raise CommandError(Exit.UNREACHABLE, "llmtrail runs on this folder and alone may write to it; stop it first.")
     try:
-        book: GenaiPriceBook = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
+        book: GenaiPriceBook = price_book(config)
         handle = open_http(url, replicated=bool(config.store.cluster)) if url else open_chdb(config.server.store_folder)
     except PriceFileError as error:
         raise CommandError(Exit.WRONG_USE, str(error)) from error

@@ -9,8 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from itertools import product
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
+
+import msgspec
+
+from llmtrail.core.call import Call
 
 _NS_PER_S: Final = 1_000_000_000
 # Clocks of one installation that differ by more are broken and are told so; less is allowed for.
@@ -63,6 +67,32 @@ class Asked:
     host: str = ""  # where the application ran
 
 
+class _Server(msgspec.Struct):
+    """What attributes tell of the server; whatever else they hold is passed over."""
+
+    address: Any = msgspec.field(name="server.address", default=None)
+    port: Any = msgspec.field(name="server.port", default=None)
+
+
+_SERVER: Final = msgspec.json.Decoder(_Server)
+_NO_SERVER: Final = _Server()
+
+
+def asked_of(call: Call) -> Asked:
+    """Return what a call tells of where it ran."""
+    try:
+        server = _SERVER.decode(call.attributes) if call.attributes else _NO_SERVER
+    except msgspec.DecodeError:  # no object
+        server = _NO_SERVER
+    address, port = server.address, server.port
+    return Asked(
+        call.request_model or call.response_model or "",
+        address if isinstance(address, str) else "",
+        port if isinstance(port, int) else int(port) if isinstance(port, str) and port.isdecimal() else None,
+        call.host or "",
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """One thing that samples were told of: a GPU of a pod, or a model server."""
@@ -105,6 +135,17 @@ def targets(asked: Asked, deployments: Iterable[Deployment], places: Collection[
         Target(Told.CONFIG, one.hosts, one.gpus, one.pods, one.name) for one in deployments if _answers(one, asked)
     ]
     return named or _by_address(asked, places) or _by_pod(asked, places) or _by_host(asked, places)
+
+
+def deployment_of(asked: Asked, deployments: Iterable[Deployment]) -> Deployment | None:
+    """Return the one deployment that answered a call: of several, that which names its server most closely."""
+    found = [one for one in deployments if _answers(one, asked)]
+    return min(found, key=_breadth, default=None)
+
+
+def _breadth(deployment: Deployment) -> tuple[bool, bool, bool, str]:
+    host, port = host_port(deployment.address)
+    return not host, port is None, not deployment.model, deployment.name
 
 
 def _answers(deployment: Deployment, asked: Asked) -> bool:

@@ -22,6 +22,8 @@ class CostSource(StrEnum):
 
     COMPUTED = "computed"
     REPORTED = "reported"  # the caller's, where ours has no price and the configuration trusts the caller
+    OWN_GPU = "own_gpu"  # tokens at the declared speed and the price of one's own GPUs
+    OWN_GPU_SETTLED = "own_gpu_settled"  # its share of what those GPUs' busy time of its hour came to
     ESTIMATED = "estimated"  # from guessed tokens; nothing guesses tokens yet
     UNPRICED = "unpriced"
 
@@ -62,6 +64,7 @@ class Rates:
     request: int = 0
     # (tokens, rates) by falling number of tokens: with more input than that, all tokens cost these rates.
     tiers: "tuple[tuple[int, Rates], ...]" = ()
+    cost_source: str = _COMPUTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +110,20 @@ def price(call: Call, started_at_ns: int, book: PriceBook) -> Priced:
     cost = cost_nanousd(usage, rates, needs_output=call.operation != "embeddings")
     if isinstance(cost, UnpricedReason):
         return _unpriced(call, usage, cost, book)
-    return Priced(cost, _COMPUTED, rates.price_id, None)
+    return Priced(cost, rates.cost_source, rates.price_id, None)
 
 
 def cost_nanousd(usage: Usage, rates: Rates, *, needs_output: bool = True) -> int | UnpricedReason:
     """Return what these tokens cost in nano-dollars, or why that cannot be said."""
+    exact = cost_femtousd(usage, rates, needs_output=needs_output)
+    if isinstance(exact, UnpricedReason):
+        return exact
+    cost = _round_half_even(exact)
+    return cost if cost <= MONEY_NANOUSD_MAX else UnpricedReason.OUT_OF_RANGE
+
+
+def cost_femtousd(usage: Usage, rates: Rates, *, needs_output: bool = True) -> int | UnpricedReason:
+    """Return what these tokens cost in 10**-15 dollars, before it is rounded, or why that cannot be said."""
     input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
     if input_tokens is None or (output_tokens is None and needs_output and rates.output is not None):
         return UnpricedReason.INCOMPLETE_USAGE
@@ -130,8 +142,7 @@ def cost_nanousd(usage: Usage, rates: Rates, *, needs_output: bool = True) -> in
         if rates.web_search is None:
             return UnpricedReason.MISSING_TOKEN_CLASS_PRICE
         searched = usage.web_search_requests * rates.web_search
-    cost = _round_half_even(asked + answered + searched + rates.request)
-    return cost if cost <= MONEY_NANOUSD_MAX else UnpricedReason.OUT_OF_RANGE
+    return asked + answered + searched + rates.request
 
 
 def _input_cost(usage: Usage, total: int, rates: Rates) -> int | UnpricedReason:

@@ -27,6 +27,7 @@ from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.http import process_routes
 from llmtrail.local.keeper import Keeper
 from llmtrail.local.measured import MeasuredApp, MeasuredSink, folder_bytes
+from llmtrail.local.prices import price_book
 from llmtrail.local.servers import Listener, PortTakenError, Servers
 from llmtrail.local.sink import MinuteSink, StoreSink
 from llmtrail.local.statistics import LocalStatistics
@@ -64,7 +65,6 @@ from llmtrail_ingest.otlp.loop import GROUP as SETTLER_GROUP
 from llmtrail_ingest.otlp.loop import SettleLoop
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.otlp.settle import SettleLimits
-from llmtrail_ingest.pricebook import load_pricebook
 from llmtrail_ingest.tally import Fate
 from llmtrail_ingest.writer.pipeline import GROUP as WRITER_GROUP
 from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
@@ -230,7 +230,7 @@ class Embedded:
 
     def _start_writer(self, rooms: _Rooms, sink: MeasuredSink) -> None:
         config = self._config
-        book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
+        book = price_book(config)
         statistics = LocalStatistics(
             config.server.data, config.stats.zones, frozenset(config.stats.feature_users), self._take_statistics
         )

@@ -18,6 +18,7 @@ from llmtrail.local.gpu import gpu_store, gpu_writer
 from llmtrail.local.grants import tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.measured import MeasuredSink
+from llmtrail.local.prices import price_book
 from llmtrail.local.sink import StoreSink
 from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
@@ -51,7 +52,6 @@ from llmtrail_ingest.gpu.writer import GpuWriter
 from llmtrail_ingest.otlp.loop import REREAD_RECORDS_MAX, SettleLoop
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.otlp.settle import SettleLimits
-from llmtrail_ingest.pricebook import load_pricebook
 from llmtrail_ingest.statistics.cursor import GROUP as STATISTICS_GROUP
 from llmtrail_ingest.statistics.cursor import IN_FLIGHT, PartialsSink, Publishing, StatisticsCursor
 from llmtrail_ingest.statistics.known import CountedCalls
@@ -143,7 +143,7 @@ def _row_groups(rooms: _Rooms, handle: Handle) -> dict[str, GroupReader]:
     process.add("store", _answers(handle))
     warm_up()
     sink = MeasuredSink(StoreSink(handle), process.metrics, rooms.clock)
-    book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
+    book = price_book(config)
     batches = WriterConfig(batch_rows=config.ingest.batch_rows, batch_ms=config.ingest.batch_ms, group=ROWS_GROUP)
     letters = LettersToLog(sink, rooms.producer)
     lanes = Lanes()
@@ -185,7 +185,7 @@ def _statistics(rooms: _Rooms) -> GroupReader:
         frozenset(config.stats.feature_users),
         lambda calls: metrics.count(STATISTICS_UNMATCHED, calls),
     )
-    book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
+    book = price_book(config)
     lanes = Lanes()
     rooms.process.on_stop(lanes.close)
     batches = WriterConfig(

@@ -8,6 +8,7 @@ from typing import Self
 
 from llmtrail.clock import Clock
 from llmtrail.config import Config, store_url
+from llmtrail.local.prices import price_book
 from llmtrail.local.sink import StoreSink
 from llmtrail.local.slot_file import FILE_NAME, SlotFile
 from llmtrail.local.statistics import LocalStatistics
@@ -23,7 +24,6 @@ from llmtrail_ingest.dead_letter import DeadLetterWriter
 from llmtrail_ingest.otlp.loop import GROUP as SETTLER_GROUP
 from llmtrail_ingest.otlp.loop import SettleLoop
 from llmtrail_ingest.otlp.settle import SettleLimits
-from llmtrail_ingest.pricebook import load_pricebook
 from llmtrail_ingest.tally import CountingTally
 from llmtrail_ingest.writer.pipeline import GROUP as WRITER_GROUP
 from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
@@ -104,7 +104,7 @@ class Source:
             migrate(self.handle)
         statistics = LocalStatistics(self.folder, config.stats.zones, frozenset(config.stats.feature_users))
         sink = StoreSink(self.handle)
-        book = load_pricebook(config.pricing.overrides, trust_reported=config.pricing.trust_reported)
+        book = price_book(config)
         writer = Writer(
             WriterParts(
                 log=self.log,

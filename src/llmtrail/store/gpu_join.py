@@ -4,10 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import msgspec
-
 from llmtrail.core import gpu_map
-from llmtrail.core.gpu_map import Asked, Gap, Place, Target, Window
+from llmtrail.core.gpu_map import Gap, Place, Target, Window
 from llmtrail.store.gpu import Around, EngineRow, GpuRow, gpu_around
 from llmtrail.store.gpu_places import day_of, stored_deployments, stored_places
 from llmtrail.store.handle import Handle
@@ -60,7 +58,7 @@ def gpus_of_calls(handle: Handle, stored: Sequence[StoredCall]) -> list[GpuDocum
     calls = [
         _Call(index, one, meant, one.started_at_ns + round((one.call.latency_ms or 0) * _NS_PER_MS))
         for index, one in enumerate(stored[:CALLS_MAX])
-        if (meant := gpu_map.targets(_asked(one), deployments, places))
+        if (meant := gpu_map.targets(gpu_map.asked_of(one.call), deployments, places))
     ]
     clocks = _clocks(calls)
     for together in _near(calls):
@@ -70,19 +68,6 @@ def gpus_of_calls(handle: Handle, stored: Sequence[StoredCall]) -> list[GpuDocum
         for call in together:
             told[call.index] = _document(call, found, clocks.get(call.stored.call.host or ""), nodes)
     return told
-
-
-def _asked(one: StoredCall) -> Asked:
-    call = one.call
-    attributes = msgspec.json.decode(call.attributes) if call.attributes else None
-    told: Mapping[str, Any] = attributes if isinstance(attributes, dict) else {}
-    address, port = told.get("server.address"), told.get("server.port")
-    return Asked(
-        call.request_model or call.response_model or "",
-        address if isinstance(address, str) else "",
-        port if isinstance(port, int) else int(port) if isinstance(port, str) and port.isdecimal() else None,
-        call.host or "",
-    )
 
 
 def _hosts(target: Target, places: Iterable[Place]) -> Iterable[str]:

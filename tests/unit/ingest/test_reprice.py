@@ -70,6 +70,11 @@ def test_a_callers_own_cost_gives_way_to_a_computed_one() -> None:
     assert (entry.reason, entry.new_cost_source) == ("own_price_known", "computed")
 
 
+def test_a_cost_that_was_settled_by_measured_time_stands() -> None:
+    row = replace(_stored("a", 100, _book(a=2)), cost_source="own_gpu_settled")
+    assert plan_corrections([row], _book(a=3), NOW_NS) == []
+
+
 def test_an_entry_that_was_mended_in_place_is_told_as_such() -> None:
     row = replace(_stored("a", 100, _book(a=2)), cost_nanousd=7)
     (entry,) = plan_corrections([row], _book(a=2), NOW_NS)
