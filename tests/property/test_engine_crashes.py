@@ -4,46 +4,19 @@ The real watch, decisions, grouping, engine and couriers over a journal in memor
 write, also while rules are changed. Time passes only as the seed says.
 """
 
-import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import cast
+from dataclasses import replace
 
 import msgspec
 
+from engine_world import NS, Life, World, rules_of
 from llmtrail.core.limit import LimitLevel, decode_limit, limit_key
 from llmtrail.core.scope import Scope, ScopeKind
-from llmtrail.log.journal import Record
-from llmtrail.metrics import Metrics
-from llmtrail.store.alerts import AlertRow, AuditRow
-from llmtrail_alerts.case_statistics import CaseStatistics
-from llmtrail_alerts.channels.pagerduty import PagerDutySender
-from llmtrail_alerts.channels.port import Answer, Channel, ChannelKind, Outcome, Sending
-from llmtrail_alerts.channels.slack import SlackSender
-from llmtrail_alerts.courier import Courier, Surroundings
-from llmtrail_alerts.delivery import Delivery
-from llmtrail_alerts.engine import Engine, EngineParts
-from llmtrail_alerts.lane import order
-from llmtrail_alerts.message import Action
 from llmtrail_alerts.model import Alarm, Budget, GroupState, Level, Measure, Period, Reason, Severity, Target, Unit
-from llmtrail_alerts.outbox import Entry, decode_entry, is_entry_key, recover
-from llmtrail_alerts.owners import ChannelSpec, Owner
-from llmtrail_alerts.rule_case import Event
-from llmtrail_alerts.rules import Rules
-from llmtrail_alerts.told_rows import decode_row, is_row_key
-from llmtrail_alerts.watch import StatisticsWatch
+from llmtrail_alerts.outbox import is_entry_key
+from llmtrail_alerts.owners import Owner
 
 SEEDS = 1_000
-NS = 1_000_000_000
-BEGAN_NS = 1_795_000_000 // 3_600 * 3_600 * NS
-METRICS = Metrics()  # slow to make, and nothing is asked of it here
 LIMIT = 100
-CHANNELS = {
-    "pager": Channel(name="pager", kind=ChannelKind.PAGERDUTY),
-    "slack": Channel(name="slack", kind=ChannelKind.SLACK_WEBHOOK),
-}
-# Of a severity, only some are told: what is told of an end must reach all who heard of the beginning.
-OWNER = Owner(name="team", channels=("slack",), by_severity={Severity.CRITICAL: ("pager", "slack")})
 BUDGET = Budget(
     name="spend",
     target=Target(ScopeKind.USER, ("*",)),
@@ -64,238 +37,17 @@ ALARM = Alarm(
     resolve_after_s=20,
     owner="team",
 )
-
-
-def rules_of(budgets: Sequence[Budget], alarms: Sequence[Alarm] = (ALARM,)) -> Rules:
-    specs = {name: ChannelSpec(name=name, kind=channel.kind) for name, channel in CHANNELS.items()}
-    return Rules(budgets=tuple(budgets), alarms=tuple(alarms), owners={"team": OWNER}, channels=specs)
-
-
-RULES = rules_of((BUDGET, MINUTELY))
+RULES = rules_of((BUDGET, MINUTELY), (ALARM,))
 OTHERS = (
     RULES,
     rules_of(
-        (replace(BUDGET, limit=60, levels=(Level("hard limit", 60, 60, Severity.CRITICAL, hard=True),)), MINUTELY)
+        (replace(BUDGET, limit=60, levels=(Level("hard limit", 60, 60, Severity.CRITICAL, hard=True),)), MINUTELY),
+        (ALARM,),
     ),
-    rules_of((BUDGET,)),
-    rules_of((MINUTELY,), ()),
+    rules_of((BUDGET,), (ALARM,)),
+    rules_of((MINUTELY,)),
     replace(RULES, owners={"team": Owner(name="team", channels=("slack",))}),
 )
-
-
-class Killed(BaseException):
-    """The process died here."""
-
-
-@dataclass
-class World:
-    """What outlives every process: time, calls, journal, limits, targets and the table."""
-
-    rng: random.Random
-    kafka: bool  # whether what is shown is kept with the journal, or in the process
-    statistics: CaseStatistics = field(default_factory=CaseStatistics)
-    now_ns: int = BEGAN_NS
-    held: dict[str, bytes] = field(default_factory=dict)
-    shown: dict[str, bytes] = field(default_factory=dict)
-    stored: dict[str, AlertRow] = field(default_factory=dict)
-    written: dict[str, Entry] = field(default_factory=dict)
-    pager: set[str] = field(default_factory=set)  # incidents that are open
-    opened: list[str] = field(default_factory=list)
-    slack: dict[str, int] = field(default_factory=dict)  # messages, and how often each arrived
-    kill_share: float = 0.02
-    kills: int = 0
-
-    def step(self) -> None:
-        if self.rng.random() < self.kill_share:
-            self.kills += 1
-            raise Killed
-
-    def put(self, records: Sequence[Record], shown: Sequence[Record] = ()) -> None:
-        self.step()
-        keep(self.held, records)
-        for key, value in records:
-            if is_entry_key(key) and value is not None:
-                self.written.setdefault(key, decode_entry(value))
-            elif is_row_key(key) and value is not None:
-                row = decode_row(value)
-                assert self.stored.setdefault(row.alert_id, row) == row, "a decision was written twice, differently"
-        if self.kafka:
-            keep(self.shown, shown)
-        self.step()
-        keep(self.shown, shown)
-
-    def load(self) -> list[tuple[str, bytes]]:
-        return list(self.held.items())
-
-    def now(self) -> int:
-        return self.now_ns
-
-    def take(self, kind: ChannelKind, batch: Sequence[Sending]) -> Answer:
-        self.step()
-        fate = self.rng.random()
-        if fate < 0.1:
-            return Answer(Outcome.NOT_DELIVERED, "")
-        for one in batch:
-            if kind is ChannelKind.SLACK_WEBHOOK:
-                self.slack[one.message.id] = self.slack.get(one.message.id, 0) + 1
-            elif one.message.action is Action.RESOLVE:
-                self.pager.discard(one.message.incident)
-            elif one.message.incident not in self.pager:
-                self.pager.add(one.message.incident)
-                self.opened.append(one.message.incident)
-        self.step()
-        return Answer(Outcome.UNKNOWN, "") if fate < 0.15 else Answer(Outcome.DELIVERED, "")
-
-
-def keep(there: dict[str, bytes], records: Sequence[Record]) -> None:
-    for key, value in records:
-        if value is None:
-            there.pop(key, None)
-        else:
-            there[key] = value
-
-
-class _Sender:
-    def __init__(self, world: World, kind: ChannelKind) -> None:
-        self.manners = (PagerDutySender if kind is ChannelKind.PAGERDUTY else SlackSender).manners
-        self._world, self._kind = world, kind
-
-    def send(self, batch: Sequence[Sending], now_ns: int) -> Answer:
-        del now_ns
-        return self._world.take(self._kind, batch)
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-class _Clock:
-    def __init__(self, world: World) -> None:
-        self.now_ns = self.monotonic_ns = world.now
-
-
-class _Couriers:
-    """Delivery without threads: each courier has its turn when the test says so."""
-
-    def __init__(self, world: World) -> None:
-        self.couriers = {
-            name: Courier(
-                channel,
-                Surroundings(
-                    world,
-                    _Clock(world),
-                    lambda: 0.5,
-                    METRICS,
-                    lambda channel: _Sender(world, channel.kind),
-                    lambda: CHANNELS,
-                    lambda entry: self.offer([entry]),
-                    lambda _: None,
-                ),
-            )
-            for name, channel in CHANNELS.items()
-        }
-        self._world = world
-
-    def configure(self, channels: Mapping[str, Channel]) -> None:
-        assert channels.keys() == self.couriers.keys()
-
-    def load(self, records: Sequence[tuple[str, bytes]]) -> None:
-        found = [recover(decode_entry(value), self._world.now_ns) for key, value in records if is_entry_key(key)]
-        self.offer(sorted(found, key=order))
-
-    def offer(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self.couriers[entry.channel].offer(entry)
-
-
-class _Table:
-    def offer(self, rows: Sequence[AlertRow]) -> None:
-        """They are looked at as they are written."""
-
-    def offer_audit(self, rows: Sequence[AuditRow]) -> None:
-        """There are none."""
-
-
-class _NoProof:
-    def requests(self, *_: object) -> tuple[str, ...]:
-        return ()
-
-
-class Process:
-    """One life of a decider."""
-
-    def __init__(self, world: World, rules: Rules) -> None:
-        if not world.kafka:
-            world.shown.clear()
-        self.couriers = _Couriers(world)
-        parts = EngineParts(
-            journal=world,
-            watch=StatisticsWatch(world.statistics),
-            delivery=cast("Delivery", self.couriers),
-            table=_Table(),
-            proof=_NoProof(),
-            clock=_Clock(world),
-            metrics=METRICS,
-            channels=lambda _: CHANNELS,
-        )
-        self.engine = Engine(parts, rules)
-        self.engine.load(world.load())
-
-    def deliver(self, name: str) -> float:
-        return self.couriers.couriers[name].turn()
-
-
-class Life:
-    """One decider after the other, under rules that change."""
-
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(seed)
-        self.world = World(self.rng, kafka=self.rng.random() < 0.5)
-        self.rules = RULES
-        self.process: Process | None = None
-        self.users = [f"u-{number}" for number in range(self.rng.randint(1, 3))]
-
-    def do(self, what: str) -> None:
-        """Do one thing; a process that dies of it is followed by another."""
-        try:
-            if self.process is None:
-                self.process = Process(self.world, self.rules)
-            match what:
-                case "decide":
-                    self.process.engine.turn()
-                case "rules":
-                    self.rules = self.rng.choice(OTHERS)
-                    self.process.engine.take_rules(self.rules, ())
-                case _:
-                    self.process.deliver(what)
-        except Killed:
-            self.process = None
-
-    def walk(self) -> None:
-        for _ in range(self.rng.randint(5, 30)):
-            self.world.now_ns += self.rng.choice((0, NS // 3, NS, 5 * NS, 31 * NS, 400 * NS))
-            event = Event(
-                at_ns=self.world.now_ns,
-                user=self.rng.choice(self.users),
-                failure=self.rng.choice(("", "", "timeout")),
-            )
-            self.world.statistics.add(event, self.world.now_ns, self.rng.choice((1, 10, 45)))
-            for _ in range(self.rng.randint(0, 4)):
-                self.do(self.rng.choice(("decide", "decide", "pager", "slack", "rules")[: self.rng.choice((4, 4, 5))]))
-
-    def rest(self) -> None:
-        """Let all that is due come to pass, with no more deaths and no more calls."""
-        self.world.kill_share = 0.0
-        for _ in range(8):
-            self.world.now_ns += 12 * NS
-            for _ in range(3):
-                self.do("decide")
-            while any(self.process.deliver(name) == 0.0 for name in CHANNELS) if self.process else False:
-                pass
-        for _ in range(16):
-            self.world.now_ns += 310 * NS
-            self.do("decide")
-            while any(self.process.deliver(name) == 0.0 for name in CHANNELS) if self.process else False:
-                pass
 
 
 def states_of(world: World) -> dict[str, GroupState]:
@@ -329,10 +81,10 @@ def check_rows(world: World, said: str) -> None:
     firing: set[tuple[str, tuple[str, ...]]] = set()
     for row in world.stored.values():
         group = row.rule, tuple(row.scope)
-        if row.reason is Reason.FIRST:
+        if row.reason == Reason.FIRST:
             assert group not in firing, f"{said}: {group} fires twice"
             firing.add(group)
-        elif row.reason is Reason.RESOLVED:
+        elif row.reason == Reason.RESOLVED:
             assert group in firing, f"{said}: {group} ends twice"
             firing.discard(group)
 
@@ -369,7 +121,7 @@ def check_incidents(world: World, said: str) -> None:
 def test_a_thousand_lives_with_deaths_and_changed_rules_end_as_they_should() -> None:
     kills, opened, fired = 0, 0, 0
     for seed in range(SEEDS):
-        life = Life(seed)
+        life = Life(seed, OTHERS)
         life.walk()
         life.rest()
         check(life, seed)

@@ -28,6 +28,18 @@ from llmtrail_alerts.message import Action
 from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Rule, Sighting, Verdict
 from llmtrail_alerts.outbox import Entry, enqueue
 from llmtrail_alerts.outbox import record as entry_record
+from llmtrail_alerts.past import (
+    AFTER_S,
+    SEEN_KEY,
+    Seen,
+    decode_seen,
+    encode_seen,
+    missed,
+    next_end_s,
+    seen_now,
+    without,
+)
+from llmtrail_alerts.periods import Bounds
 from llmtrail_alerts.proof import VERDICTS_MAX as PROVEN_MAX
 from llmtrail_alerts.proof import proven, since_ns, wants_proof, worst_of
 from llmtrail_alerts.quiet import Firing, Hush, quiet_of
@@ -60,6 +72,12 @@ class Watch(Protocol):
 
     def fill(self, rules: Sequence[Rule], now_ns: int) -> None:
         """Make up for what statistics lack of the periods of these rules."""
+
+    def is_ready(self) -> bool:
+        """Say whether anything can be seen now."""
+
+    def look_back(self, rules: Sequence[Rule], past: Mapping[str, Bounds]) -> None:
+        """From now on look at these periods too, though they are over: at all groups once, then at those with news."""
 
     def look(
         self, rules: Sequence[Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, everything: bool
@@ -144,6 +162,12 @@ class Engine:
         self._everything = True
         self._forgot_ns = 0
         self._channels = dict(parts.channels(rules))
+        # How far all is decided, of which budgets; when the next period will have been decided to its end (0: now); and
+        # the periods that ended unseen, and since when they are being decided.
+        self._seen: Seen | None = None
+        self._end_s: int | None = 0
+        self._past: dict[str, Bounds] = {}
+        self._back_ns = 0
 
     def load(self, records: Sequence[tuple[str, bytes]]) -> None:
         """Take up what the journal holds, and show all limits anew."""
@@ -158,6 +182,8 @@ class Engine:
                 rows.append(decode_row(value))
             elif is_audit_key(name):
                 audit.append(decode_audit(value))
+            elif name == SEEN_KEY:
+                self._seen = decode_seen(value)
         for key, state in self._states.items():
             _speak(self._speaking, self._rules.rule(key.rule), key, state)
         self._parts.delivery.load(records)
@@ -173,7 +199,7 @@ class Engine:
         `kept` is written beside the audit: what tells the next change from these rules.
         """
         former, self._rules = self._rules, rules
-        self._everything = True
+        self._everything, self._end_s = True, 0
         self._channels = dict(self._parts.channels(rules))
         self._parts.delivery.configure(self._channels)
         for row in audit:
@@ -200,23 +226,49 @@ class Engine:
         Raises what the journal raises; then nothing was decided, and the turn is to be done again.
         """
         began_ns, now_ns = self._parts.clock.monotonic_ns(), self._parts.clock.now_ns()
-        rules = self._mine()
+        rules, watch = self._mine(), self._parts.watch
         turn = _Turn(hushes=self._rules.hushes(now_ns), speaking=dict(self._speaking))
-        verdicts, whole = list[Verdict](), True
-        looked = self._parts.watch.look(rules, self._states, now_ns, everything=self._everything)
+        verdicts, whole = list[Verdict](), watch.is_ready()
+        if whole:
+            self._look_back(rules, now_ns)
+        looked = watch.look(rules, self._states, now_ns, everything=self._everything) if whole else ()
         for sighting in sorted(looked, key=self._inhibitors_first):
             if len(verdicts) >= VERDICTS_MAX:
                 whole = False
                 break
             verdicts += self._decide(sighting, turn, now_ns)
         self._tell(self._proven(verdicts), turn, self._rules, now_ns)
-        self._forget(turn, now_ns)
+        settled = whole and (not self._past or now_ns >= self._back_ns + AFTER_S * _NS)
+        if settled:
+            self._forget(turn, now_ns)
+            self._note(turn, rules, now_ns // _NS)
         self._write(turn)
         if whole:
             self._everything = False
-            self._parts.watch.settled()
+            watch.settled()
+        if settled:
+            self._settle(rules, now_ns // _NS)
         self._measure(verdicts, began_ns)
         return len(verdicts)
+
+    def _look_back(self, rules: Sequence[Rule], now_ns: int) -> None:
+        """Have periods looked at that ended while nobody decided."""
+        past = missed(self._seen, rules, now_ns // _NS)
+        if past != self._past:
+            self._parts.watch.look_back(rules, past)
+            self._back_ns = self._back_ns if self._past else now_ns
+            self._past = past
+
+    def _note(self, turn: _Turn, rules: Sequence[Rule], now_s: int) -> None:
+        """Write how far all is decided: with all that is written, and where a period has been decided to its end."""
+        if turn.records or (self._end_s is not None and self._end_s <= now_s):
+            turn.kept.append((SEEN_KEY, encode_seen(seen_now(rules, now_s))))
+
+    def _settle(self, rules: Sequence[Rule], now_s: int) -> None:
+        """Take note that all is decided until now, and written."""
+        self._seen = seen_now(rules, now_s)
+        if self._end_s is not None and self._end_s <= now_s:
+            self._end_s = next_end_s(rules, now_s)
 
     def _mine(self) -> list[Rule]:
         return [rule for rule in self._rules.rules if self._parts.is_mine(self._rules, rule.name)]
@@ -231,7 +283,8 @@ class Engine:
         quiet = quiet_of(key, now_ns, turn.hushes, list(turn.speaking.values()))
         state, verdicts = decide_all(rule, former, sighting, quiet, now_ns)
         _speak(turn.speaking, rule, key, state)
-        if is_forgettable(state, now_ns):
+        # What was said of a period that is over is known until it is written that all of that period is decided.
+        if not state.after_ns and is_forgettable(state, now_ns):
             if former is not None:
                 turn.states[key] = None
         elif former is None or key in turn.states or is_change(former, state):
@@ -317,6 +370,11 @@ class Engine:
             if left is not None and is_forgettable(left, now_ns):
                 turn.states[key] = None
         self._tell(verdicts, turn, former, now_ns)
+        left_out = without(self._seen, self._mine())
+        if left_out != self._seen and left_out is not None:
+            # Of rules that come back nothing is known any more: they are like new ones.
+            self._seen = left_out
+            turn.kept.append((SEEN_KEY, encode_seen(left_out)))
 
     def _shown(self, state: GroupState) -> list[Record]:
         rule = self._rules.rule(state.rule)

@@ -13,7 +13,7 @@ from llmtrail.core.cell import Cell
 from llmtrail.core.scope import ScopeKind
 from llmtrail.store.spent import Spent
 from llmtrail_alerts.model import Budget, Period, Rule
-from llmtrail_alerts.periods import period_of
+from llmtrail_alerts.periods import Bounds, period_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -64,19 +64,39 @@ def fills_of(rules: Iterable[Rule], statistics: Figures, stored: Stored, now_s: 
     return found
 
 
+def past_of(rules: Iterable[Rule], past: Mapping[str, Bounds], stored: Stored) -> Fills:
+    """Return what is stored of past days and months, whole: the statistics keep the beginning of none."""
+    asked: dict[tuple[ScopeKind, tuple[str, ...], Bounds], dict[str, Cell]] = {}
+    found: dict[tuple[str, str], dict[str, Cell]] = {}
+    for rule in rules:
+        if not isinstance(rule, Budget) or rule.period not in _LONG or rule.name not in past:
+            continue
+        kind, values, period = rule.target.kind, rule.target.values, past[rule.name]
+        key = kind, values, period
+        if key not in asked:
+            spent = stored.spent(kind, values, period.start_s * _NS, period.end_s * _NS)
+            asked[key] = {one.scope.text(): _beyond(Cell(), one) for one in spent}
+        found[rule.name, period.name] = asked[key]
+    return found
+
+
 def _missing(spent: Iterable[Spent], statistics: Figures, start_s: int, until_s: int) -> dict[str, Cell]:
     found = {}
     for one in spent:
         text = one.scope.text()
-        cell = statistics.figures(text, start_s, until_s)
-        lack = Cell(
-            calls=one.calls - cell.calls,
-            cost_nanousd=one.cost_nanousd - cell.cost_nanousd,
-            unpriced=one.unpriced - cell.unpriced,
-            input_tokens=one.input_tokens - cell.input_tokens,
-            output_tokens=one.output_tokens - cell.output_tokens,
-            failures={"budget_refused": one.refused - cell.failures.get("budget_refused", 0)},
-        )
+        lack = _beyond(statistics.figures(text, start_s, until_s), one)
         if lack.calls > 0:
             found[text] = lack
     return found
+
+
+def _beyond(cell: Cell, spent: Spent) -> Cell:
+    """Return what budgets count of what is stored, and a cell lacks."""
+    return Cell(
+        calls=spent.calls - cell.calls,
+        cost_nanousd=spent.cost_nanousd - cell.cost_nanousd,
+        unpriced=spent.unpriced - cell.unpriced,
+        input_tokens=spent.input_tokens - cell.input_tokens,
+        output_tokens=spent.output_tokens - cell.output_tokens,
+        failures={"budget_refused": spent.refused - cell.failures.get("budget_refused", 0)},
+    )

@@ -13,15 +13,14 @@ from llmtrail.core.policy import FailurePolicy
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.baseline import usual
 from llmtrail_alerts.diary import Diary
-from llmtrail_alerts.fill import Fills, Stored, fills_of
+from llmtrail_alerts.fill import Fills, Stored, fills_of, past_of
 from llmtrail_alerts.forecast import PACE_S, forecast_ns
 from llmtrail_alerts.measures import COMPARED, FLOORS, HEAVIEST, SHARES, basis_of, value_of
-from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Measure, Period, Rule, Sighting, Target, Unit
+from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Measure, Rule, Sighting, Target, Unit
+from llmtrail_alerts.past import PAST, lapsed
 from llmtrail_alerts.periods import Bounds, period_of
 
 _NS = 1_000_000_000
-# For so long after a period's end its last calls may still come: it is looked at once more with each of them.
-AFTER_S = 30
 # How fine a window's far edge is: as fine as its slots are kept (core.board).
 _COARSE_S = 900
 _EDGE_S = {60: 10, 300: 10, 3_600: 60, 86_400: 900}
@@ -60,7 +59,7 @@ class StatisticsWatch:
         ready: Callable[[], bool] = lambda: True,
         stored: Stored | None = None,
     ) -> None:
-        """Take the statistics; while they are not `ready`, nothing is seen, so that nothing seems well.
+        """Take the statistics, and what says whether they are whole.
 
         `stored` is what budgets are filled from where the statistics lack the beginning of their period.
         """
@@ -69,6 +68,10 @@ class StatisticsWatch:
         self._ready = ready
         self._stored = stored
         self._fills: Fills = {}
+        # Of budgets, periods that ended unseen, what is stored of them, and whether all their groups are still owed.
+        self._past: Mapping[str, Bounds] = {}
+        self._past_stored: Fills = {}
+        self._past_news = False
         self._pending: set[str] = set()
         self._diary = Diary()
         self._active_s = 0
@@ -85,15 +88,22 @@ class StatisticsWatch:
         if self._stored is not None:
             self._fills = fills_of(rules, self._statistics, self._stored, now_ns // _NS)
 
+    def look_back(self, rules: Sequence[Rule], past: Mapping[str, Bounds]) -> None:
+        """From now on look at these periods too, though they are over: at all groups once, then at those with news."""
+        self._past, self._past_news = past, bool(past)
+        self._past_stored = past_of(rules, past, self._stored) if self._stored is not None else {}
+
+    def is_ready(self) -> bool:
+        """Say whether the statistics are whole: while they are not, nothing is seen, so that nothing seems well."""
+        return self._ready()
+
     def look(
         self, rules: Sequence[Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, everything: bool
     ) -> Iterator[Sighting]:
         """Return a sighting of each group that may be decided otherwise than it stands.
 
-        With `everything` those of all groups of all rules.
+        With `everything` those of all groups of all rules. Only to be asked once it is ready.
         """
-        if not self._ready():
-            return
         self._pending.update(self._statistics.changed())
         now_s = now_ns // _NS
         for rule, scope_text in self._groups(rules, states, now_ns, everything=everything):
@@ -106,6 +116,7 @@ class StatisticsWatch:
     def settled(self) -> None:
         """Take note that what was returned was decided and written: it need not be returned again."""
         self._pending.clear()
+        self._past_news = False
 
     # --- which groups ---
 
@@ -132,12 +143,23 @@ class StatisticsWatch:
             found |= {(rule.name, text): None for text in news}
         if everything:
             found |= {(name, text): None for (name, _), lacks in self._fills.items() for text in lacks}
+        found |= dict.fromkeys(self._in_past(rules))
         found |= dict.fromkeys(self._slide(found, by_name, now_s))
         if everything:
             self._diary.clear(states)
         found |= {(key.rule, key.scope): None for key in self._diary.due(by_name, states, now_ns, active=active)}
         found = self._in_turn(found, by_name, now_s)
         return [(by_name[name], text) for name, text in found if name in by_name]
+
+    def _in_past(self, rules: Sequence[Rule]) -> Iterator[tuple[str, str]]:
+        """Return the groups that had calls in periods which ended unseen."""
+        for rule in rules:
+            last = self._past.get(rule.name)
+            if last is None or not self._past_news:
+                continue
+            texts = list(self._statistics.scopes(rule.target.kind, last.start_s, last.end_s))
+            texts += self._past_stored.get((rule.name, last.name), {})
+            yield from ((rule.name, text) for text in texts if is_meant(rule.target, parse_scope(text)))
 
     def _in_turn(
         self, found: dict[tuple[str, str], None], rules: Mapping[str, Rule], now_s: int
@@ -184,12 +206,10 @@ class StatisticsWatch:
     ) -> Iterator[Sighting]:
         present = period_of(budget, now_s)
         former = states.get(GroupKey(budget.name, scope_text))
-        began_s = present.start_s
-        if budget.period is not Period.TOTAL and now_s - began_s < AFTER_S:
-            # A call that began just before the period's end may have been counted only now.
-            last = period_of(budget, began_s - 1)
-            if former is None or former.period <= last.name:
-                yield self._spent(budget, scope_text, last, (began_s, now_s))
+        # A call that began just before the period's end may have been counted only now.
+        last = lapsed(self._past, budget, present.start_s, now_s)
+        if last is not None and (former is None or former.period <= last.name):
+            yield self._spent(budget, scope_text, last, (last.end_s, now_s))
         yield self._spent(budget, scope_text, present, (now_s + 1, now_s))
 
     def _spent(self, budget: Budget, scope_text: str, period: Bounds, times_s: tuple[int, int]) -> Sighting:
@@ -199,8 +219,11 @@ class StatisticsWatch:
         if lack is not None:
             cell = cell.copy()
             cell.add(lack)
-        value = amount_of(budget, cell)
         over = end_s <= now_s
+        stored = self._past_stored.get((budget.name, period.name), {}).get(scope_text) if over else None
+        if stored is not None and stored.calls > cell.calls:
+            cell = stored
+        value = amount_of(budget, cell)
         return Sighting(
             key=GroupKey(budget.name, scope_text),
             # What is seen of a period that is over was so at its end.
@@ -213,6 +236,7 @@ class StatisticsWatch:
             unpriced=cell.unpriced,
             forecast_ns=None if over else self._forecast(budget, scope_text, value, period, now_s),
             request_ids=_own_id(scope_text),
+            detail={PAST: "its period was over when this was decided"} if over else {},
         )
 
     def _forecast(self, budget: Budget, scope_text: str, value: int, period: Bounds, now_s: int) -> int | None:
