@@ -35,3 +35,30 @@ make_once clickhouse_user.xml "<clickhouse>
   </users>
 </clickhouse>
 "
+
+# Grafana's own: a password for its people, and a user of ClickHouse that reads llmtrail's tables and nothing else.
+make_once grafana_admin_password "$(random)"
+make_once grafana_clickhouse_password "$(random)"
+hash=$(printf '%s' "$(< secrets/grafana_clickhouse_password)" | sha256sum | cut -d ' ' -f 1)
+make_once clickhouse_grafana_user.xml "<clickhouse>
+  <profiles>
+    <grafana>
+      <!-- Reads only; the plugin sets limits of time on its statements, which 1 would refuse. -->
+      <readonly>2</readonly>
+      <max_execution_time>60</max_execution_time>
+      <max_memory_usage>1000000000</max_memory_usage>
+    </grafana>
+  </profiles>
+  <users>
+    <grafana>
+      <password_sha256_hex>$hash</password_sha256_hex>
+      <networks><ip>::/0</ip></networks>
+      <profile>grafana</profile>
+      <quota>default</quota>
+      <grants>
+        <query>GRANT SELECT ON llmtrail.*</query>
+      </grants>
+    </grafana>
+  </users>
+</clickhouse>
+"

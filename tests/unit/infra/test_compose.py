@@ -1,5 +1,6 @@
 """The compose file is one by its specification, starts our own commands, and keeps secrets out of itself."""
 
+import hashlib
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ import stat
 import subprocess
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import jsonschema
 import pytest
@@ -159,13 +161,18 @@ def test_secrets_are_made_once_and_belong_together(tmp_path: Path) -> None:
     assert _run(["bash", script]).returncode == 0
     # then the second time changes nothing, and each is random and of its own.
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert set(before) == {
-        "ingest_token", "read_token", "clickhouse_password", "clickhouse_url", "clickhouse_user.xml"
+    alone = {
+        "ingest_token", "read_token", "clickhouse_password", "grafana_admin_password", "grafana_clickhouse_password"
     }  # fmt: skip
-    assert len({before["ingest_token"], before["read_token"], before["clickhouse_password"]}) == 3
-    assert all(len(before[name]) == 64 for name in ("ingest_token", "read_token", "clickhouse_password"))
+    assert set(before) == alone | {"clickhouse_url", "clickhouse_user.xml", "clickhouse_grafana_user.xml"}
+    assert len({before[name] for name in alone}) == len(alone)
+    assert all(len(before[name]) == 64 for name in alone)
     assert before["clickhouse_password"] in before["clickhouse_url"]
-    assert before["clickhouse_password"] not in before["clickhouse_user.xml"]
+    for password, user in (("clickhouse", "clickhouse"), ("grafana_clickhouse", "clickhouse_grafana")):
+        hashed = hashlib.sha256(before[f"{password}_password"]).hexdigest().encode()
+        assert before[f"{password}_password"] not in before[f"{user}_user.xml"]
+        assert hashed in before[f"{user}_user.xml"]
+        ET.fromstring(before[f"{user}_user.xml"])
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 

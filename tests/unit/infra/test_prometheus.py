@@ -4,50 +4,24 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import promql_parser
 import pytest
 
 from infra_files import INFRA, ROOT, Document, documents
 from llmtrail.core.outcome import RefuseReason, RejectReason, SkipReason
-from llmtrail.metrics import METRICS, Kind
+from llmtrail.metrics import METRICS
 from llmtrail_alerts.courier import DeliveryFate
 from llmtrail_ingest.tally import Fate
+from promql import SCRAPED, selectors, shown
 
 PROMETHEUS = INFRA / "prometheus"
-# What Prometheus itself makes of a scrape.
-SCRAPED = {"up": {"job", "instance", "role"}}
-ADDED_BY_SCRAPE = {"job", "instance", "role"}
 
 
 @pytest.fixture(scope="module")
 def rules() -> list[Document]:
     (document,) = documents(PROMETHEUS / "rules.yml")
     return [rule for group in document["groups"] for rule in group["rules"]]
-
-
-def _shown() -> dict[str, set[str]]:
-    """Return every series name that roles show, with its labels."""
-    found: dict[str, set[str]] = {}
-    for metric in METRICS:
-        labels = {*metric.labels, *ADDED_BY_SCRAPE}
-        if metric.kind is Kind.HISTOGRAM:
-            found |= {f"{metric.name}_bucket": {*labels, "le"}, f"{metric.name}_sum": labels}
-            found |= {f"{metric.name}_count": labels}
-        else:
-            found[metric.shown_name] = labels
-    return found
-
-
-def _selectors(expression: Any) -> list[Any]:
-    """Return every selector of a parsed expression."""
-    if isinstance(expression, promql_parser.VectorSelector):
-        return [expression]
-    parts = ("expr", "lhs", "rhs", "args", "vector_selector", "param")
-    inner = [getattr(expression, name) for name in parts if getattr(expression, name, None) is not None]
-    flat = [one for part in inner for one in (part if isinstance(part, list) else [part])]
-    return [selector for one in flat for selector in _selectors(one)]
 
 
 def test_every_expression_is_promql(rules: list[Document]) -> None:
@@ -59,17 +33,17 @@ def test_every_expression_is_promql(rules: list[Document]) -> None:
 
 
 def test_every_metric_and_label_of_a_rule_is_shown_by_a_role(rules: list[Document]) -> None:
-    shown = _shown() | SCRAPED
+    series = shown() | SCRAPED
     recorded = {rule["record"] for rule in rules if "record" in rule}
     seen = set()
     for rule in rules:
-        for selector in _selectors(promql_parser.parse(rule["expr"])):
+        for selector in selectors(promql_parser.parse(rule["expr"])):
             seen.add(selector.name)
             if selector.name in recorded:
                 continue
-            assert selector.name in shown, f"{selector.name} in {rule}"
+            assert selector.name in series, f"{selector.name} in {rule}"
             matched = {matcher.name for matcher in selector.matchers.matchers}
-            assert matched <= shown[selector.name], f"{matched} in {rule}"
+            assert matched <= series[selector.name], f"{matched} in {rule}"
     # What the roles' promises are about is watched at all.
     assert {"kafka_consumergroup_lag", "llmtrail_ingest_freshness_seconds_bucket"} <= seen
     assert {"llmtrail_ingest_events_total", "llmtrail_aggregate_recovery_remaining"} <= seen
@@ -80,7 +54,7 @@ def test_fates_and_reasons_of_a_rule_are_ones_that_we_count(rules: list[Document
     matched = [
         (matcher.name, value)
         for rule in rules
-        for selector in _selectors(promql_parser.parse(rule["expr"]))
+        for selector in selectors(promql_parser.parse(rule["expr"]))
         for matcher in selector.matchers.matchers
         if matcher.name in known
         for value in matcher.value.split("|")
