@@ -99,15 +99,15 @@ class House:
 
 
 @contextmanager
-def running_house(folder: Path, config: str = "", token: str | None = None) -> Iterator[House]:
-    """Run a house in `folder` on free ports, with `config` as its llmtrail.toml."""
+def running_house(folder: Path, config: str = "", token: str | None = None, port: int = 0) -> Iterator[House]:
+    """Run a house in `folder` on free ports, or on `port`, with `config` as its llmtrail.toml."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "llmtrail.toml"
     file.write_text(config)
     command = [sys.executable, "-m", "llmtrail", "up", "--data", str(folder), "--config", str(file)]
     with (folder / "stderr.txt").open("wb") as stderr:
         process = subprocess.Popen(
-            [*command, "--port", "0", "--sql-port", "0"],
+            [*command, "--port", str(port), "--sql-port", "0"],
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             env=os.environ | {"LLMTRAIL_DISABLED": "1"},

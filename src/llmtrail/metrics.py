@@ -73,6 +73,24 @@ GPU_REJECTED_LINES = Metric(
     "llmtrail_gpu_rejected_lines", Kind.COUNTER, "Lines of pages that gave no sample, by reason.", ("reason",)
 )
 GPU_WAITING = Metric("llmtrail_gpu_waiting_scrapes", Kind.GAUGE, "Scrapes that have not left this node yet.")
+GPU_DELIVERED = Metric("llmtrail_gpu_delivered_scrapes", Kind.COUNTER, "Scrapes of this node that the log has taken.")
+GPU_LOST = Metric(
+    "llmtrail_gpu_lost_scrapes",
+    Kind.COUNTER,
+    "Scrapes of this node that were given up, by reason: no room was left for them, or they were refused.",
+    ("reason",),
+)
+GPU_STATS_SCRAPES = Metric(
+    "llmtrail_gpu_stats_scrapes",
+    Kind.GAUGE,
+    "What became of scrapes in the rolling statistics since the process, or its worker, started: applied, repeated, "
+    "late (of a time that is no longer kept), crowded (read too often), refused (no room), bad.",
+    ("fate",),
+)
+GPU_STATS_SKEWED = Metric(
+    "llmtrail_gpu_stats_skewed_scrapes", Kind.GAUGE, "Scrapes of nodes whose clock is over 5 s ahead of the log's."
+)
+GPU_STATS_BYTES = Metric("llmtrail_gpu_stats_bytes", Kind.GAUGE, "Bytes of slots of the statistics of GPUs at hand.")
 CONSUMER_LAG = Metric(
     "kafka_consumergroup_lag",
     Kind.GAUGE,
@@ -162,6 +180,11 @@ METRICS = (
     GPU_READ,
     GPU_REJECTED_LINES,
     GPU_WAITING,
+    GPU_DELIVERED,
+    GPU_LOST,
+    GPU_STATS_SCRAPES,
+    GPU_STATS_SKEWED,
+    GPU_STATS_BYTES,
     CONSUMER_LAG,
     INGEST_SKIPPED_RECORDS,
     STATISTICS_UNMATCHED,

@@ -1,16 +1,15 @@
 """The roll-up of GPU samples, and the statements of docs/guide/gpu-sql.md with figures that can be checked by hand."""
 
-import re
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import Raw
 
+from gpu_guide import COST, FAILURES, JOULES, LINES, PRESSURE, READINGS, RECORDS, SAMPLES
 from llmtrail.core.call import Usage
 from llmtrail.core.gpu_map import Deployment, GpuPrice
 from llmtrail.store.gpu import EngineRow, GpuRow, insert_engine_samples, insert_gpu_samples, not_rolled, roll_up
@@ -23,8 +22,6 @@ from llmtrail.store.rows import DeadLetterRow
 from llmtrail_ingest.gpu_prices import END_S
 from stored_calls import a_call, a_row
 
-_GUIDE = (Path(__file__).parents[2] / "docs" / "guide" / "gpu-sql.md").read_text(encoding="utf-8")
-FAILURES, PRESSURE, JOULES, COST, READINGS, LINES, RECORDS, SAMPLES = re.findall(r"```sql\n(.*?)```", _GUIDE, re.DOTALL)
 _S = 1_000_000_000
 # Five minutes of this day that are over, in one hour: the statements ask about the last days.
 BEGAN_S = (int(time.time()) - 7_200) // 3_600 * 3_600

@@ -1,16 +1,23 @@
 """GPU samples over a real Kafka: posted to a gateway, written by a group that loses a member, each once."""
 
+import random
 import time
 import urllib.request
+from base64 import b64encode
 from pathlib import Path
+
+from confluent_kafka import Consumer, Message, TopicPartition
 
 from eventually import eventually
 from kafka_here import Kafka
 from kafka_roles import NS, Role, started
-from kafka_writers import fresh_trail
-from llmtrail.core.gpu import GpuSample, GpuScrape, encode_scrape
+from kafka_writers import Trail, fresh_trail
+from llmtrail.clock import SystemClock
+from llmtrail.core.gpu import SCRAPE_BYTES_MAX, GpuSample, GpuScrape, Reason, RejectedLine, encode_scrape
+from llmtrail.emit.answer import Taken
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import open_http
+from llmtrail_gpu.delivery import KafkaScrapes
 from web_house import serving_store
 
 SETTLED_S_MAX = 60.0
@@ -68,3 +75,48 @@ def test_every_sample_is_stored_once_though_a_writer_is_killed(kafka: Kafka, tmp
             eventually(lambda: _stored(url, counted) == [(BODIES * SCRAPES, NODES)], SETTLED_S_MAX)
             rolled = "SELECT sum(samples) FROM llmtrail.gpu_5m"
             eventually(lambda: _stored(url, rolled) == [(BODIES * SCRAPES,)], SETTLED_S_MAX)
+
+
+def _read(trail: Trail, records: int) -> list[Message]:
+    """Return the first records of `llm.gpu`, all its partitions together."""
+    consumer = Consumer({**trail.client, "group.id": "test", "enable.auto.commit": False})
+    found: list[Message] = []
+
+    def is_read() -> bool:
+        found.extend(consumer.consume(records - len(found), 0.5))
+        return len(found) == records
+
+    try:
+        topic = f"{trail.prefix}llm.gpu"
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in range(trail.partitions)])
+        eventually(is_read, SETTLED_S_MAX)
+        return found
+    finally:
+        consumer.close()
+
+
+def test_a_collector_delivers_straight_to_kafka_each_nodes_scrapes_in_order(kafka: Kafka) -> None:
+    trail = fresh_trail(kafka.bootstrap_servers, partitions=2)
+    small = [
+        (f"node-{node}", encode_scrape(GpuScrape(sampled_at_ns=second, host=f"node-{node}", target="t")))
+        for second in range(20)
+        for node in range(3)
+    ]
+    # Nearly as much as a scrape may hold, of text that compresses badly.
+    noise = random.Random(6)
+    lines = [RejectedLine(b64encode(noise.randbytes(330)).decode(), Reason.MALFORMED) for _ in range(8_500)]
+    large = encode_scrape(GpuScrape(sampled_at_ns=0, host="node-3", target="t", rejected=tuple(lines)))
+    assert 0.9 * SCRAPE_BYTES_MAX < len(large) <= SCRAPE_BYTES_MAX
+    scrapes = KafkaScrapes(trail.client, trail.prefix, SystemClock())
+    try:
+        assert scrapes.post([value for _, value in small]) == Taken(60)
+        assert scrapes.post([large]) == Taken(1)
+    finally:
+        scrapes.close()
+    found = _read(trail, 61)
+    by_node: dict[str, list[bytes]] = {}
+    for message in found:
+        by_node.setdefault((message.key() or b"").decode(), []).append(message.value() or b"")
+        assert message.headers() == [("source", b"collector"), ("schema", b"gpu.v1")]
+    assert by_node.pop("node-3") == [large]
+    assert by_node == {f"node-{node}": [value for name, value in small if name == f"node-{node}"] for node in range(3)}

@@ -11,7 +11,8 @@ from llmtrail.config import Config, NvmlUse, kafka_client, read_secret
 from llmtrail.core.gpu import GpuScrape, Reason
 from llmtrail.emit.endpoint import Endpoint
 from llmtrail.emit.sender import Poster
-from llmtrail.metrics import GPU_READ, GPU_REJECTED_LINES, GPU_WAITING
+from llmtrail.emit.tally import Tally
+from llmtrail.metrics import GPU_DELIVERED, GPU_LOST, GPU_READ, GPU_REJECTED_LINES, GPU_WAITING, Metrics
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail_gpu.delivery import Delivery, Edges, KafkaScrapes
 from llmtrail_gpu.discovery import Discovery, FileSource, PodSource, Source
@@ -66,7 +67,17 @@ def start(config: Config, process: RoleProcess) -> None:
     process.add("targets", lambda: _not_ready(scraper, discovery, has_nvml=nvml is not None))
     process.add("delivery", lambda: f"{delivery.waiting} scrapes wait on disk" if delivery.is_backing_off else "")
     process.before_scrape(lambda: process.metrics.set(GPU_WAITING, delivery.waiting))
+    process.before_scrape(lambda: _account(process.metrics, delivery.tally))
     process.serve()
+
+
+def _account(metrics: Metrics, tally: Tally) -> None:
+    """Bring the metrics up to what was counted since they were read last."""
+    with tally.lock:
+        accepted, gone = tally.accepted, tally.dropped + tally.rejected
+    metrics.count(GPU_DELIVERED, accepted - int(metrics.value(GPU_DELIVERED)))
+    for reason, scrapes in gone.items():
+        metrics.count(GPU_LOST, scrapes - int(metrics.value(GPU_LOST, reason=reason)), reason=reason)
 
 
 def _discovery(config: Config) -> Discovery:
