@@ -1,9 +1,11 @@
 """Make the message of one verdict: names, amounts and times of what its rule says. Pure: it sends nothing."""
 
+from dataclasses import replace
 from typing import assert_never
 
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.amount import amount
+from llmtrail_alerts.gpu_words import words_of
 from llmtrail_alerts.message import REQUESTS_MAX, Action, Message, Top
 from llmtrail_alerts.model import Alarm, Budget, Level, Period, Reason, Rule, Severity, Unit, Verdict
 from llmtrail_alerts.rules import Rules
@@ -33,8 +35,9 @@ def message_of(verdict: Verdict, rules: Rules) -> Message:
     level = level_of(rule, verdict.from_level if resolved else verdict.level)
     feature = rules.feature_of(key.scope)
     owner = rules.owner_of(rule, key.scope) if rule else None
-    name = scope_name(parse_scope(key.scope))
-    return Message(
+    scope = parse_scope(key.scope)
+    name = scope_name(scope)
+    message = Message(
         id=verdict.id,
         incident=verdict.incident,
         action=Action.RESOLVE if resolved else Action.TRIGGER,
@@ -58,6 +61,18 @@ def message_of(verdict: Verdict, rules: Rules) -> Message:
         request_ids=sighting.request_ids[:REQUESTS_MAX],
         owner=owner.name if owner else "",
         runbook=feature.runbook if feature else "",
+    )
+    if not isinstance(rule, Alarm) or rule.gpu_condition is None:
+        return message
+    words = words_of(rule, level, scope, verdict)
+    return replace(
+        message,
+        title=words.title,
+        meaning=words.meaning,
+        advice=words.advice,
+        runbook=words.runbook,
+        act=words.act,
+        beside=words.beside,
     )
 
 
@@ -141,8 +156,7 @@ def _title(name: str, rule: Rule | None, level: Level, verdict: Verdict) -> str:
 
 def _measure(alarm: Alarm) -> str:
     modes = f" ({', '.join(alarm.modes)})" if alarm.modes else ""
-    what = (alarm.gpu_condition or alarm.measure).replace("_", " ")
-    return f"{what}{modes}"
+    return f"{alarm.measure.replace('_', ' ')}{modes}"
 
 
 def _each(period: Period) -> str:

@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 
-from llmtrail.core.scope import Scope, ScopeKind, parse_scope
+from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind, parse_scope
 from llmtrail_alerts.compose import kind_words, message_of, top_of
 from llmtrail_alerts.message import TOP_MAX, Action, Message, Top
 from llmtrail_alerts.model import GroupKey, Reason, Severity, Verdict
@@ -173,10 +173,15 @@ def is_grouping_key(key: str) -> bool:
     return key.startswith((_BUCKET, _BATCH, _MEMBER))
 
 
-def bucket_name(key: GroupKey) -> str:
-    """Return the bucket of a group: its rule, and its feature where it has one, else its tenant."""
+def bucket_name(key: GroupKey, owner: str = "") -> str:
+    """Return the bucket of a group: its rule, and its feature where it has one, else its tenant.
+
+    Of a GPU, a model server or a node: its rule and its owner, who hears of a whole rack at once.
+    """
     scope = parse_scope(key.scope)
     part = scope.values[0] if scope.kind in _WITH_FEATURE and scope.values else ""
+    if scope.kind in MACHINE_KINDS:
+        part = owner
     return msgspec.json.encode((key.rule, scope.tenant, part)).decode()
 
 
@@ -186,7 +191,8 @@ def _open_buckets(records: Mapping[str, bytes]) -> list[str]:
 
 def _take(view: View, verdict: Verdict, rules: Rules, now_ns: int) -> list[Told]:
     """Take one verdict that is to be told: tell it now, or gather it."""
-    name, message = bucket_name(verdict.key), message_of(verdict, rules)
+    message = message_of(verdict, rules)
+    name = bucket_name(verdict.key, message.owner)
     bucket = view.bucket(name)
     if verdict.reason is Reason.RESOLVED:
         return _resolved(view, name, bucket, verdict, message, now_ns)
@@ -334,8 +340,9 @@ def _summary(name: str, bucket: Bucket, gathered: Gathered, worst: Message) -> M
     return replace(
         worst,
         id=f"{worst.id}/{worst.action}/{bucket.number}",
-        # Of many scopes what they have in common: the feature, else the tenant.
-        scope=_common_scope(name),
+        # Of many scopes what they have in common: the feature, else the tenant; machines have an owner in common, who
+        # is found by the worst of them.
+        scope=worst.scope if scope.kind in MACHINE_KINDS else _common_scope(name),
         scope_name=kind_words(scope, gathered.count),
         title=_title(worst, gathered.count),
         coalesced=gathered.count,

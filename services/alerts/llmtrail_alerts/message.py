@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from llmtrail.core.scope import ScopeKind, parse_scope
+from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind, parse_scope
 from llmtrail_alerts.amount import amount
 from llmtrail_alerts.model import Reason, Severity, Unit
 from llmtrail_alerts.text import is_plain, one_line
@@ -20,6 +20,8 @@ from llmtrail_alerts.text import is_plain, one_line
 REQUESTS_MAX = 5  # enough to see the pattern; more is a query
 TOP_MAX = 10  # of a summary: one screen of a telephone
 TITLE_CHARS_MAX = 150  # of Slack's header, the narrowest place that a title goes to
+BESIDE_MAX = 2  # beside eight other facts, and Slack shows ten
+MEANING_CHARS_MAX = 300  # three codes with their meanings
 NAME_CHARS_MAX = 200  # of a scope, an owner, an id: longer ones are no names
 
 _NS = 1_000_000_000
@@ -71,6 +73,9 @@ class Message:
     request_ids: tuple[str, ...] = ()  # the proof, the best first
     owner: str = ""
     runbook: str = ""  # an address or a path
+    meaning: str = ""  # what it means, where the title does not say it: of an XID
+    advice: str = ""  # what to do first
+    beside: tuple[tuple[str, str], ...] = ()  # what else is known: name and text, as samples told them
     look: str = ""  # the one command to look; empty: made from the request or the scope
     act: str = ""  # the one command to act; empty: made from the rule
     coalesced: int = 1  # how many crossings it tells of
@@ -124,6 +129,9 @@ def facts(message: Message) -> list[Fact]:
     found = [_foreign("What", message.scope_name), Fact("How bad", how_bad(message))]
     if message.period:
         found.append(_foreign("Over", message.period))
+    if message.meaning:
+        found.append(Fact("Means", one_line(message.meaning, MEANING_CHARS_MAX)))
+    found += [_foreign(name, text) for name, text in message.beside[:BESIDE_MAX]]
     found.append(_moment("Since", message.since_ns))
     if message.forecast_ns is not None and message.action is Action.TRIGGER:
         found.append(_moment("Reaches the limit", message.forecast_ns))
@@ -162,12 +170,16 @@ def look_command(message: Message) -> str:
     """Return the one command that shows the proof; user text in it is quoted, so that it can be pasted."""
     if message.look:
         return message.look
+    scope = parse_scope(message.scope) if message.scope else None
+    if scope is not None and scope.kind in MACHINE_KINDS:
+        samples = f"{_SAMPLES[scope.kind]}{_where(scope)} ORDER BY sampled_at DESC LIMIT 20"
+        return f"llmtrail sql {shlex.quote(samples)}"
     for request_id in message.request_ids:
         if is_plain(request_id) and len(request_id) <= NAME_CHARS_MAX:
             return f"llmtrail show {_shell(request_id)}"
     # The newest first; ids and money are what the next step needs. Values are quoted below.
     start = "SELECT started_at, request_id, feature, user_id, cost_nanousd FROM calls"
-    return f"llmtrail sql {shlex.quote(start + _where(message.scope) + ' ORDER BY started_at DESC LIMIT 20')}"
+    return f"llmtrail sql {shlex.quote(start + _where(scope) + ' ORDER BY started_at DESC LIMIT 20')}"
 
 
 def act_command(message: Message) -> str:
@@ -183,6 +195,8 @@ def act_words(message: Message) -> str:
     rule = one_line(message.rule, NAME_CHARS_MAX)
     if message.action is Action.RESOLVE:
         return f"Nothing is to be done; if {rule} cries too often, change it:"
+    if message.advice:
+        return f"{one_line(message.advice, MEANING_CHARS_MAX)} To be told of it otherwise, change {rule}:"
     if message.hard:
         return f"Calls are stopped. To let them through before, raise {rule}; it counts without a restart:"
     if message.period_end_ns:
@@ -226,14 +240,22 @@ _COLUMNS: dict[ScopeKind, tuple[str, ...]] = {
     ScopeKind.REQUEST: ("request_id",),
     ScopeKind.SESSION: ("session_id",),
     ScopeKind.PROMPT: ("prompt_fingerprint",),
+    ScopeKind.GPU: ("host", "gpu_uuid", "mig_instance"),
+    ScopeKind.ENGINE: ("host", "model", "address"),
+    ScopeKind.NODE: ("host",),
+}
+# Where the samples of a machine are found, and what of them is looked at first.
+_SAMPLES = {
+    ScopeKind.GPU: "SELECT sampled_at, utilization, temperature_c, power_w, throttle_reasons, xid FROM gpu_samples",
+    ScopeKind.ENGINE: "SELECT sampled_at, running, waiting, kv_cache_used, preemptions, tokens_s FROM engine_samples",
+    ScopeKind.NODE: "SELECT sampled_at, received_at, target, error FROM gpu_scrapes",
 }
 
 
-def _where(scope_text: str) -> str:
-    """Return the SQL condition that finds a scope's calls; "" where there is none."""
-    if not scope_text:
+def _where(scope: Scope | None) -> str:
+    """Return the SQL condition that finds a scope's calls, or a machine's samples; "" where there is none."""
+    if scope is None:
         return ""
-    scope = parse_scope(scope_text)
     pairs = list(zip(_COLUMNS.get(scope.kind, ()), scope.values, strict=False))
     if scope.tenant:
         pairs.append(("tenant", scope.tenant))

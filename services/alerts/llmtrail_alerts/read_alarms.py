@@ -9,8 +9,9 @@ from typing import Final
 
 from llmtrail.core.failure import FailureMode
 from llmtrail.core.scope import HITTER_KINDS, USER_KINDS, ScopeKind
-from llmtrail_alerts.model import Alarm, GpuCondition, Level, Measure, Severity, Target, Unit
+from llmtrail_alerts.model import Alarm, Level, Measure, Severity, Target, Unit
 from llmtrail_alerts.quantity import duration_ms, duration_s, nanousd, number, share, times, whole
+from llmtrail_alerts.read_gpu import read_gpu
 from llmtrail_alerts.read_target import read_name, read_target
 from llmtrail_alerts.rules import Place
 from llmtrail_alerts.toml_table import Table, nearest, shown
@@ -61,7 +62,6 @@ _UNITS: Final[dict[Measure, tuple[Unit, Callable[[object], Fraction]]]] = {
     Measure.NO_DATA_S: (Unit.SECONDS, _amount(duration_s)),
     Measure.POLICY_DIFFERED: (Unit.COUNT, _amount(whole)),
     Measure.UNDECLARED_FAILURES: (Unit.COUNT, _amount(whole)),
-    Measure.GPU: (Unit.COUNT, times),
 }
 # Those that are whole numbers: a level of them is left at one.
 _WHOLE: Final = frozenset({Unit.COUNT, Unit.NANOUSD, Unit.SECONDS})
@@ -108,14 +108,18 @@ def _alarm(table: Table, names: set[str]) -> Alarm | None:
     measure = table.choice("measure", Measure, None, needed='say what is looked at: measure = "error_rate".')
     if measure is None:
         return None
-    target = read_target(table, needed=measure is not Measure.GPU)
+    if measure is Measure.GPU:
+        return _gpu_alarm(table, name)
+    if table.raw("gpu_condition") is not None:
+        table.wrong("gpu_condition", 'gpu_condition goes with measure = "gpu" only.')
+    target = read_target(table)
     below = table.flag("below")
     alarm = Alarm(
         name=name,
         target=target,
         measure=measure,
         window_s=_window(table, measure, target),
-        levels=_levels(table, measure, below=below),
+        levels=_levels(table, *_UNITS[measure], below=below),
         below=below,
         unit=_UNITS[measure][0],
         modes=_modes(table, measure),
@@ -125,9 +129,32 @@ def _alarm(table: Table, names: set[str]) -> Alarm | None:
         resolve_after_s=table.read("resolve_after", duration_s, 0),
         inhibits=table.texts("inhibits"),
         owner=table.text("owner"),
-        gpu_condition=_gpu_condition(table, measure),
     )
     _check_kind(table, measure, target.kind)
+    table.done()
+    return alarm
+
+
+def _gpu_alarm(table: Table, name: str) -> Alarm | None:
+    """Return an alarm on GPUs, model servers or nodes: more is worse of each condition, and no calls are counted."""
+    gpu = read_gpu(table)
+    if gpu is None:
+        return None
+    alarm = Alarm(
+        name=name,
+        target=gpu.target,
+        measure=Measure.GPU,
+        window_s=gpu.window_s,
+        levels=_levels(table, gpu.unit, gpu.read, below=False),
+        unit=gpu.unit,
+        for_s=table.read("for", duration_s, 0),
+        repeat_s=table.read("repeat", duration_s, _REPEAT_DEFAULT_S),
+        resolve_after_s=table.read("resolve_after", duration_s, 0),
+        inhibits=table.texts("inhibits"),
+        owner=table.text("owner"),
+        gpu_condition=gpu.condition,
+        gpu_kinds=gpu.kinds,
+    )
     table.done()
     return alarm
 
@@ -136,8 +163,6 @@ def _window(table: Table, measure: Measure, target: Target) -> int:
     text = table.text("window")
     if measure is Measure.NO_DATA_S and not text:
         return WINDOWS["1d"]  # whoever called within the last day is missed
-    if measure is Measure.GPU and not text:
-        return WINDOWS["1m"]
     if text not in WINDOWS:
         what = f"window = {shown(text)} is not kept" if text else "window is missing"
         table.wrong("window" if text else "", f"{what}; write one of {', '.join(map(shown, WINDOWS))}.")
@@ -152,9 +177,8 @@ def _window(table: Table, measure: Measure, target: Target) -> int:
     return seconds
 
 
-def _levels(table: Table, measure: Measure, *, below: bool) -> tuple[Level, ...]:
+def _levels(table: Table, unit: Unit, read: Callable[[object], Fraction], *, below: bool) -> tuple[Level, ...]:
     """Return the levels, the mildest first: warning = "5 %", or warning = { at = "5 %", clear = "2 %" }."""
-    unit, read = _UNITS[measure]
     exact: list[tuple[Fraction, Fraction, Severity]] = []
     for severity in Severity:
         if severity.value not in table:
@@ -219,16 +243,6 @@ def _modes(table: Table, measure: Measure) -> tuple[str, ...]:
         if mode not in list(FailureMode):
             table.wrong("modes", f"{mode!r} is no failure mode; {nearest(mode, list(FailureMode))}")
     return modes
-
-
-def _gpu_condition(table: Table, measure: Measure) -> GpuCondition | None:
-    if measure is not Measure.GPU:
-        if table.raw("gpu_condition") is not None:
-            table.wrong("gpu_condition", 'gpu_condition goes with measure = "gpu" only.')
-        return None
-    if "gpu_condition" not in table:
-        table.wrong("", f'the measure gpu needs gpu_condition = "...": one of {", ".join(GpuCondition)}.')
-    return table.choice("gpu_condition", GpuCondition, None)
 
 
 def _check_kind(table: Table, measure: Measure, kind: ScopeKind) -> None:

@@ -53,6 +53,20 @@ def read_features(root: Table, places: _Places) -> dict[str, Feature]:
     return found
 
 
+def read_gpu_owners(root: Table, places: _Places) -> dict[str, str]:
+    """Return whose nodes with GPUs are, by patterns of their names: [gpu.owners]."""
+    gpu = root.table("gpu", "gpu")
+    owners = None if gpu is None else gpu.table("owners", "gpu.owners")
+    if gpu is None or owners is None:
+        return {}
+    found = {}
+    for pattern in owners.names():
+        found[pattern] = owners.text(pattern, needed=f'say whose these nodes are: "{pattern}" = "team".')
+        places["gpu owner", pattern] = Place(owners.file_name, owners.line_of(pattern))
+    gpu.done()
+    return found
+
+
 def read_channels(root: Table, places: _Places) -> dict[str, ChannelSpec]:
     """Return the channels of a file."""
     found = {}

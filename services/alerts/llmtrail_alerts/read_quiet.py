@@ -19,6 +19,8 @@ _KIND_KEYS: Final = {
     "model": ScopeKind.MODEL,
     "request": ScopeKind.REQUEST,
     "session": ScopeKind.SESSION,
+    "host": ScopeKind.NODE,
+    "gpu": ScopeKind.GPU,
 }
 
 _Places = dict[tuple[str, str], Place]
@@ -75,7 +77,7 @@ def _matcher(table: Table) -> Matcher:
     values = {key: table.texts(key) for key in _KIND_KEYS}
     if len(named) > 1:
         table.wrong(named[1], f"{' and '.join(named)} together are not matched; write one silence for each.")
-    # A feature's silence is meant for its users and models too; the value alone tells.
+    # A feature's silence is meant for its users and models too, a node's for its GPUs; the value alone tells.
     narrow = _KIND_KEYS[named[0]] if named and named[0] in {"request", "session"} else None
     return Matcher(
         rules=table.texts("rules") or ("*",),

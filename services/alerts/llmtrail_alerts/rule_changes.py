@@ -37,6 +37,7 @@ def snapshot(rules: Rules) -> dict[tuple[str, str], str]:
     pieces |= {("channel", name): channel for name, channel in rules.channels.items()}
     pieces |= {("silence", silence.name): silence for silence in rules.silences}
     pieces |= {("maintenance", window.name): window for window in rules.maintenance}
+    pieces |= {("gpu owner", pattern): owner for pattern, owner in rules.gpu_owners.items()}
     if rules.fallback_owner:
         pieces["setting", "fallback_owner"] = rules.fallback_owner
     return {key: msgspec.json.encode(piece, order="sorted").decode() for key, piece in pieces.items()}

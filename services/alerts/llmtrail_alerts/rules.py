@@ -2,10 +2,11 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 
 from llmtrail.core.failure import FailureMode
 from llmtrail.core.policy import FailurePolicy
-from llmtrail.core.scope import ScopeKind, parse_scope
+from llmtrail.core.scope import MACHINE_KINDS, ScopeKind, parse_scope
 from llmtrail_alerts.model import Alarm, Budget, Measure, Rule, Severity
 from llmtrail_alerts.owners import ChannelSpec, Feature, Maintenance, Owner, Silence, hushes
 from llmtrail_alerts.quiet import Hush
@@ -45,6 +46,8 @@ class Rules:
     silences: tuple[Silence, ...] = ()
     maintenance: tuple[Maintenance, ...] = ()
     fallback_owner: str = ""  # who hears of what belongs to nobody
+    # Whose nodes are: pattern of their names -> owner. The first that matches counts.
+    gpu_owners: Mapping[str, str] = field(default_factory=dict)
     # Where each rule, owner, channel, feature, silence and window stands: ("budget", name) and so on.
     places: Mapping[tuple[str, str], Place] = field(default_factory=dict, compare=False)
 
@@ -74,10 +77,18 @@ class Rules:
         return self.features.get(scope.values[0]) if scope.kind in with_feature and scope.values else None
 
     def owner_of(self, rule: Rule, scope_text: str) -> Owner | None:
-        """Return who hears of a rule's scope: the feature's owner, else the rule's, else the one for the rest."""
+        """Return who hears of a rule's scope: the feature's or node's owner, else the rule's, else that of the rest."""
         feature = self.feature_of(scope_text)
-        names = (feature.owner if feature else "", rule.owner, self.fallback_owner)
+        names = (feature.owner if feature else self._node_owner(scope_text), rule.owner, self.fallback_owner)
         return next((self.owners[name] for name in names if name in self.owners), None)
+
+    def _node_owner(self, scope_text: str) -> str:
+        """Return whose the node of a GPU or a model server is; "" where nobody is named."""
+        scope = parse_scope(scope_text)
+        if scope.kind not in MACHINE_KINDS:
+            return ""
+        found = (owner for pattern, owner in self.gpu_owners.items() if fnmatchcase(scope.values[0], pattern))
+        return next(found, "")
 
     def channels_for(self, rule: Rule, scope_text: str, severity: Severity) -> tuple[str, ...]:
         """Return the names of the channels that hear of a rule's scope at a severity."""
@@ -99,6 +110,7 @@ def check_rules(rules: Rules) -> list[Problem]:
         *_twice(rules),
         *_owners_of_rules(rules),
         *_owners_of_features(rules),
+        *_owners_of_nodes(rules),
         *_routes(rules),
         *_channels(rules),
         *_inhibitions(rules),
@@ -135,9 +147,24 @@ def _owners_of_rules(rules: Rules) -> Iterable[Problem]:
         if has_feature and feature != "*" and feature not in rules.features:
             what = f"feature {feature!r} has no owner; write [feature.{_toml_key(feature)}] in {OWNERS_FILE}."
             yield _problem(rules, kind, rule.name, what)
-        elif (not has_feature or feature == "*") and not rule.owner and not rules.fallback_owner:
-            what = f"has no owner; write owner = ... here, or fallback_owner = ... at the top of {OWNERS_FILE}."
+        elif (not has_feature or feature == "*") and not (
+            rule.owner or rules.fallback_owner or _all_owned(rules, rule)
+        ):
+            nodes = " or whose nodes are in [gpu.owners]," if rule.target.kind in MACHINE_KINDS else ""
+            what = f"has no owner; write owner = ... here,{nodes} or fallback_owner = ... at the top of {OWNERS_FILE}."
             yield _problem(rules, kind, rule.name, what)
+
+
+def _all_owned(rules: Rules, rule: Rule) -> bool:
+    """Say whether every node that a rule is about is somebody's: surely so where a pattern is as wide as the rule's."""
+    return rule.target.kind in MACHINE_KINDS and not {"*", rule.target.values[0]}.isdisjoint(rules.gpu_owners)
+
+
+def _owners_of_nodes(rules: Rules) -> Iterable[Problem]:
+    for pattern, owner in rules.gpu_owners.items():
+        if owner not in rules.owners:
+            what = f"owner {owner!r} is not in {OWNERS_FILE}: {_known(rules.owners)}"
+            yield _problem(rules, "gpu owner", pattern, what)
 
 
 def _owners_of_features(rules: Rules) -> Iterable[Problem]:

@@ -14,7 +14,7 @@ from llmtrail_alerts.owners import ChannelSpec, SecretFrom, SecretRef
 from llmtrail_alerts.read_alarms import read_alarms
 from llmtrail_alerts.read_budgets import read_budgets
 from llmtrail_alerts.read_cases import read_cases
-from llmtrail_alerts.read_owners import read_channels, read_features, read_owners
+from llmtrail_alerts.read_owners import read_channels, read_features, read_gpu_owners, read_owners
 from llmtrail_alerts.read_quiet import read_maintenance, read_silences
 from llmtrail_alerts.rule_case import Case
 from llmtrail_alerts.rules import ALARMS_FILE, BUDGETS_FILE, FILES, OWNERS_FILE, Place, Rules, RulesError, check_rules
@@ -90,6 +90,7 @@ def parse_rules(texts: Mapping[str, str]) -> Loaded:
         silences=read_silences(owners, places),
         maintenance=read_maintenance(owners, places),
         fallback_owner=owners.text("fallback_owner"),
+        gpu_owners=read_gpu_owners(owners, places),
         places=places,
     )
     places["setting", "fallback_owner"] = Place(OWNERS_FILE, owners.line_of("fallback_owner"))
