@@ -84,6 +84,15 @@ def test_the_gpu_of_a_slow_request_is_shown_beside_it_over_a_restart(tmp_path: P
         for words in ("by the deployment llama", "XID 79", "75%", "99%", "41"):
             assert words in page
         assert house.metric('llmtrail_gpu_scrapes_total{fate="acknowledged"}') == 5
+        told = house.ask("GET", "/v1/gpu?host=node-1").json
+        assert [(one["gpu_uuid"], one["samples"], len(one["xids"])) for one in told["devices"]] == [
+            ("GPU-0", 5, 1),
+            ("GPU-1", 5, 1),
+        ]
+        assert [(one["waiting"]["max"], one["model"]) for one in told["engines"]] == [(41.0, "")]
+        assert [(one["target"], one["interval_s"]) for one in told["targets"]] == [("t", 15.0)]
+        assert house.metric('llmtrail_gpu_stats_scrapes{fate="applied"}') == 5
+        assert house.metric('llmtrail_gpu_stats_scrapes{fate="repeated"}') == 5
 
 
 def test_the_deployments_of_the_configuration_stand_in_sql_and_follow_it(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from llmtrail_web.requests import Readable
 
 # Adding up is work for a processor, of which there are few; more at once only wait for each other.
 ANSWERS_AT_ONCE_MAX = 2
+NO_TOKEN = "send a token that may read as `Authorization: Bearer …`."  # noqa: S105 - what is said of one
 
 
 def stats_routes(
@@ -27,29 +28,31 @@ def stats_routes(
     async def get_stats(request: Request) -> Response:
         tenant = readable(request.headers.get("authorization"))
         if tenant is None:
-            return _json(401, {"error": "send a token that may read as `Authorization: Bearer …`."})
+            return answer(401, {"error": NO_TOKEN})
         try:
-            question = limited(question_of(_once(request.query_params.multi_items())), tenant)
+            question = limited(question_of(given_once(request.query_params.multi_items())), tenant)
             reason = not_ready()
             if reason:
-                return _json(503, {"error": f"statistics are not read yet: {reason}."}, {"retry-after": "1"})
+                return answer(503, {"error": f"statistics are not read yet: {reason}."}, {"retry-after": "1"})
             async with gate:
                 told = await asyncio.to_thread(document, board, question, now_ns(), everything=not tenant)
         except ForeignTenantError as error:
-            return _json(403, {"error": str(error)})
+            return answer(403, {"error": str(error)})
         except (BadQuestionError, NotKeptError, UnknownZoneError) as error:
-            return _json(400, {"error": str(error)})
-        return _json(200, told)
+            return answer(400, {"error": str(error)})
+        return answer(200, told)
 
     return [Route("/v1/stats", get_stats, methods=["GET"])]
 
 
-def _once(items: list[tuple[str, str]]) -> dict[str, str]:
+def given_once(items: list[tuple[str, str]]) -> dict[str, str]:
+    """Return the parameters of a question; raises BadQuestionError where one is given twice."""
     found = dict(items)
     if len(found) < len(items):
         raise BadQuestionError("each parameter is given once.")
     return found
 
 
-def _json(status: int, answer: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(orjson.dumps(answer), status, headers, media_type="application/json")
+def answer(status: int, told: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    """Return a document as an answer."""
+    return Response(orjson.dumps(told), status, headers, media_type="application/json")

@@ -53,11 +53,11 @@ def question_of(parameters: Mapping[str, str]) -> Question:
         if name not in NAMES[kind]:
             raise BadQuestionError(f"kind {kind} has no {name}; it has {', '.join(NAMES[kind]) or 'no names'}.")
     return Question(
-        window=_one_of(Window, "window", parameters.get("window") or Window.HOUR),
+        window=one_of(Window, "window", parameters.get("window") or Window.HOUR),
         kind=kind,
         tenant=parameters.get("tenant"),
         values=tuple(values.get(name) for name in NAMES[kind]),
-        order=_one_of(Order, "order", parameters.get("order") or Order.COST),
+        order=one_of(Order, "order", parameters.get("order") or Order.COST),
         limit=_limit(parameters.get("limit") or str(LIMIT)),
         zone=parameters.get("zone") or "UTC",
     )
@@ -99,6 +99,14 @@ def document(board: Board, question: Question, now_ns: int, *, everything: bool 
     }
 
 
+def one_of(choices: type[Choice], name: str, text: str) -> Choice:
+    """Return the choice that a parameter names; raises BadQuestionError, with the choices."""
+    try:
+        return choices(text)
+    except ValueError as cause:
+        raise BadQuestionError(f"there is no {name} {text[:40]!r}; there are {', '.join(choices)}.") from cause
+
+
 def _told(struct: msgspec.Struct) -> dict[str, Any]:
     # Not `to_builtins`: what has no value is told as null, and what is zero as 0.
     return {
@@ -124,13 +132,6 @@ def _limit(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text[:9]) <= LIMIT_MAX:
         raise BadQuestionError(f"limit is a number from 1 to {LIMIT_MAX}.")
     return int(text[:9])
-
-
-def _one_of(choices: type[Choice], name: str, text: str) -> Choice:
-    try:
-        return choices(text)
-    except ValueError as cause:
-        raise BadQuestionError(f"there is no {name} {text[:40]!r}; there are {', '.join(choices)}.") from cause
 
 
 def _rfc3339(instant_s: int) -> str:

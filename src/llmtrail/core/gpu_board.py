@@ -4,7 +4,7 @@ Both ways lead through the same slots (`gpu_slot`): embedded and in the aggregat
 who reads `llm.gpu_stats` is told them with `put`. Slots are kept as they are encoded, and decoded when asked about.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from llmtrail.core.gpu import GpuScrape
+from llmtrail.core.gpu import BadScrapeError, GpuScrape, decode_scrape
 from llmtrail.core.gpu_slot import (
     KEPT_S,
     BadGpuSlotError,
@@ -29,7 +29,7 @@ from llmtrail.core.gpu_slot import (
     engine_id,
     has_room,
 )
-from llmtrail.core.gpu_sums import Told, engine_window, gpu_window
+from llmtrail.core.gpu_sums import Cell, Told, engine_window, gpu_window
 from llmtrail.core.gpu_window import DeviceId, EngineId, EngineWindow, GpuChanged, GpuWindow, TargetId, TargetSeen
 from llmtrail.core.partial import SLOT_S
 from llmtrail.core.slot import MINUTE_S
@@ -59,6 +59,7 @@ class GpuFate(StrEnum):
     LATE = "late"  # of a time that is no longer kept
     CROWDED = "crowded"  # its target is read more often than is kept
     REFUSED = "refused"  # the board is full
+    BAD = "bad"  # it cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,40 +121,30 @@ class GpuBoard:
         self._targets: dict[_Place, _Target] = {}
         self._bytes = 0
         self._generation = 0
+        # What became of scrapes so far, and how many came from a clock that is ahead.
+        self.counts: dict[GpuFate, int] = dict.fromkeys(GpuFate, 0)
+        self.skewed = 0
         # Of each partition, by the log's time: how far it was read, and when old slots were last looked for.
         self._read_s: dict[int, int] = {}
         self._swept_s: dict[int, int] = {}
 
     # --- what comes in ---
 
+    def take_value(self, value: bytes, arrived_ns: int, partition: int = 0) -> GpuTaken:
+        """Take a value of `llm.gpu` as `take` does; one that cannot be read is only counted."""
+        try:
+            scrape = decode_scrape(value)
+        except BadScrapeError:
+            self.counts[GpuFate.BAD] += 1
+            return GpuTaken(GpuFate.BAD, {}, skewed=False)
+        return self.take(scrape, arrived_ns, partition)
+
     def take(self, scrape: GpuScrape, arrived_ns: int, partition: int = 0) -> GpuTaken:
         """Count a scrape that reached the log at `arrived_ns` in a partition, once however often it comes."""
-        at_s = min(scrape.sampled_at_ns, arrived_ns) // _NS
-        skewed = scrape.sampled_at_ns > arrived_ns + AHEAD_S_MAX * _NS
-        with self._lock:
-            read_s = self._read_s[partition] = max(self._read_s.get(partition, 0), arrived_ns // _NS)
-            writes: dict[str, bytes | None] = {}
-            if read_s - self._swept_s.get(partition, 0) >= SWEEP_EVERY_S:
-                self._swept_s[partition] = read_s
-                writes.update(self._sweep(partition, read_s))
-            place = partition, TargetId(scrape.host, scrape.target)
-            if self._bytes >= self._bytes_max:
-                return GpuTaken(GpuFate.REFUSED, writes, skewed)
-            fates: set[GpuFate] = set()
-            self._generation += 1
-            for length_s, kept_s in KEPT_S.items():
-                start_s = at_s // length_s * length_s
-                if start_s + kept_s <= read_s:
-                    fates.add(GpuFate.LATE)
-                    continue
-                fate, slot = self._added(place, length_s, start_s, scrape, arrived_ns)
-                fates.add(fate)
-                if slot is not None:
-                    key = GpuSlotKey(partition, *place[1], length_s, start_s)
-                    self._put(key, slot)
-                    writes[key.text()] = slot.kept.value
-        # What one length of slot has still to count was not counted as a whole before.
-        return GpuTaken(next(fate for fate in _FATES if fate in fates), writes, skewed)
+        taken = self._take(scrape, arrived_ns, partition)
+        self.counts[taken.fate] += 1
+        self.skewed += taken.skewed
+        return taken
 
     def put(self, changes: Mapping[str, bytes | None]) -> None:
         """Take what became of some slots, None for one that is gone; raises BadGpuSlotError, then nothing is taken."""
@@ -183,30 +174,14 @@ class GpuBoard:
 
         A GPU that nothing told of in the window is not there. Raises ValueError for a window longer than an hour.
         """
-        found: dict[DeviceId, list[Told[DeviceCell]]] = {}
-        for before, slots in self._stories(window_s, now_s, hosts):
-            told: dict[str, Told[DeviceCell]] = {}
-            for slot in slots:
-                for text, cell in _DEVICES.decode(slot).devices.items():
-                    told.setdefault(text, Told()).cells.append(cell)
-            earlier = {} if before is None else _DEVICES.decode(before).devices
-            for text, one in told.items():
-                one.before = earlier.get(text)
-                found.setdefault(device_id(text), []).append(one)
+        told = self._told(window_s, now_s, hosts, lambda value: _DEVICES.decode(value).devices)
+        found = {device_id(text): one for text, one in told.items()}
         return [gpu_window(device, found[device]) for device in sorted(found)]
 
     def engines(self, window_s: int, now_s: float, hosts: Collection[str] | None = None) -> list[EngineWindow]:
         """Return what the models of model servers come to, as `devices` does."""
-        found: dict[EngineId, list[Told[EngineCell]]] = {}
-        for before, slots in self._stories(window_s, now_s, hosts):
-            told: dict[str, Told[EngineCell]] = {}
-            for slot in slots:
-                for text, cell in _ENGINES.decode(slot).engines.items():
-                    told.setdefault(text, Told()).cells.append(cell)
-            earlier = {} if before is None else _ENGINES.decode(before).engines
-            for text, one in told.items():
-                one.before = earlier.get(text)
-                found.setdefault(engine_id(text), []).append(one)
+        told = self._told(window_s, now_s, hosts, lambda value: _ENGINES.decode(value).engines)
+        found = {engine_id(text): one for text, one in told.items()}
         return [engine_window(engine, found[engine]) for engine in sorted(found)]
 
     def targets(self, now_s: float, hosts: Collection[str] | None = None) -> list[TargetSeen]:
@@ -233,6 +208,78 @@ class GpuBoard:
     def bytes_kept(self) -> int:
         """Return how many bytes of slots are at hand."""
         return self._bytes
+
+    def _take(self, scrape: GpuScrape, arrived_ns: int, partition: int) -> GpuTaken:
+        at_s = min(scrape.sampled_at_ns, arrived_ns) // _NS
+        skewed = scrape.sampled_at_ns > arrived_ns + AHEAD_S_MAX * _NS
+        with self._lock:
+            read_s = self._read_s[partition] = max(self._read_s.get(partition, 0), arrived_ns // _NS)
+            writes: dict[str, bytes | None] = {}
+            if read_s - self._swept_s.get(partition, 0) >= SWEEP_EVERY_S:
+                self._swept_s[partition] = read_s
+                writes.update(self._sweep(partition, read_s))
+            place = partition, TargetId(scrape.host, scrape.target)
+            if self._bytes >= self._bytes_max:
+                return GpuTaken(GpuFate.REFUSED, writes, skewed)
+            fates: set[GpuFate] = set()
+            self._generation += 1
+            for length_s, kept_s in KEPT_S.items():
+                start_s = at_s // length_s * length_s
+                if start_s + kept_s <= read_s:
+                    fates.add(GpuFate.LATE)
+                    continue
+                fate, slot = self._added(place, length_s, start_s, scrape, arrived_ns)
+                fates.add(fate)
+                if slot is not None:
+                    key = GpuSlotKey(partition, *place[1], length_s, start_s)
+                    self._put(key, slot)
+                    writes[key.text()] = slot.kept.value
+        # What one length of slot has still to count was not counted as a whole before.
+        return GpuTaken(next(fate for fate in _FATES if fate in fates), writes, skewed)
+
+    # --- how it is found ---
+
+    def _told(
+        self,
+        window_s: int,
+        now_s: float,
+        hosts: Collection[str] | None,
+        cells_of: Callable[[bytes], Mapping[str, Cell]],
+    ) -> dict[str, list[Told[Cell]]]:
+        """Return what each target told of each GPU or model, by the key of its cells."""
+        found: dict[str, list[Told[Cell]]] = {}
+        for before, slots in self._stories(window_s, now_s, hosts):
+            told: dict[str, Told[Cell]] = {}
+            for slot in slots:
+                for text, cell in cells_of(slot).items():
+                    told.setdefault(text, Told()).cells.append(cell)
+            earlier = {} if before is None else cells_of(before)
+            for text, one in told.items():
+                one.before = earlier.get(text)
+                found.setdefault(text, []).append(one)
+        return found
+
+    def _stories(
+        self, window_s: int, now_s: float, hosts: Collection[str] | None
+    ) -> list[tuple[bytes | None, list[bytes]]]:
+        """Return the slots of each target in a window, in the order of time, and the one before them."""
+        if not 0 < window_s <= WINDOW_S_MAX:
+            raise ValueError(f"a window of {window_s} s is not kept: ask for 1 to {WINDOW_S_MAX} s.")
+        length_s = SLOT_S if window_s <= SHORT_WINDOW_S else MINUTE_S
+        # As with calls, the slots count that began in the window.
+        first_s = -(-int(now_s - window_s) // length_s) * length_s
+        found = []
+        with self._lock:
+            for _, one in self._wanted(hosts):
+                slots = one.slots[length_s]
+                starts = sorted(slots)
+                within = [slots[start_s].value for start_s in starts if first_s <= start_s <= now_s]
+                # A failed reading tells no counter.
+                earlier = (slots[start_s] for start_s in reversed(starts) if start_s < first_s)
+                before = next((kept.value for kept in earlier if not kept.error), None)
+                if within:
+                    found.append((before, within))
+        return found
 
     # --- for who has the lock ---
 
@@ -289,28 +336,6 @@ class GpuBoard:
         for place, one in self._targets.items():
             if hosts is None or place[1].host in hosts:
                 yield place, one
-
-    def _stories(
-        self, window_s: int, now_s: float, hosts: Collection[str] | None
-    ) -> list[tuple[bytes | None, list[bytes]]]:
-        """Return the slots of each target in a window, in the order of time, and the one before them."""
-        if not 0 < window_s <= WINDOW_S_MAX:
-            raise ValueError(f"a window of {window_s} s is not kept: ask for 1 to {WINDOW_S_MAX} s.")
-        length_s = SLOT_S if window_s <= SHORT_WINDOW_S else MINUTE_S
-        # As with calls, the slots count that began in the window.
-        first_s = -(-int(now_s - window_s) // length_s) * length_s
-        found = []
-        with self._lock:
-            for _, one in self._wanted(hosts):
-                slots = one.slots[length_s]
-                starts = sorted(slots)
-                within = [slots[start_s].value for start_s in starts if first_s <= start_s <= now_s]
-                # A failed reading tells no counter.
-                earlier = (slots[start_s] for start_s in reversed(starts) if start_s < first_s)
-                before = next((kept.value for kept in earlier if not kept.error), None)
-                if within:
-                    found.append((before, within))
-        return found
 
 
 def _read(slot: GpuSlot, value: bytes) -> _Read:

@@ -16,12 +16,13 @@ from llmtrail import clock as clock_module
 from llmtrail.clock import Clock, SystemClock
 from llmtrail.config import Config, ConfigError, StoreConfig, kept_days, store_url
 from llmtrail.core.board import Board
+from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.minutes import MinuteBook
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import moved_file, port_file
 from llmtrail.local.alerts import AlertRooms, LocalAlerts, new_limit_board
 from llmtrail.local.budgets import RulesInForce, told_routes
-from llmtrail.local.gpu import gpu_store, gpu_writer
+from llmtrail.local.gpu import gpu_store, gpu_writer, measure_gpu_board
 from llmtrail.local.grants import sql_tokens, tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.http import process_routes
@@ -48,7 +49,7 @@ from llmtrail.metrics import (
 from llmtrail.store.arrow import warm_up
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
-from llmtrail.store.lookup import find_request
+from llmtrail.store.lookup import find_request, quick_reader
 from llmtrail.store.migrate import migrate
 from llmtrail.store.retention import set_retention
 from llmtrail_aggregator.minute_cursor import MinuteLoop
@@ -60,6 +61,7 @@ from llmtrail_ingest.gateway.body import BodyLimits
 from llmtrail_ingest.gateway.gpu import gpu_routes
 from llmtrail_ingest.gateway.otlp import otlp_routes
 from llmtrail_ingest.gateway.tokens import Scope, Tokens, check_binding, grant_for
+from llmtrail_ingest.gpu.feed import GpuFeed
 from llmtrail_ingest.gpu.writer import GROUP as GPU_GROUP
 from llmtrail_ingest.otlp.loop import GROUP as SETTLER_GROUP
 from llmtrail_ingest.otlp.loop import SettleLoop
@@ -68,6 +70,7 @@ from llmtrail_ingest.otlp.settle import SettleLimits
 from llmtrail_ingest.tally import Fate
 from llmtrail_ingest.writer.pipeline import GROUP as WRITER_GROUP
 from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
+from llmtrail_web.gpu import gpu_stats_routes
 from llmtrail_web.limits import limit_routes
 from llmtrail_web.requests import request_routes
 from llmtrail_web.sql_endpoint import SqlConfig, sql_app
@@ -121,6 +124,8 @@ class Embedded:
         self._clock = clock or SystemClock()
         self.metrics = Metrics()
         self._board = Board(config.stats.zones, threading.Lock())
+        self._gpu_board = GpuBoard(threading.Lock())
+        self._gpu_feed: GpuFeed | None = None
         self._threads: list[threading.Thread] = []
         self._stops: list[Callable[[], None]] = []
         self._alive: dict[str, Callable[[], bool]] = {}
@@ -221,7 +226,7 @@ class Embedded:
         except BaseException:
             log.close()
             raise
-        self._rooms = _Rooms(log, handle, handle.reader(self._limits()))
+        self._rooms = _Rooms(log, handle, quick_reader(handle, self._limits()))
         return self._rooms
 
     def _limits(self) -> Limits:
@@ -257,6 +262,9 @@ class Embedded:
     def _take_statistics(self, changes: Mapping[str, bytes | None]) -> None:
         self._board.put(changes)
         self._minutes.take(changes)
+        self._wake_alerts()
+
+    def _wake_alerts(self) -> None:
         if self._alerts is not None:
             self._alerts.wake()
 
@@ -270,6 +278,9 @@ class Embedded:
     def _start_gpu(self, rooms: _Rooms) -> None:
         writer = gpu_writer(rooms.log, gpu_store(rooms.handle, self._config), self._clock)
         self._run("llmtrail-gpu", writer.run, writer.stop)
+        feed = GpuFeed(rooms.log, self._gpu_board, self._clock, self._wake_alerts)
+        self._run("llmtrail-gpu-statistics", feed.run, feed.stop)
+        self._gpu_feed = feed
 
     def _start_alerts(self, rooms: _Rooms) -> None:
         config = self._config
@@ -326,6 +337,7 @@ class Embedded:
                 *gpu_routes(gateway, self._count_scrapes),
                 *request_routes(lambda wanted, tenant: find_request(rooms.reader, wanted, tenant), readable_by(tokens)),
                 *stats_routes(self._board, self._clock.now_ns, readable_by(tokens)),
+                *gpu_stats_routes(self._gpu_board, self._clock.now_ns, readable_by(tokens), self._gpu_not_ready),
                 *limit_routes(self._limit_board, readable_by(tokens)),
                 *told_routes(
                     rooms.reader, self._board, RulesInForce(config.alerts.folder), self._clock, readable_by(tokens)
@@ -377,7 +389,11 @@ class Embedded:
             alive["alerts"] = self._alerts.not_ready()
         return alive | {"backlog": "" if behind < limit else f"{behind} events are not stored yet"}
 
+    def _gpu_not_ready(self) -> str:
+        return "" if self._gpu_feed is None else self._gpu_feed.not_ready()
+
     def _exposition(self) -> bytes:
+        measure_gpu_board(self._gpu_board, self.metrics)
         self.metrics.set(INGEST_BACKLOG_EVENTS, self.backlog_events())
         self.metrics.set(MINUTES_BEHIND_SECONDS, self._minutes.behind_s(self._clock.now_ns() // _NS_PER_S))
         self.metrics.set(MINUTES_UNPLACED, self._minutes.unplaced)

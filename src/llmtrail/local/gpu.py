@@ -4,8 +4,10 @@ from collections.abc import Collection, Iterable, Sequence
 
 from llmtrail.clock import Clock
 from llmtrail.config import Config
+from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.gpu_map import Deployment, GpuPrice, Place
 from llmtrail.log.port import GroupLog
+from llmtrail.metrics import GPU_STATS_BYTES, GPU_STATS_SCRAPES, GPU_STATS_SKEWED, Metrics
 from llmtrail.store.gpu import EngineRow, GpuRow, insert_engine_samples, insert_gpu_samples, not_rolled, roll_up
 from llmtrail.store.gpu_places import insert_places, keep_deployments, keep_gpu_prices
 from llmtrail.store.gpu_scrapes import ScrapeRow, insert_scrapes
@@ -66,3 +68,11 @@ def gpu_store(handle: Handle, config: Config) -> GpuStore:
 def gpu_writer(log: GroupLog, store: GpuStore, clock: Clock, partition: int = 0) -> GpuWriter:
     """Return what carries the samples of a partition into a store."""
     return GpuWriter(log, store, clock, partition)
+
+
+def measure_gpu_board(board: GpuBoard, metrics: Metrics) -> None:
+    """Set the gauges of a board that takes scrapes."""
+    for fate, scrapes in board.counts.items():
+        metrics.set(GPU_STATS_SCRAPES, scrapes, fate=str(fate))
+    metrics.set(GPU_STATS_SKEWED, board.skewed)
+    metrics.set(GPU_STATS_BYTES, board.bytes_kept)
