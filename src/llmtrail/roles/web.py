@@ -18,7 +18,7 @@ from llmtrail.local.grants import sql_tokens, tokens_of
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
-from llmtrail.store.lookup import find_request
+from llmtrail.store.lookup import find_request, quick_reader
 from llmtrail.store.migrate import migrate
 from llmtrail_ingest.gateway.tokens import Scope, check_binding
 from llmtrail_web.requests import Readable, request_routes
@@ -52,7 +52,7 @@ def answering(
 ) -> tuple[list[BaseRoute], ASGIApp]:
     """Return what answers look-ups and SQL over `handle`; bearers of `writers` may write."""
     limits = Limits(execution_s=float(config.store.query_seconds_max), memory_bytes=config.store.query_bytes_max)
-    reader = handle.reader(limits)
+    reader = quick_reader(handle, limits)
     process.add("store", lambda: _ready(reader))
     secrets = sql_tokens(config.ingest, clock_module.random_bytes)
     tokens = tokens_of(config.ingest)

@@ -12,6 +12,7 @@ import msgspec
 
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.alerts import request_ref, scope_ref
+from llmtrail.store.cityhash import city_hash64
 from llmtrail.store.handle import Handle
 
 AlertDocument = dict[str, Any]
@@ -35,9 +36,29 @@ _COLUMNS = (
     *("amount", "amount_limit", "period", "period_start", "period_end", "calls", "unpriced", "forecast_at"),
     *("baseline", "request_ids", "detail"),
 )
-_Place = tuple[bool, str, str, str]
-_PLACE = msgspec.json.Decoder(_Place)
+# The latest decisions on a request's scopes that are read to find those: a rule may decide again and again.
+REFS_MAX = 5_000
+
 _LINE = msgspec.json.Decoder(dict[str, Any])
+
+
+class _Ref(msgspec.Struct, frozen=True, array_like=True):
+    """Where a decision is: a row of `alert_refs_data`."""
+
+    ref_hash: int
+    named: bool
+    held: bool
+    period_end: str | None
+    decided_day: str
+    rule: str
+    alert_id: str
+
+    def told_of(self, made: str) -> bool:
+        """Say whether it concerns what was made at this time, as the engine writes times."""
+        return self.named or (self.held and (self.period_end is None or self.period_end > made))
+
+
+_REF = msgspec.json.Decoder(_Ref)
 _GROUP = "rule, tenant, scope_kind, scope"
 # Decisions of one moment: the later firing wins, and of one firing what holds.
 _LATEST = "decided_at DESC, crossing DESC, level != '' DESC, alert_id"
@@ -87,9 +108,9 @@ def find_of_request(
     places = _places(handle, [*map(request_ref, ids), *map(scope_ref, wanted)], made_ns)
     if not places:
         return []
-    days = ", ".join(dict.fromkeys(f"'{day}'" for _, day, _, _ in places))
-    rules = ", ".join(dict.fromkeys(_quoted(rule) for _, _, rule, _ in places))
-    alerts = ", ".join(dict.fromkeys(_quoted(alert_id) for _, _, _, alert_id in places))
+    days = ", ".join(dict.fromkeys(f"'{place.decided_day}'" for place in places))
+    rules = ", ".join(dict.fromkeys(_quoted(place.rule) for place in places))
+    alerts = ", ".join(dict.fromkeys(_quoted(place.alert_id) for place in places))
     lines = handle.query_bytes(
         f"SELECT {', '.join(_COLUMNS)} FROM llmtrail.alerts_data "  # noqa: S608 - as below.
         f"WHERE decided_day IN ({days}) AND rule IN ({rules}) AND alert_id IN ({alerts}) "
@@ -104,22 +125,29 @@ def find_of_request(
     return [one | {"concerns": "names_it" if one["alert_id"] in named else "held"} for one in concerned]
 
 
-def _places(handle: Handle, refs: Sequence[str], made_ns: tuple[int, int]) -> list[_Place]:
+def _places(handle: Handle, refs: Sequence[str], made_ns: tuple[int, int]) -> list[_Ref]:
     """Return where the latest decisions are that name a request, or that held for a scope while it was made."""
     first_ns, last_ns = max(made_ns[0], 0), max(made_ns[1], 0)
-    hashes = ", ".join(f"cityHash64({_quoted(ref)})" for ref in refs)
-    # Nothing is bound: it costs more than it brings, and as hexadecimal digits a name is safe in the text itself.
+    since_ns = max(first_ns - HELD_DAYS * _NS_PER_DAY, 0)
+    hashes = ", ".join(str(city_hash64(ref.encode("utf-8", "surrogatepass"))) for ref in refs)
+    # The engine takes longer to understand a statement than to read these rows: choosing among them is done here.
     lines = handle.query_bytes(
-        "SELECT named OR (held AND (period_end IS NULL OR "  # noqa: S608 - digits only.
-        f"period_end > fromUnixTimestamp64Nano({first_ns}))), decided_day, rule, alert_id "
-        f"FROM llmtrail.alert_refs_data WHERE ref_hash IN ({hashes}) AND (named OR decided_at BETWEEN "
-        f"fromUnixTimestamp64Nano({max(first_ns - HELD_DAYS * _NS_PER_DAY, 0)}) AND fromUnixTimestamp64Nano({last_ns}))"
-        f" ORDER BY decided_at DESC, crossing DESC, held DESC "
-        # Of a scope what was decided last; of a request all that names it.
-        f"LIMIT 1 BY ref_hash, rule, if(named, alert_id, '') LIMIT {PLACES_MAX}",
+        f"SELECT {', '.join(_Ref.__struct_fields__)} FROM llmtrail.alert_refs_data "  # noqa: S608 - digits only.
+        f"PREWHERE ref_hash IN ({hashes}) WHERE named OR decided_at BETWEEN '{_instant(since_ns)}' "
+        f"AND '{_instant(last_ns)}' ORDER BY decided_at DESC, crossing DESC, held DESC LIMIT {REFS_MAX}",
         "JSONCompactEachRow",
     )
-    return [place for line in lines.splitlines() if (place := _PLACE.decode(line))[0]][:OF_REQUEST_MAX]
+    latest: dict[tuple[int, str, str], _Ref] = {}
+    for ref in map(_REF.decode, lines.splitlines()):
+        # Of a scope what was decided last; of a request all that names it.
+        latest.setdefault((ref.ref_hash, ref.rule, ref.alert_id if ref.named else ""), ref)
+    made = _instant(first_ns)
+    return [ref for ref in list(latest.values())[:PLACES_MAX] if ref.told_of(made)][:OF_REQUEST_MAX]
+
+
+def _instant(ns: int) -> str:
+    """Return a time as the engine reads and writes it."""
+    return datetime.fromtimestamp(ns // _NS, UTC).strftime("%Y-%m-%d %H:%M:%S") + f".{ns % _NS:09d}"
 
 
 def _latest_sql(condition: str) -> str:
@@ -168,4 +196,4 @@ def _document(line: bytes) -> AlertDocument:
 
 def rfc3339(ns: int) -> str:
     """Return a time as it stands in documents."""
-    return datetime.fromtimestamp(ns // _NS, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{ns % _NS:09d}Z"
+    return _instant(ns).replace(" ", "T") + "Z"

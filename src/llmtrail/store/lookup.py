@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,8 +12,9 @@ from llmtrail.core.call import Call
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.alert_reads import find_of_request
 from llmtrail.store.arrow import TIME_MAX_NS
+from llmtrail.store.cityhash import city_hash64
 from llmtrail.store.gpu_join import gpus_of_calls
-from llmtrail.store.handle import Handle
+from llmtrail.store.handle import Handle, Limits
 from llmtrail.store.ids import named_ids
 from llmtrail.store.records import Found, Place, StoredCall, meanwhile, read_by_id, read_places
 
@@ -29,7 +31,16 @@ _CONTENT = ("input", "messages", "prompt", "output", "tool_calls")
 _JSON = ("parameters", "attributes")
 # A time in an id beyond the year 2262 is no time.
 _UUID7_MS_MAX = TIME_MAX_NS // 1_000_000
-_LINE = msgspec.json.Decoder(tuple[str, str, str, int])
+_PLACE = msgspec.json.Decoder(tuple[str, str, int])
+
+
+# What a keyed read saves, of the millisecond or two that it takes: threads of its own for reading and for formatting.
+_QUICK = {"output_format_parallel_formatting": 0}
+
+
+def quick_reader(handle: Handle, limits: Limits) -> Handle:
+    """Return a read-only handle for look-ups: of many small reads, each on one thread."""
+    return handle.reader(replace(limits, threads=1), _QUICK)
 
 
 def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> RequestDocument | None:
@@ -44,8 +55,9 @@ def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> Re
     if not stored:
         return None
     stored.sort(key=lambda one: (one.started_at_ns, one.call.call_id or ""))
+    gpus = meanwhile(lambda: gpus_of_calls(handle, stored[:CALLS_MAX]))
     document = _document(id_value, kind, stored) | _concerned(handle, stored)
-    for call, gpu in zip(document["calls"], gpus_of_calls(handle, stored[:CALLS_MAX]), strict=True):
+    for call, gpu in zip(document["calls"], gpus.result(), strict=True):
         call["gpu"] = gpu
     return document
 
@@ -103,7 +115,7 @@ def _find_entry(handle: Handle, id_value: str) -> tuple[str, list[StoredCall]]:
     if not hits:
         return "", []
     # The entries tell where content lies too, so calls and content are read at once, and siblings once a root is known.
-    stored = read_places(handle, [place for _, place in hits])
+    stored = read_places(handle, hits)
     # Two ids may share a hash: only a call that really bears the id is part of the answer.
     named = [(kind, one) for one in stored if (kind := _kinds(one.call).get(id_value)) is not None]
     if not named:
@@ -129,11 +141,9 @@ def _root(call: Call) -> str | None:
     return call.request_id or call.trace_id
 
 
-def _siblings(
-    handle: Handle, root: str, stored: Sequence[StoredCall], hits: Iterable[tuple[str, Place]]
-) -> list[StoredCall]:
+def _siblings(handle: Handle, root: str, stored: Sequence[StoredCall], hits: Iterable[Place]) -> list[StoredCall]:
     have = {one.call.call_id for one in stored}
-    missing = [place for _, place in hits if place.call_id not in have]
+    missing = [place for place in hits if place.call_id not in have]
     return [one for one in read_places(handle, missing) if root in named_ids(one.call)] if missing else []
 
 
@@ -153,17 +163,14 @@ def _days_about(call_id: uuid.UUID) -> list[str]:
     return [(made + timedelta(days=shift)).isoformat() for shift in (-1, 0, 1)]
 
 
-def _hits(handle: Handle, id_value: str) -> list[tuple[str, Place]]:
-    # A bound parameter costs about 0.2 ms; as hexadecimal digits an id is safe in the text itself.
+def _hits(handle: Handle, id_value: str) -> list[Place]:
+    # Digits are safe in the text itself.
     lines = handle.query_bytes(
-        "SELECT kind, call_id, ingest_day, bodies_key FROM llmtrail.ids_data "  # noqa: S608 - digits only.
-        f"WHERE id_hash = cityHash64(unhex('{id_value.encode('utf-8', 'surrogatepass').hex()}')) LIMIT {HITS_MAX}",
+        "SELECT call_id, ingest_day, bodies_key FROM llmtrail.ids_data "  # noqa: S608 - digits only.
+        f"WHERE id_hash = {city_hash64(id_value.encode('utf-8', 'surrogatepass'))} LIMIT {HITS_MAX}",
         "JSONCompactEachRow",
     )
-    hits = {}
-    for line in lines.splitlines():
-        kind, call_id, day, bodies_key = _LINE.decode(line)
-        hits[call_id] = (kind, Place(call_id, day, bodies_key))
+    hits = {place.call_id: place for place in (Place(*_PLACE.decode(line)) for line in lines.splitlines())}
     return list(hits.values())[: CALLS_MAX + 1]
 
 

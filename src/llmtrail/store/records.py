@@ -13,8 +13,8 @@ from llmtrail.core.columns import BODY_COLUMNS, CONTENT_FIELDS
 from llmtrail.store.handle import Handle
 from llmtrail.store.rows import CallRow
 
-# The reads of one look-up run side by side; two threads serve a look-up or two and cost nothing while idle.
-_READERS = ThreadPoolExecutor(2, thread_name_prefix="llmtrail-look-up")
+# The reads of one look-up run side by side; these threads serve a look-up or two and cost nothing while idle.
+_READERS = ThreadPoolExecutor(3, thread_name_prefix="llmtrail-look-up")
 
 _T = TypeVar("_T")
 
@@ -201,7 +201,7 @@ def _read_bodies(handle: Handle, places: Sequence[Place]) -> dict[str, dict[str,
 
 
 def _read(handle: Handle, columns: str, table: str, where: str, names: Sequence[str]) -> list[dict[str, Any]]:
-    sql = f"SELECT {columns} FROM {table} FINAL WHERE {where}"  # noqa: S608 - built of our own names and keys only.
+    sql = f"SELECT {columns} FROM {table} FINAL PREWHERE {where}"  # noqa: S608 - built of our own names and keys only.
     lines = handle.query_bytes(sql, "JSONCompactEachRow")
     return [dict(zip(names, _LINE.decode(line), strict=True)) for line in lines.splitlines() if line]
 
