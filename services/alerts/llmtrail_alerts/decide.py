@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec.structs import replace
 
-from llmtrail_alerts.model import Alarm, GroupKey, GroupState, Level, Reason, Rule, Sighting, Verdict
+from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Level, Period, Reason, Rule, Sighting, Verdict
 from llmtrail_alerts.quiet import Quiet
 
 # A sighting has at most three things to say: a period's end, what holds now, and what of it may be told.
@@ -26,6 +26,8 @@ _ID_BYTES = 16  # 128 bits: two verdicts never share an id
 _FORGET_S = 2 * _DAY_S
 # A period that is over is looked at for half a minute more: till then it must be known what was said of it.
 _AFTER_S = 60
+# The last hour is kept to the minute.
+_SLIDE_S = 60
 
 
 def decide_all(
@@ -78,6 +80,9 @@ def end(state: GroupState, why: str, now_ns: int) -> tuple[GroupState, Verdict |
 def due_ns(rule: Rule, state: GroupState) -> int | None:
     """Return when a group must be decided again even where nothing is counted for it; None where never."""
     times: list[int] = []
+    if isinstance(rule, Budget) and rule.period is Period.TOTAL and state.level >= 0:
+        # What was spent leaves the last hour in time, calls or none.
+        times.append(state.at_ns + _SLIDE_S * _NS)
     if state.period_end_ns and (state.level >= 0 or any(state.reached_ns)):
         times.append(state.period_end_ns)
     if isinstance(rule, Alarm):
