@@ -15,7 +15,7 @@ import pytest
 
 from eventually import eventually
 from llmtrail.cli.client import House, find_house, get_request, post, stream_sql
-from llmtrail.cli.demo_scenario import Kind, Phase, plan
+from llmtrail.cli.demo_scenario import GPU_LOST_AT, LOCAL, Kind, Phase, plan
 from llmtrail.cli.exits import CommandError, Exit
 
 TOKEN = "a-token-of-the-tests"
@@ -270,6 +270,10 @@ def test_a_house_that_went_away_is_unreachable() -> None:
         assert error.value.code is Exit.UNREACHABLE
 
 
+_OWN_GPU_COSTS = """SELECT min(cost_nanousd) > 0, any(cost_source) FROM calls
+WHERE feature = 'review-tags' AND cost_nanousd IS NOT NULL"""
+
+
 def test_the_demo_tells_a_request_worth_a_look_and_show_prints_it(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     done = _run(folder, "demo", "--seconds", "5", "--rate", "8", "--exit", "--json", "--seed", "3")
@@ -290,6 +294,16 @@ def test_the_demo_tells_a_request_worth_a_look_and_show_prints_it(tmp_path: Path
     assert [failure["calls"] for failure in told["failures"] if failure["failure_mode"] == "budget_refused"] == [3]
     page = _run(folder, "show", hard["scope"][0])
     assert "calls are stopped from here on" in page.stdout
+    # The shop's own node, and the call that met the loss of its GPU.
+    ((_, code),) = told["node"]["xids"]
+    assert (code, told["node"]["gpus"], told["node"]["reasons"]) == (79, 8, ["hw_slowdown", "hw_thermal"])
+    page = _run(folder, "show", told["lost"])
+    assert "GPUs found by the deployment llama" in page.stdout
+    assert "hw_thermal" in page.stdout
+    assert "XID 79 (hardware): The GPU has fallen off the bus" in page.stdout
+    assert "clocks against the log's: the application" in page.stdout
+    saved = _run(folder, "sql", "--format", "TSV", _OWN_GPU_COSTS)
+    assert saved.stdout.split() == ["1", "own_gpu"]
 
 
 def test_every_demo_has_its_incident_and_its_showpiece() -> None:
@@ -300,6 +314,8 @@ def test_every_demo_has_its_incident_and_its_showpiece() -> None:
         first = next(call for call in calls if call.phase is Phase.INCIDENT)
         assert (first.feature.fallback, first.script) == ("gpt-4o-mini", "500,500,500,500")
         assert [call.feature.kind for call in calls].count(Kind.AGENT) == 1
+        (lost,) = (call for call in calls if call.feature is LOCAL and call.script.count("500") == 4)
+        assert lost.at_s >= GPU_LOST_AT * 10.0
         assert calls == plan(seed, 10.0, 6.0)
 
 

@@ -16,11 +16,11 @@ from kafka_here import Kafka
 from llmtrail.cli.demo_kafka import ENV_SERVERS, FOLDER
 from llmtrail.local import port_file
 
-# The seven processes start and stop within seconds; a machine that does much else takes longer.
+# The eight processes start and stop within seconds; a machine that does much else takes longer.
 UP_S_MAX = 180.0
 DOWN_S_MAX = 60.0
 COUNTED_S_MAX = 30.0
-ROLES = ("store", "gateway", "rows", "statistics", "aggregate", "alert", "web")
+ROLES = ("store", "gateway", "rows", "statistics", "aggregate", "alert", "gpu", "web")
 
 
 class Demo:
@@ -81,6 +81,7 @@ def test_the_printed_commands_find_the_printed_request_and_ctrl_c_ends_every_pro
     assert "Slack would have said" in demo.text()
     assert "PagerDuty would have rung" in demo.text()
     assert "3 calls of the agent were not made" in demo.text()
+    assert "XID 79, The GPU has fallen off the bus" in demo.text()
 
     demo.process.send_signal(signal.SIGINT)
     assert demo.process.wait(DOWN_S_MAX) == 0, demo.text()

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -19,12 +19,13 @@ import typer
 
 from llmtrail.cli.client import House, stream_sql
 from llmtrail.cli.demo_place import Place
-from llmtrail.cli.demo_scenario import Phase, PlannedCall, phase_at, plan
+from llmtrail.cli.demo_scenario import LOCAL, Phase, PlannedCall, phase_at, plan
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
 from llmtrail.config import Config
 
 if TYPE_CHECKING:
+    from llmtrail.cli.demo_node import SimulatedNode
     from llmtrail.cli.demo_shop import Shop
     from llmtrail.cli.demo_view import DemoView
 
@@ -51,6 +52,9 @@ class Told:
     features: Sequence[dict[str, Any]]
     worth_a_look: dict[str, Any] | None
     alerts: Sequence[dict[str, Any]] = ()
+    # The shop's own node, and the call that the loss of its GPU met.
+    node: Mapping[str, Any] | None = None
+    lost: str | None = None
 
 
 def command(
@@ -67,6 +71,7 @@ def command(
 ) -> None:
     """Start everything, make realistic calls with an incident in the middle, and tell where to look."""
     loaded = settings(config, data)
+    from llmtrail.cli.demo_node import simulated_node
     from llmtrail.cli.demo_view import DemoView
     from llmtrail.local.embedded import StartError
 
@@ -79,21 +84,24 @@ def command(
     view = DemoView(quiet=as_json)
     try:
         with (
+            simulated_node(seconds) as node,
             _watched(loaded.config, view) as config_in_force,
-            _place(config_in_force, view, over_kafka=over_kafka) as place,
+            _place(config_in_force, view, node, over_kafka=over_kafka) as place,
         ):
             view.started(place)
             run_id = f"{time.time_ns() // 1_000_000_000 & 0xFFFF:04x}"
+            node.begin()
             made = _open_shop(place, plan(seed, seconds, rate), run_id, seconds, (view, stop))
-            told = _read_back(place, run_id, made, stop)
+            told = _read_back(place, run_id, made, (node, stop))
             stays = not leave and not stop.is_set()
             if as_json:
                 named = {"failures": told.failures, "worth_a_look": told.worth_a_look, "alerts": told.alerts}
-                print(json.dumps({**told.summary, **named}))
+                print(json.dumps({**told.summary, **named, "node": told.node, "lost": told.lost}))
             else:
                 view.summary(told.summary, told.failures, told.features)
+                view.node(told.node)
                 view.alerts(told.alerts)
-                view.where_to_look(told.worth_a_look, told.alerts, place, stays=stays)
+                view.where_to_look((told.worth_a_look, told.lost), told.alerts, place, stays=stays)
             if stays:
                 view.staying()
                 while not stop.wait(_CHECK_S):
@@ -104,12 +112,14 @@ def command(
         raise CommandError(Exit.NEGATIVE, f"made {made} requests, but {told.summary['requests']} are stored.")
 
 
-def _place(config: Config, view: "DemoView", *, over_kafka: bool) -> AbstractContextManager[Place]:
+def _place(
+    config: Config, view: "DemoView", node: "SimulatedNode", *, over_kafka: bool
+) -> AbstractContextManager[Place]:
     if not over_kafka:
-        return _embedded(config)
+        return _embedded(config, node)
     from llmtrail.cli.demo_kafka import kafka_place
 
-    return kafka_place(config.server.data, view.say, config.alerts.folder)
+    return kafka_place(config.server.data, view.say, node, config.alerts.folder)
 
 
 @contextmanager
@@ -125,11 +135,13 @@ def _watched(config: Config, view: "DemoView") -> Iterator[Config]:
 
 
 @contextmanager
-def _embedded(config: Config) -> Iterator[Place]:
+def _embedded(config: Config, node: "SimulatedNode") -> Iterator[Place]:
     """Start everything; where the usual ports are taken, on free ones: `show` finds them by the data folder."""
+    from llmtrail.cli.demo_node import collected, with_node
     from llmtrail.local.embedded import Embedded, StartError
     from llmtrail.local.servers import PortTakenError
 
+    config = with_node(config)
     house = Embedded(config, environ=os.environ)
     try:
         house.__enter__()
@@ -140,7 +152,9 @@ def _embedded(config: Config) -> Iterator[Place]:
         house.__enter__()
     data = config.server.data
     try:
-        yield Place(house.http_url, house.http_url, house.sql_url, str(data), data, data)
+        # The token is found as the shop's own calls find theirs, where the user's settings ask for one.
+        with collected(node, house.http_url, os.environ.get("LLMTRAIL_TOKEN"), data):
+            yield Place(house.http_url, house.http_url, house.sql_url, str(data), data, data)
     finally:
         house.__exit__(None, None, None)
 
@@ -154,8 +168,11 @@ def _open_shop(
     from llmtrail.testing.provider import ProviderSimulator
 
     llmtrail.configure(url=place.gateway_url)
-    with ProviderSimulator(seed=1, speed=PROVIDER_SPEED) as provider:
-        shop = Shop(provider.base_url, run_id, watch[0].stopped)
+    with (
+        ProviderSimulator(seed=1, speed=PROVIDER_SPEED) as provider,
+        ProviderSimulator(seed=2, speed=PROVIDER_SPEED) as local,
+    ):
+        shop = Shop(provider.base_url, local.base_url, run_id, watch[0].stopped)
         try:
             return _serve(shop, calls, seconds, watch)
         finally:
@@ -182,8 +199,11 @@ def _serve(shop: "Shop", calls: list[PlannedCall], seconds: float, watch: "tuple
     return served
 
 
-def _read_back(place: Place, run_id: str, made: int, stop: threading.Event) -> Told:
+def _read_back(place: Place, run_id: str, made: int, watch: "tuple[SimulatedNode, threading.Event]") -> Told:
     """Ask the store what it knows of this run, once all of it can be found."""
+    from llmtrail.cli.demo_node import told_node
+
+    node, stop = watch
     house = House(place.lookup_url, place.sql_url)
     mine = f"WHERE startsWith(request_id, 'demo-{run_id}-')"
     totals = f"""SELECT uniqExact(request_id) AS requests, count() AS calls, sum(c.attempt_count) AS attempts,
@@ -213,7 +233,20 @@ def _read_back(place: Place, run_id: str, made: int, stop: threading.Event) -> T
         f"""SELECT request_id, retry_count, failure_mode, handled_by FROM calls AS c {mine} AND failure_mode IS NOT NULL
             ORDER BY handled_by = 'fallback_model' DESC, retry_count DESC, started_at LIMIT 1""",  # noqa: S608
     )
-    return Told(summary, failures, features, worth[0] if worth else None, _alerts(house, run_id, stop))
+    lost = rows(
+        house,
+        f"""SELECT request_id FROM calls AS c {mine} AND feature = '{LOCAL.name}' AND failure_mode IS NOT NULL
+            ORDER BY retry_count DESC, started_at LIMIT 1""",  # noqa: S608
+    )
+    return Told(
+        summary,
+        failures,
+        features,
+        worth[0] if worth else None,
+        _alerts(house, run_id, stop),
+        told_node(lambda statement: rows(house, statement), node, stop.wait),
+        lost[0]["request_id"] if lost else None,
+    )
 
 
 def _alerts(house: House, run_id: str, stop: threading.Event) -> list[dict[str, Any]]:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from llmtrail.cli.demo_node import SimulatedNode, node_settings
 from llmtrail.cli.demo_place import Place
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.local import port_file
@@ -30,7 +31,7 @@ ENV_SERVERS = "KAFKA_BOOTSTRAP_SERVERS"
 # Everything of this demo, below the data folder: an embedded installation's data stay as they are.
 FOLDER = "kafka-demo"
 CONFIG_FILE = "llmtrail.toml"
-# Seven Pythons start side by side, on two slow cores: 15 s were seen; a loaded machine may take several times that.
+# Eight Pythons start side by side, on two slow cores: 15 s were seen; a loaded machine may take several times that.
 READY_S_MAX = 120.0
 # A role ends in under 10 s; past this it is killed.
 STOP_S_MAX = 15.0
@@ -147,8 +148,8 @@ class Roles:
 
 
 @contextmanager
-def kafka_place(data: Path, say: Say, rules: Path | None = None) -> Iterator[Place]:
-    """Start a broker and every role, which watch by `rules`; stop them all in the end.
+def kafka_place(data: Path, say: Say, node: SimulatedNode, rules: Path | None = None) -> Iterator[Place]:
+    """Start a broker and every role, which watch by `rules`, and read `node`; stop them all in the end.
 
     Raises CommandError, with what to do.
     """
@@ -161,7 +162,7 @@ def kafka_place(data: Path, say: Say, rules: Path | None = None) -> Iterator[Pla
         store = roles.start("store", "web", "--writable", "--sql-port", "0", config=admin)
         config = folder / CONFIG_FILE
         kafka = f'bootstrap_servers = "{servers}"\ntopic_prefix = "{prefix}"\nreplication = 1\n'
-        _write(config, f"[kafka]\n{kafka}")
+        _write(config, f"[kafka]\n{kafka}{node_settings(folder)}")
         say("creating the topics")
         _run("topics", "create", "--config", str(config))
         roles.wait_ready([store])
@@ -169,7 +170,7 @@ def kafka_place(data: Path, say: Say, rules: Path | None = None) -> Iterator[Pla
         url = store.running.sql.replace("://", f"://writer:{secret}@")
         watched = "" if rules is None else f"\n[alerts]\nfolder = {json.dumps(str(rules.resolve()))}\n"
         _write(config, f'{config.read_text()}\n[store]\nurl = "{url}"\n{watched}')
-        say("starting gateway, rows, statistics, aggregate, alert, web: each a process of its own")
+        say("starting gateway, rows, statistics, aggregate, alert, gpu, web: each a process of its own")
         gateway = roles.start("gateway", "ingest", "--roles", "gateway", config=config)
         others = [
             roles.start("rows", "ingest", "--roles", "rows", config=config),
@@ -178,6 +179,8 @@ def kafka_place(data: Path, say: Say, rules: Path | None = None) -> Iterator[Pla
         ]
         if rules is not None:
             others.append(roles.start("alert", "alert", config=config))
+        targets = [word for url in node.urls for word in ("--target", url)]
+        others.append(roles.start("gpu", "gpu", *targets, config=config))
         web = roles.start("web", "web", "--sql-port", "0", config=config)
         roles.wait_ready([gateway, web, *others])
         assert gateway.running is not None, "it is ready"  # noqa: S101

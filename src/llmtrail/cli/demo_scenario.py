@@ -1,8 +1,10 @@
 """What happens in the demo: which calls, when, and what goes wrong in the middle. Pure: the seed decides all.
 
-Four features of an imaginary shop call three models. In the middle the provider of the large model has an outage:
-errors, rate limits, silence and cut streams. In the same minute an agent loses its way and asks again and again, until
-a budget stops it. After the outage, a new prompt version is live.
+Four features of an imaginary shop call three models of a provider, and a fifth one that runs on GPUs of the shop's
+own. In the middle the provider of the large model has an outage: errors, rate limits, silence and cut streams. In the
+same minute an agent loses its way and asks again and again, until a budget stops it; and on the shop's own node one GPU
+gets too hot, which slows its calls, and another falls off the bus, which fails one. After the outage, a new prompt
+version is live.
 """
 
 import random
@@ -14,6 +16,10 @@ INCIDENT_FROM = 0.36
 INCIDENT_TO = 0.68
 # The agent goes astray a little after the outage has begun.
 ASTRAY_AT = 0.45
+# The shop's own node: from half of this on one of its GPUs is too hot, at this one is lost; then a call fails.
+GPU_LOST_AT = 0.64
+LOST_CALL_AT = 0.65
+LOCAL_MODEL = "llama-3.3-70b"
 USERS = 48
 
 
@@ -32,6 +38,7 @@ class Kind(StrEnum):
     TRIAGE = "triage"  # JSON that a parser accepts or rejects; a static message when it cannot
     SUMMARY = "summary"  # streamed to the user as it comes
     REPORT = "report"  # long, without a net: the error goes to the caller
+    LOCAL = "local"  # a model on the shop's own GPUs; the error goes to the caller
     AGENT = "agent"  # asks until it is content, which this one never is
 
 
@@ -135,7 +142,21 @@ FEATURES = (
         incident=(("timeout", 0.3), ("length", 0.2), ("500,500,500,500", 0.3)),
         usual=(("length", 0.1),),
     ),
+    Feature(
+        name="review-tags",
+        kind=Kind.LOCAL,
+        model=LOCAL_MODEL,
+        fallback="",
+        weight=2,
+        versions={"prompt_name": "review-tags", "model_config": "vllm-2"},
+        system="Name up to five things that this review is about.",
+        questions=("Great grinder, but loud, and the box was torn.", "The lamp flickers. Support was kind, though."),
+        output_tokens=(20, 50),
+        # Held-down clocks make answers late; nothing here fails but the one call below.
+        incident=(("slow:0.6", 0.7),),
+    ),
 )
+LOCAL = FEATURES[-1]
 
 # Once in each demo; never chosen by the dice.
 AGENT = Feature(
@@ -156,38 +177,47 @@ def plan(seed: int, seconds: float, rate: float) -> list[PlannedCall]:
     """Return the calls of a demo of `seconds` at `rate` calls a second, in the order in which they are made.
 
     The first call of the incident always fails at every attempt and is saved by the smaller model: worth a look. One
-    request after it is the agent's.
+    request after it is the agent's, and one is met by the loss of a GPU.
     """
     dice = random.Random(seed)  # noqa: S311 - a repeatable story, nothing secret.
     calls: list[PlannedCall] = []
     at_s = 0.0
-    told = astray = False
+    told = False
+    once = [(ASTRAY_AT, _agent), (LOST_CALL_AT, _lost)]
     while True:
         at_s += dice.expovariate(rate)
         if at_s >= seconds:
             return calls
         phase = phase_at(at_s / seconds)
         showpiece = phase is Phase.INCIDENT and not told
-        if told and not astray and at_s / seconds >= ASTRAY_AT:
-            astray = True
-            calls.append(_agent(at_s, len(calls), phase))
+        while told and once and at_s / seconds >= once[0][0]:
+            calls.append(once.pop(0)[1](at_s, len(calls), phase))
         told = told or showpiece
         calls.append(_call(dice, at_s, len(calls), phase, showpiece=showpiece))
 
 
 def _agent(at_s: float, index: int, phase: Phase) -> PlannedCall:
+    return _once(AGENT, "v3", "", (at_s, index, phase))
+
+
+def _lost(at_s: float, index: int, phase: Phase) -> PlannedCall:
+    return _once(LOCAL, "v12", "500,500,500,500", (at_s, index, phase))
+
+
+def _once(feature: Feature, prompt_version: str, script: str, when: tuple[float, int, Phase]) -> PlannedCall:
+    at_s, index, phase = when
     return PlannedCall(
         at_s=at_s,
         index=index,
         phase=phase,
-        feature=AGENT,
+        feature=feature,
         user_id="user-02",
         session_id=f"session-02-{int(at_s) // 60}",
-        question=AGENT.questions[0],
-        prompt_version="v3",
+        question=feature.questions[0],
+        prompt_version=prompt_version,
         release="2026.11.1",
-        script="",
-        output_tokens=AGENT.output_tokens[1],
+        script=script,
+        output_tokens=feature.output_tokens[1],
     )
 
 

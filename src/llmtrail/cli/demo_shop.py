@@ -50,18 +50,19 @@ class Outcomes:
 
 
 class Shop:
-    """Serves planned calls with one wrapped client."""
+    """Serves planned calls with two wrapped clients: one of a provider, one of the shop's own model server."""
 
-    def __init__(self, base_url: str, run_id: str, stopped: Callable[[str], None] = lambda _words: None) -> None:
-        """Call a provider at `base_url`; `stopped` hears why a budget stopped a call, once a request."""
+    def __init__(
+        self, base_url: str, local_url: str, run_id: str, stopped: Callable[[str], None] = lambda _words: None
+    ) -> None:
+        """Call a provider and a server of our own; `stopped` hears why a budget stopped a call, once a request."""
         self.outcomes = Outcomes()
         self._stopped = stopped
         self._pause = Event()
         self._run_id = run_id
         # The simulator's address tells no provider, so the application does, as behind any proxy.
-        self._client = llmtrail.wrap(
-            OpenAI(base_url=base_url, api_key="demo", timeout=TIMEOUT_S, max_retries=RETRIES_MAX), provider="openai"
-        )
+        self._client = _client(base_url, "openai")
+        self._local = _client(local_url, "vllm")
 
     def request_id(self, call: PlannedCall) -> str:
         """Return the request id that a customer would quote."""
@@ -74,6 +75,7 @@ class Shop:
             Kind.TRIAGE: self._triage,
             Kind.SUMMARY: self._summarise,
             Kind.REPORT: self._report,
+            Kind.LOCAL: self._tag,
             Kind.AGENT: self._wander,
         }
         with llmtrail.request(
@@ -97,8 +99,9 @@ class Shop:
         self.outcomes.add(outcome)
 
     def close(self) -> None:
-        """Close the client's connections."""
+        """Close the clients' connections."""
         self._client.close()
+        self._local.close()
 
     def _answer(self, call: PlannedCall, request: Any) -> str:
         documents = [_DOCUMENTS[(call.index + step) % len(_DOCUMENTS)] for step in range(2)]
@@ -136,6 +139,10 @@ class Shop:
         self._ask(call, call.feature.model, call.script)
         return "answered"
 
+    def _tag(self, call: PlannedCall, _request: Any) -> str:
+        self._local.chat.completions.create(**_arguments(call, call.feature.model, call.script))
+        return "answered"
+
     def _wander(self, call: PlannedCall, _request: Any) -> str:
         """Ask the same again and again, as an agent in a loop does; it takes some refusals to end it."""
         refused = 0
@@ -153,6 +160,12 @@ class Shop:
     def _ask(self, call: PlannedCall, model: str, script: str, **more: Any) -> str:
         answer = self._client.chat.completions.create(**_arguments(call, model, script), **more)
         return answer.choices[0].message.content or ""
+
+
+def _client(base_url: str, provider: str) -> OpenAI:
+    return llmtrail.wrap(
+        OpenAI(base_url=base_url, api_key="demo", timeout=TIMEOUT_S, max_retries=RETRIES_MAX), provider=provider
+    )
 
 
 def _arguments(call: PlannedCall, model: str, script: str) -> dict[str, Any]:

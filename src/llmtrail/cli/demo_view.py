@@ -19,6 +19,7 @@ from llmtrail.cli.safe_text import safe_line
 from llmtrail.cli.wording import count, duration, money
 from llmtrail.config import Config
 from llmtrail.core.scope import Scope, ScopeKind
+from llmtrail.core.xid import xid_of
 from llmtrail_alerts.compose import scope_name
 
 _PHASES = {
@@ -106,8 +107,25 @@ class DemoView:
         lines = [f"{count(len(rows), 'decision')}, {told} of them told to somebody", *map(_decision, rows)]
         self._console.print(Text("Budgets and alarms", style="bold").append(": " + "\n  ".join(lines), style="default"))
 
-    def where_to_look(self, worth: Row | None, alerts: Sequence[Row], place: Place, *, stays: bool) -> None:
+    def node(self, row: Row | None) -> None:
+        """Tell what happened on the shop's own GPUs."""
+        if row is None:
+            return
+        told = [f"{row['host']}, {row['gpus']} {row['gpu_name']}"]
+        if row["throttled"]:
+            numbers = ", ".join(map(str, row["throttled"]))
+            told.append(f"GPU {numbers} was held down by {', '.join(row['reasons'])}")
+        for number, code in row["xids"]:
+            known = xid_of(code)
+            told.append(f"GPU {number}: XID {code}, {known.meaning}. {known.advice}")
+        lines = [safe_line(line, _WORDS_MAX) for line in told]
+        self._console.print(Text("Own GPUs", style="bold").append(": " + "\n  ".join(lines), style="default"))
+
+    def where_to_look(
+        self, worth_and_lost: tuple[Row | None, str | None], alerts: Sequence[Row], place: Place, *, stays: bool
+    ) -> None:
         """Tell a request id worth a look, and the commands; over HTTP only where something stays up to answer."""
+        worth, lost = worth_and_lost
         data = place.data_up if stays else place.data_down
         me, folder = program(), "" if data == Config().server.data else f" --data {data}"
         if worth is None:
@@ -121,6 +139,8 @@ class DemoView:
         )
         statement = "SELECT feature, failure_mode, count() FROM calls GROUP BY ALL ORDER BY 3 DESC"
         commands = [f"{me} show {worth['request_id']}{folder}", f'{me} sql "{statement}"{folder}']
+        # What the GPUs did around the call that lost one.
+        commands += [f"{me} show {lost}{folder}"] if lost is not None else []
         stopped = next((row["request_ids"][0] for row in alerts if row["hard"] and row["request_ids"]), None)
         commands += [f"{me} show {stopped}{folder}"] if stopped is not None else []
         commands.append(f'{me} sql "{_ALERTS}"{folder}')

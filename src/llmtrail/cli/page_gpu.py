@@ -10,8 +10,10 @@ from rich.text import Text
 
 from llmtrail.cli.safe_text import safe_line
 from llmtrail.cli.wording import duration, plain
+from llmtrail.core.xid import xid_of
 
 _NAME_WIDTH = 120
+_ERROR_WIDTH = 400
 _GIB = 1024**3
 # From here on a figure is coloured: the cache or memory is nearly full, the GPU is hot.
 _FULL = 0.9
@@ -38,7 +40,17 @@ def gpu_parts(call: Told) -> Iterator[RenderableType]:
         yield Padding(_table(one, _engine_name(one), _ENGINE_COLUMNS), (0, 1))
     for one in _listed(found.get("gpus")):
         yield Padding(_table(one, _gpu_name(one), _GPU_COLUMNS), (0, 1))
+    for line in _errors(found):
+        yield Padding(Text(safe_line(line, _ERROR_WIDTH), style="red"), (0, 1))
     yield Padding(Text(safe_line(_clocks(found.get("clocks") or {}), 400), style="dim"), (0, 1))
+
+
+def _errors(found: Told) -> Iterator[str]:
+    """Yield what each error of the driver means and what to do about it, once each."""
+    samples = [sample for one in _listed(found.get("gpus")) for sample in _listed(one.get("samples"))]
+    for code in dict.fromkeys(code for sample in samples if isinstance(code := sample.get("xid"), int)):
+        known = xid_of(code)
+        yield f"XID {code} ({known.kind}): {known.meaning}. {known.advice}"
 
 
 def _listed(value: object) -> list[Told]:
