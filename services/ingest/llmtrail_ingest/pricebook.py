@@ -20,7 +20,7 @@ from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, Provider
 
 from llmtrail.core.call import Call
 from llmtrail.core.gpu_map import Deployment
-from llmtrail.core.own_gpu import NO_OWN_GPUS, OwnGpuBook, standard_prices
+from llmtrail.core.own_gpu import OwnGpuBook, standard_prices
 from llmtrail.core.pricing import CostSource, Rates, UnpricedReason
 from llmtrail_ingest.gpu_prices import parse_gpu_prices, parse_own_gpus
 from llmtrail_ingest.price_overrides import Override, PriceFileError, parse_overrides
@@ -87,7 +87,7 @@ def load_pricebook(
     do.
     """
     if overrides is None:
-        return GenaiPriceBook((), b"", trusts_reported=trust_reported)
+        return GenaiPriceBook((), b"", trusts_reported=trust_reported, own_gpus=OwnGpuBook(deployments))
     try:
         content = overrides.read_bytes()
         text = content.decode()
@@ -99,7 +99,7 @@ def load_pricebook(
         )
     own_gpus = _own_gpus(text, overrides.name, deployments)
     # The same file says something else of other deployments.
-    content += repr(deployments).encode() if own_gpus is not NO_OWN_GPUS else b""
+    content += repr(deployments).encode() if own_gpus.has_prices else b""
     return GenaiPriceBook(
         parse_overrides(text, overrides.name), content, trusts_reported=trust_reported, own_gpus=own_gpus
     )
@@ -120,7 +120,7 @@ def _own_gpus(text: str, file_name: str, deployments: Sequence[Deployment]) -> O
                 f"{file_name}: own_gpu {name!r}: [gpu.deployments.{name}] says neither address nor model: no call is "
                 "known to be its."
             )
-    return OwnGpuBook(deployments, standard_prices(entries, prices)) if entries else NO_OWN_GPUS
+    return OwnGpuBook(deployments, standard_prices(entries, prices), prices)
 
 
 class GenaiPriceBook:
@@ -132,7 +132,7 @@ class GenaiPriceBook:
         content: bytes,
         *,
         trusts_reported: bool,
-        own_gpus: OwnGpuBook = NO_OWN_GPUS,
+        own_gpus: OwnGpuBook,
     ) -> None:
         self._overrides = overrides
         self._own_gpus = own_gpus

@@ -19,6 +19,7 @@ class CorrectionReason(StrEnum):
     PRICE_CHANGED = "price_changed"  # another entry of the book holds now
     SAME_PRICE_OTHER_RATE = "same_price_other_rate"  # the entry of that name says another rate
     OWN_PRICE_KNOWN = "own_price_known"  # was the caller's own cost
+    SETTLED = "settled"  # what the hour of its own GPUs came to is known now
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from llmtrail.cli.client import find_house
 from llmtrail.cli.exits import CommandError, Exit
-from llmtrail.config import ServerConfig
+from llmtrail.config import Config, ServerConfig, store_url
 
 try:
     from llmtrail.store.errors import StoreError
-    from llmtrail.store.handle import Handle, Limits, open_chdb
-    from llmtrail.store.lookup import find_request
+    from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
+    from llmtrail.store.lookup import find_request, quick_reader
 except ImportError as error:
     raise CommandError(Exit.WRONG_USE, str(error)) from error
 
@@ -34,9 +35,27 @@ def opened(folder: Path) -> Iterator[Handle]:
         handle.close()
 
 
+@contextmanager
+def writable(config: Config) -> Iterator[Handle]:
+    """Open the store of the settings to mend what it holds; raise CommandError where another process alone may."""
+    url = store_url(config.store)
+    if not url and find_house(config.server.data):
+        raise CommandError(Exit.UNREACHABLE, "llmtrail runs on this folder and alone may write to it; stop it first.")
+    try:
+        handle = open_http(url, replicated=bool(config.store.cluster)) if url else open_chdb(config.server.store_folder)
+    except (StoreError, OSError) as error:
+        raise CommandError(Exit.UNREACHABLE, str(error)) from error
+    try:
+        yield handle
+    except StoreError as error:
+        raise CommandError(Exit.NEGATIVE, str(error)) from error
+    finally:
+        handle.close()
+
+
 def request_document(handle: Handle, id_value: str) -> dict[str, Any] | None:
     """Return the document of everything known by this id, or None."""
-    return find_request(handle.reader(Limits()), id_value)
+    return find_request(quick_reader(handle, Limits()), id_value)
 
 
 def sql_result(handle: Handle, statement: str, output_format: str) -> bytes:

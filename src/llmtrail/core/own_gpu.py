@@ -22,6 +22,7 @@ _NS_PER_S: Final = 1_000_000_000
 _FEMTOUSD_PER_NANOUSD: Final = 1_000_000
 # Models times servers that calls tell; what is beyond is worked out again.
 _ASKED_MAX: Final = 10_000
+_NOTHING: Final[Mapping[str, "tuple[StandardPrice, ...]"]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,33 @@ def _since(start_s: int) -> str:
 class OwnGpuBook:
     """Finds the deployment of a call and what its tokens cost. Safe to ask from several threads."""
 
-    def __init__(self, deployments: Iterable[Deployment], prices: Mapping[str, tuple[StandardPrice, ...]]) -> None:
+    def __init__(
+        self,
+        deployments: Iterable[Deployment],
+        prices: Mapping[str, tuple[StandardPrice, ...]] = _NOTHING,
+        hour_prices: Sequence[GpuPrice] = (),
+    ) -> None:
         """Take all deployments, those without a price too: a call of theirs is none of another's."""
         self._deployments = tuple(deployments)
         self._prices = prices
+        self._hour_prices = tuple(hour_prices)
         self._models = {one.model for one in self._deployments}
         self._found = lru_cache(_ASKED_MAX)(self._find)
+
+    @property
+    def deployments(self) -> tuple[Deployment, ...]:
+        """Return all deployments."""
+        return self._deployments
+
+    @property
+    def hour_prices(self) -> tuple[GpuPrice, ...]:
+        """Return what hours of GPUs cost."""
+        return self._hour_prices
+
+    @property
+    def has_prices(self) -> bool:
+        """Say whether any call has a price here."""
+        return bool(self._prices)
 
     def deployment(self, call: Call) -> str | None:
         """Return the name of the deployment that answered a call; None: none of ours."""
@@ -136,6 +158,3 @@ class OwnGpuBook:
     def _find(self, model: str, address: str, port: int | None) -> str | None:
         found = deployment_of(Asked(model, address, port), self._deployments)
         return None if found is None else found.name
-
-
-NO_OWN_GPUS: Final = OwnGpuBook((), {})

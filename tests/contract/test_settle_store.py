@@ -1,0 +1,183 @@
+"""Calls on own GPUs are settled in a store: dry, for good, again; and the sums are those that SQL tells."""
+
+import time
+import tomllib
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+from msgspec import Raw
+
+from llmtrail.cli import reprice_gpus
+from llmtrail.cli.reprice import corrections_of
+from llmtrail.config import Config, load_config
+from llmtrail.core.call import Call, Usage
+from llmtrail.core.gpu_map import GpuPrice
+from llmtrail.core.pricing import price
+from llmtrail.local.gpu import gpu_store
+from llmtrail.local.prices import price_book
+from llmtrail.store.gpu import GpuRow, insert_gpu_samples, not_rolled, roll_up
+from llmtrail.store.handle import Limits, open_chdb
+from llmtrail.store.insert import insert_calls
+from llmtrail.store.migrate import migrate
+from llmtrail_ingest.gpu_prices import parse_own_gpus
+from llmtrail_ingest.settle import OnCalls
+from stored_calls import a_call, a_row
+
+_S = 1_000_000_000
+PRICE = [GpuPrice("g", 0, 2**32 - 1, 1)]
+SETTINGS = """
+[server]
+data = "{folder}"
+[pricing]
+overrides = "{folder}/prices.toml"
+[gpu.deployments.llama]
+address = "10.0.0.5:8000"
+model = "llama-3"
+hosts = ["node-1"]
+"""
+PRICES = """
+[[gpu_hour]]
+gpu = "NVIDIA H200"
+price = "3.60"
+
+[[own_gpu]]
+deployment = "llama"
+gpu = "NVIDIA H200"
+gpus = 2
+input_tokens_s = 10_000
+output_tokens_s = 500
+"""
+SUMS = """
+SELECT sum(cost_nanousd), countIf(cost_source = 'own_gpu_settled'), countIf(cost_source = 'own_gpu'), max(price_id)
+FROM llmtrail.calls WHERE request_model = 'llama-3'
+"""
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, int]:
+    """Return the settings of a folder whose last closed hour has two busy GPUs and five calls, four with tokens."""
+    folder = tmp_path_factory.mktemp("settled")
+    (folder / "prices.toml").write_text(PRICES)
+    (folder / "llmtrail.toml").write_text(SETTINGS.format(folder=folder))
+    config = load_config(folder / "llmtrail.toml", {}, here=folder).config
+    began_s = (int(time.time()) - 7_200) // 3_600 * 3_600
+    handle = open_chdb(config.server.store_folder)
+    migrate(handle)
+    gpu_store(handle, config).begin(began_s * _S)
+    insert_gpu_samples(handle, list(_samples(began_s)), "gpus")
+    for start_ns, hosts in not_rolled(handle, time.time_ns()).items():
+        roll_up(handle, start_ns, hosts, time.time_ns())
+    book = price_book(config)
+    rows = []
+    for call in _calls(began_s):
+        priced = price(call, int(call.started_at), book)
+        at = {
+            "started_at_ns": call.started_at,
+            "first_ingested_at_ns": call.started_at,
+            "ingested_at_ns": call.started_at,
+        }
+        cost = {name: getattr(priced, name) for name in priced.__slots__}
+        rows.append(a_row(call, **at, **cost))
+    insert_calls(handle, rows, "calls")
+    handle.close()
+    return config, began_s
+
+
+def _samples(began_s: int) -> Iterator[GpuRow]:
+    for second in range(0, 600, 15):
+        for index in (0, 1):
+            at_ns = (began_s + second) * _S
+            yield GpuRow(
+                sampled_at_ns=at_ns,
+                received_at_ns=at_ns,
+                host="node-1",
+                gpu_uuid=f"GPU-{index}",
+                gpu_index=index,
+                gpu_name="NVIDIA H200",
+                utilization=(0.2 + 0.1 * index) if second < 300 else 0.7,
+            )
+
+
+def _calls(began_s: int) -> Iterator[Call]:
+    ours = Raw(b'{"server.address":"10.0.0.5","server.port":8000}')
+    for number, (second, usage) in enumerate(
+        [
+            (3, Usage(input_tokens=1_000, output_tokens=333)),
+            (50, Usage(input_tokens=777, output_tokens=1)),
+            (290, Usage(input_tokens=0, output_tokens=100)),
+            (550, Usage(input_tokens=3, output_tokens=3)),
+            (560, None),
+            # Of the hour before, which nobody sampled: it keeps its standard.
+            (-5, Usage(input_tokens=1_000, output_tokens=1_000)),
+        ]
+    ):
+        yield a_call(number, request_model="llama-3", attributes=ours, usage=usage, started_at=(began_s + second) * _S)
+    yield a_call(9, usage=Usage(input_tokens=9, output_tokens=9), started_at=(began_s + 5) * _S)
+
+
+def _settle(config: Config, *, apply: bool, laid: OnCalls = OnCalls.BUSY) -> reprice_gpus.Told:
+    told = reprice_gpus.settle(config, _days(), laid, apply=apply)
+    assert list(told) == ["llama"]
+    return told["llama"]
+
+
+def _ask(config: Config, statement: str) -> list[tuple[Any, ...]]:
+    handle = open_chdb(config.server.store_folder)
+    try:
+        return [tuple(row) for row in handle.reader(Limits()).query(statement)]
+    finally:
+        handle.close()
+
+
+# One after another on one store: what a step leaves is what the next one finds.
+def test_an_hour_is_settled_dry_then_for_good_and_only_once(house: tuple[Config, int]) -> None:
+    config, began_s = house
+    standard = _ask(config, SUMS)
+    assert standard[0][1:3] == (0, 5), "five calls have a price from the start"
+
+    dry = _settle(config, apply=False)
+    assert (dry.hours, dry.calls, dry.calls_without_tokens, dry.corrected) == ({"settled": 1}, 5, 1, 4)
+    # 300 s at 0.2 and 0.3, and 300 s of both at 0.7, at 0.001 dollars a second; ten minutes of two GPUs in all.
+    assert dry.busy_nanousd == pytest.approx(570_000_000, abs=50)
+    assert dry.busy_nanousd + dry.idle_nanousd == pytest.approx(1_200_000_000, abs=1)
+    sql = "SELECT sum(cost_nanousd - idle_nanousd), sum(idle_nanousd) FROM llmtrail.gpu_hours"
+    assert _ask(config, sql)[0] == pytest.approx((dry.busy_nanousd, dry.idle_nanousd), abs=1)
+    assert _ask(config, SUMS) == standard, "dry: nothing was changed"
+
+    assert _settle(config, apply=True) == dry
+    began = f"started_at >= toDateTime({began_s})"
+    hour = f"SELECT sum(cost_nanousd) FROM llmtrail.calls WHERE cost_source = 'own_gpu_settled' AND {began}"
+    assert _ask(config, hour) == [(dry.busy_nanousd,)], "the calls cost what the hour came to, to the nano-dollar"
+    assert _ask(config, SUMS)[0][1:] == (4, 1, "own_gpu:llama")
+    entries = (
+        "SELECT count(), sum(old_cost_nanousd), sum(new_cost_nanousd), max(reason) FROM llmtrail.price_corrections"
+    )
+    assert _ask(config, entries) == [(4, dry.standard_nanousd, dry.busy_nanousd, "settled")]
+
+    assert _settle(config, apply=True).corrected == 0, "settled again, nothing is left"
+    assert sum(len(made) for _, made in corrections_of(config, *_days(), apply=True)) == 0, "no list price undoes it"
+
+    with_idle = _settle(config, apply=True, laid=OnCalls.ALL)
+    assert with_idle.corrected == 4
+    assert _ask(config, hour) == [(dry.busy_nanousd + dry.idle_nanousd,)]
+    assert _ask(config, SUMS)[0][3] == "own_gpu:llama+idle"
+    assert _settle(config, apply=True).corrected == 4, "and back"
+    assert _ask(config, hour) == [(dry.busy_nanousd,)]
+
+
+def test_the_speed_that_hours_tell_is_printed_as_the_file_of_prices_wants_it(
+    house: tuple[Config, int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, _ = house
+    reprice_gpus.tell_speeds({"llama": _settle(config, apply=False)}, as_json=False)
+    printed = capsys.readouterr().out
+    # 2,217 tokens in 570 s of two GPUs.
+    assert tomllib.loads(printed) == {"own_gpu": [{"deployment": "llama", "gpus": 2, "tokens_s": "7.78"}]}
+    assert parse_own_gpus(f'{printed}gpu = "g"\n[[gpu_hour]]\ngpu = "g"\nprice = "1"', "f", PRICE)
+
+
+def _days() -> tuple[date, date]:
+    today = datetime.now(UTC).date()
+    return today - timedelta(days=1), today
