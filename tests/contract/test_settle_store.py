@@ -15,12 +15,14 @@ from llmtrail.config import Config, load_config
 from llmtrail.core.call import Call, Usage
 from llmtrail.core.gpu_map import GpuPrice
 from llmtrail.core.pricing import price
+from llmtrail.core.scope import ScopeKind
 from llmtrail.local.gpu import gpu_store
 from llmtrail.local.prices import price_book
 from llmtrail.store.gpu import GpuRow, insert_gpu_samples, not_rolled, roll_up
 from llmtrail.store.handle import Limits, open_chdb
 from llmtrail.store.insert import insert_calls
 from llmtrail.store.migrate import migrate
+from llmtrail.store.spent import spent_by_scope
 from llmtrail_ingest.gpu_prices import parse_own_gpus
 from llmtrail_ingest.settle import OnCalls
 from stored_calls import a_call, a_row
@@ -176,6 +178,16 @@ def test_the_speed_that_hours_tell_is_printed_as_the_file_of_prices_wants_it(
     # 2,217 tokens in 570 s of two GPUs.
     assert tomllib.loads(printed) == {"own_gpu": [{"deployment": "llama", "gpus": 2, "tokens_s": "7.78"}]}
     assert parse_own_gpus(f'{printed}gpu = "g"\n[[gpu_hour]]\ngpu = "g"\nprice = "1"', "f", PRICE)
+
+
+def _spent(config: Config, began_s: int) -> tuple[int, int, int]:
+    """Return what budgets are filled with of the settled hour: calls, cost, and calls with another cost than before."""
+    handle = open_chdb(config.server.store_folder)
+    try:
+        (told,) = spent_by_scope(handle, ScopeKind.TENANT, (), began_s * _S, (began_s + 3_600) * _S)
+    finally:
+        handle.close()
+    return told.calls, told.cost_nanousd, told.corrected
 
 
 def _days() -> tuple[date, date]:

@@ -3,6 +3,7 @@
 A rule that is added in the middle of a month counts the whole month: statistics are kept of every scope anyway. Only
 those of a time zone, or of a feature's users, that were not kept before lack what came before, and all of them where
 the statistics themselves are younger than the calls. What is missing is asked of the store once, and added since then.
+So is what corrections of stored costs came to, of which no statistics tell.
 """
 
 import logging
@@ -85,7 +86,8 @@ def _missing(spent: Iterable[Spent], statistics: Figures, start_s: int, until_s:
     for one in spent:
         text = one.scope.text()
         lack = _beyond(statistics.figures(text, start_s, until_s), one)
-        if lack.calls > 0:
+        # Where both know the same calls, the statistics have their costs as they were written.
+        if lack.calls > 0 or (lack.calls == 0 and one.corrected and (lack.cost_nanousd or lack.unpriced)):
             found[text] = lack
     return found
 

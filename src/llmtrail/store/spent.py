@@ -22,6 +22,7 @@ class Spent:
     unpriced: int
     input_tokens: int
     output_tokens: int
+    corrected: int = 0  # calls whose cost is another now than when they were written
 
 
 def spent_by_scope(handle: Handle, kind: ScopeKind, values: Sequence[str], since_ns: int, until_ns: int) -> list[Spent]:
@@ -45,7 +46,7 @@ def spent_by_scope(handle: Handle, kind: ScopeKind, values: Sequence[str], since
     names = ", ".join(["tenant", *columns])
     rows = handle.query(
         f"SELECT {names}, count(), countIf(failure_mode = 'budget_refused'), sum(cost_nanousd), "  # noqa: S608 - ours
-        "countIf(cost_nanousd IS NULL), sum(input_tokens), sum(output_tokens) "
+        "countIf(cost_nanousd IS NULL), sum(input_tokens), sum(output_tokens), countIf(cost_corrected_at IS NOT NULL) "
         f"FROM llmtrail.calls WHERE {' AND '.join(conditions)} GROUP BY {names} "
         f"ORDER BY sum(cost_nanousd) DESC, count() DESC LIMIT {SCOPES_MAX}",
         told,
