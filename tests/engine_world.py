@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+import msgspec
+
+from llmtrail.core.limit import limit_key
 from llmtrail.log.journal import Record
 from llmtrail.metrics import Metrics
 from llmtrail.store.alerts import AlertRow, AuditRow
@@ -21,7 +24,7 @@ from llmtrail_alerts.delivery import Delivery
 from llmtrail_alerts.engine import Engine, EngineParts
 from llmtrail_alerts.lane import order
 from llmtrail_alerts.message import Action
-from llmtrail_alerts.model import Alarm, Budget, Severity
+from llmtrail_alerts.model import Alarm, Budget, GroupState, Severity
 from llmtrail_alerts.outbox import Entry, decode_entry, is_entry_key, recover
 from llmtrail_alerts.owners import ChannelSpec, Owner
 from llmtrail_alerts.rule_case import Event
@@ -32,6 +35,7 @@ from llmtrail_alerts.watch import StatisticsWatch
 NS = 1_000_000_000
 BEGAN_NS = 1_795_000_000 // 3_600 * 3_600 * NS
 METRICS = Metrics()  # slow to make, and nothing is asked of it here
+MODELS = ("m-1", "m-2")
 CHANNELS = {
     "pager": Channel(name="pager", kind=ChannelKind.PAGERDUTY),
     "slack": Channel(name="slack", kind=ChannelKind.SLACK_WEBHOOK),
@@ -65,6 +69,7 @@ class World:
     pager: set[str] = field(default_factory=set)  # incidents that are open
     opened: list[str] = field(default_factory=list)
     slack: dict[str, int] = field(default_factory=dict)  # messages, and how often each arrived
+    joined: dict[str, str] = field(default_factory=dict)  # firings, and the incident that each was gathered with
     kill_share: float = 0.02
     kills: int = 0
 
@@ -82,6 +87,9 @@ class World:
             elif is_row_key(key) and value is not None:
                 row = decode_row(value)
                 assert self.stored.setdefault(row.alert_id, row) == row, "a decision was written twice, differently"
+            elif key.startswith('["grouping","member/') and value is not None:
+                member = msgspec.json.decode(key, type=tuple[str, str])[1].removeprefix("member/")
+                self.joined[member] = msgspec.json.decode(value, type=str)
         if self.kafka:
             keep(self.shown, shown)
         self.step()
@@ -239,6 +247,7 @@ class Life:
             event = Event(
                 at_ns=self.world.now_ns,
                 user=self.rng.choice(self.users),
+                model=self.rng.choice(MODELS),
                 failure=self.rng.choice(("", "", "timeout")),
             )
             self.world.statistics.add(event, self.world.now_ns, self.rng.choice((1, 10, 45)))
@@ -259,3 +268,31 @@ class Life:
             self.do("decide")
             while any(self.process.deliver(name) == 0.0 for name in CHANNELS) if self.process else False:
                 pass
+
+
+def states_of(world: World) -> dict[str, GroupState]:
+    """Return what is remembered of each group, by the key of its limit."""
+    return {
+        limit_key(state.rule, state.scope): state
+        for key, value in world.held.items()
+        if key.startswith('["group",')
+        for state in (msgspec.json.decode(value, type=GroupState),)
+    }
+
+
+def check_told(world: World, said: str) -> None:
+    """Every message that was written to be sent has arrived, and no incident was opened twice."""
+    assert len(world.opened) == len(set(world.opened)), f"{said}: an incident was opened twice"
+    assert not any(is_entry_key(key) for key in world.held), said
+    for entry in world.written.values():
+        if entry.channel == "slack":
+            assert world.slack.get(entry.message.id, 0) >= 1, f"{said}: {entry.message}"
+
+
+def check_incidents(world: World, said: str) -> None:
+    """An incident is open where something that belongs to it still fires, and nowhere else."""
+    there = [msgspec.json.decode(key, type=tuple[str, str])[1] for key in world.held if key.startswith('["grouping"')]
+    batches = {key.removeprefix("batch/") for key in there if key.startswith("batch/")}
+    assert world.pager <= batches, f"{said}: {world.pager - batches} stay open"
+    if not any(state.level >= 0 for state in states_of(world).values()):
+        assert not there, f"{said}: {there}"

@@ -6,13 +6,10 @@ write, also while rules are changed. Time passes only as the seed says.
 
 from dataclasses import replace
 
-import msgspec
-
-from engine_world import NS, Life, World, rules_of
+from engine_world import NS, Life, World, check_incidents, check_told, rules_of, states_of
 from llmtrail.core.limit import LimitLevel, decode_limit, limit_key
 from llmtrail.core.scope import Scope, ScopeKind
-from llmtrail_alerts.model import Alarm, Budget, GroupState, Level, Measure, Period, Reason, Severity, Target, Unit
-from llmtrail_alerts.outbox import is_entry_key
+from llmtrail_alerts.model import Alarm, Budget, Level, Measure, Period, Reason, Severity, Target, Unit
 from llmtrail_alerts.owners import Owner
 
 SEEDS = 1_000
@@ -50,30 +47,12 @@ OTHERS = (
 )
 
 
-def states_of(world: World) -> dict[str, GroupState]:
-    return {
-        limit_key(state.rule, state.scope): state
-        for key, value in world.held.items()
-        if key.startswith('["group",')
-        for state in (msgspec.json.decode(value, type=GroupState),)
-    }
-
-
 def check(life: Life, seed: int) -> None:
     """Hold a life that has come to rest to all that was promised."""
     check_told(life.world, f"seed {seed}")
     check_rows(life.world, f"seed {seed}")
     check_shown(life, f"seed {seed}")
     check_incidents(life.world, f"seed {seed}")
-
-
-def check_told(world: World, said: str) -> None:
-    """Every message that was written to be sent has arrived, and no incident was opened twice."""
-    assert len(world.opened) == len(set(world.opened)), f"{said}: an incident was opened twice"
-    assert not any(is_entry_key(key) for key in world.held), said
-    for entry in world.written.values():
-        if entry.channel == "slack":
-            assert world.slack.get(entry.message.id, 0) >= 1, f"{said}: {entry.message}"
 
 
 def check_rows(world: World, said: str) -> None:
@@ -107,15 +86,6 @@ def check_shown(life: Life, said: str) -> None:
         if reached:
             wanted = LimitLevel.HARD if budget.levels[reached[-1]].hard else LimitLevel.SOFT
             assert limits[key].state is wanted, f"{said}: {key}"
-
-
-def check_incidents(world: World, said: str) -> None:
-    """An incident is open where something that belongs to it still fires, and nowhere else."""
-    there = [msgspec.json.decode(key, type=tuple[str, str])[1] for key in world.held if key.startswith('["grouping"')]
-    batches = {key.removeprefix("batch/") for key in there if key.startswith("batch/")}
-    assert world.pager <= batches, f"{said}: {world.pager - batches} stay open"
-    if not any(state.level >= 0 for state in states_of(world).values()):
-        assert not there, f"{said}: {there}"
 
 
 def test_a_thousand_lives_with_deaths_and_changed_rules_end_as_they_should() -> None:

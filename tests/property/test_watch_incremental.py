@@ -35,7 +35,7 @@ from llmtrail_alerts.model import (
 from llmtrail_alerts.quiet import Quiet
 from llmtrail_alerts.watch import StatisticsWatch
 
-SEEDS = 40
+SEEDS = 20
 NS = 1_000_000_000
 BEGAN_S = 1_769_896_800  # two hours before midnight of the 31st, UTC
 ZONES = ("UTC", "Asia/Kolkata")
