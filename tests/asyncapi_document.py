@@ -12,7 +12,7 @@ BINDING = "0.5.0"  # of AsyncAPI's description of Kafka
 
 # What others send to llmtrail, and what it sends to them. The rest is between its own parts.
 TAKEN = {"llm.calls", "llm.feedback", "llm.gpu", "llm.activations"}
-GIVEN = {"llm.stats", "llm.limits", "llm.alerts", "llm.dead_letters"}
+GIVEN = {"llm.stats", "llm.gpu_stats", "llm.limits", "llm.alerts", "llm.dead_letters"}
 _HEADERS = {
     "type": "object",
     "description": "The gateway, the SDK and the settler set them; others may.",

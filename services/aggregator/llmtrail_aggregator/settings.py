@@ -9,7 +9,8 @@ class WorkerSettings:
 
     servers: str
     prefix: str
-    partitions: int
+    partitions: int  # of what calls add to statistics
+    gpu_partitions: int
     replication: int
     zones: tuple[str, ...]
     instance_id: str = ""

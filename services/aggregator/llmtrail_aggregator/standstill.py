@@ -7,6 +7,9 @@ never ends. What all of these have in common is that the group's commits stand s
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+# A topic, without the house's prefix, and a partition of it.
+Place = tuple[str, int]
+
 # A worker commits every second; a slow recovery reports progress of its own.
 STILL_S_MAX = 60.0
 
@@ -29,12 +32,12 @@ class Progress:
     """What was last seen to move, and when."""
 
     since_s: float
-    committed: dict[int, int] = field(default_factory=dict)
+    committed: dict[Place, int] = field(default_factory=dict)
     recovery_remaining: int = 0
 
-    def see(self, positions: Mapping[int, Position], recovery_remaining: int, now_s: float) -> None:
+    def see(self, positions: Mapping[Place, Position], recovery_remaining: int, now_s: float) -> None:
         """Note where the partitions of a worker stand now."""
-        committed = {partition: position.committed for partition, position in positions.items()}
+        committed = {place: position.committed for place, position in positions.items()}
         lag = sum(position.lag for position in positions.values())
         moved = committed != self.committed or recovery_remaining != self.recovery_remaining
         if moved or not lag:

@@ -13,7 +13,7 @@ from typing import Any
 
 from llmtrail.clock import Clock
 from llmtrail_aggregator.settings import WorkerSettings
-from llmtrail_aggregator.standstill import Position, Progress
+from llmtrail_aggregator.standstill import Place, Position, Progress
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,15 +30,15 @@ class State:
     """What is known of the worker, for metrics and `/readyz`."""
 
     report: dict[str, Any] = field(default_factory=dict)
-    positions: dict[int, Position] = field(default_factory=dict)
+    positions: dict[Place, Position] = field(default_factory=dict)
     restarts: int = 0
     still_s: float = 0.0
     failure: str = ""
 
     @property
-    def partitions(self) -> list[int]:
+    def places(self) -> list[Place]:
         """Return the partitions that the worker has."""
-        return list(self.report.get("partitions", ()))
+        return [(topic, partition) for topic, partition in self.report.get("places", ())]
 
     @property
     def recovery_remaining(self) -> int:
@@ -59,7 +59,9 @@ class State:
 class Supervisor:
     """Runs one worker in a process of its own until stopped. `positions` asks the cluster about given partitions."""
 
-    def __init__(self, settings: WorkerSettings, positions: Callable[[], Mapping[int, Position]], clock: Clock) -> None:
+    def __init__(
+        self, settings: WorkerSettings, positions: Callable[[], Mapping[Place, Position]], clock: Clock
+    ) -> None:
         self._settings = settings
         self._positions = positions
         self._clock = clock
@@ -139,7 +141,7 @@ class Supervisor:
         except Exception as cause:  # noqa: BLE001 - a cluster that is away tells nothing; the worker is not to blame.
             _LOG.warning("the group's positions are not to be had: %s", cause)
             return
-        mine = {partition: positions[partition] for partition in self.state.partitions if partition in positions}
+        mine = {place: positions[place] for place in self.state.places if place in positions}
         progress.see(mine, self.state.recovery_remaining, self._now_s())
         self.state.positions, self.state.still_s = mine, progress.still_s(self._now_s())
 

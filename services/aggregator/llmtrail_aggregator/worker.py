@@ -21,9 +21,11 @@ from faust import SASLCredentials, SSLCredentials
 from faust.types import StreamT
 
 from llmtrail.clock import Clock, SystemClock
+from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.partial import BadPartialError, decode_partial
-from llmtrail.log.port import DEAD_LETTERS, PARTIALS, STATS
+from llmtrail.log.port import DEAD_LETTERS, GPU, GPU_STATS, PARTIALS, STATS
 from llmtrail_aggregator.fold import Changes, apply
+from llmtrail_aggregator.gpu import GpuFold
 from llmtrail_aggregator.settings import WorkerSettings
 from llmtrail_aggregator.shelf import Shelf
 
@@ -46,19 +48,13 @@ class Aggregator:
         self._clock = clock
         self._report = report
         self.app = _app(settings, scratch)
-        prefix = settings.prefix
-        partials = self.app.topic(
-            prefix + PARTIALS, key_type=bytes, value_type=bytes, internal=False, partitions=settings.partitions
-        )
-        self._letters = self.app.topic(prefix + DEAD_LETTERS, key_type=bytes, value_type=bytes)
-        # The table's changelog is what everybody reads: what was published and what is restored cannot differ.
-        stats = self.app.topic(prefix + STATS, key_type=bytes, value_type=bytes, partitions=settings.partitions)
-        table = self.app.Table(
-            "slots", key_type=bytes, value_type=bytes, partitions=settings.partitions, changelog_topic=stats
-        )
-        self._table = _TextKeys(cast("MutableMapping[bytes, bytes]", table))
+        self._letters = self.app.topic(settings.prefix + DEAD_LETTERS, key_type=bytes, value_type=bytes)
+        self._table = self._new_table("slots", STATS, settings.partitions)
         self._shelf: Shelf | None = None
-        self.app.agent(partials, name="fold", concurrency=1)(self.fold)
+        self.app.agent(self._topic(PARTIALS, settings.partitions), name="fold", concurrency=1)(self.fold)
+        gpu_slots = self._new_table("gpu_slots", GPU_STATS, settings.gpu_partitions)
+        self._gpu = GpuFold(gpu_slots, lambda: self._mine(GPU))
+        self.app.agent(self._topic(GPU, settings.gpu_partitions), name="fold_gpu", concurrency=1)(self.fold_gpu)
         self.app.timer(REPORT_EVERY_S, on_leader=False)(self.tell)
         self._awake_ns: int | None = None
         self.app.timer(AWAKE_EVERY_S, on_leader=False)(self.stay_awake)
@@ -79,6 +75,38 @@ class Aggregator:
                 self._shelf = None  # What is decoded may be half changed; the table is not.
                 await self._turn_away(event, cause)
 
+    async def fold_gpu(self, stream: StreamT[bytes]) -> None:
+        """Fold every scrape of the stream; nothing is raised. What cannot be read the writer of samples keeps."""
+        async for event in stream.events():
+            self._end_if_it_slept()
+            message = event.message
+            try:
+                self._gpu.take(event.value, round(message.timestamp * 1_000) * 1_000_000, message.partition)
+            except Exception as cause:  # noqa: BLE001 - as above: a scrape that is lost must be told.
+                self._gpu.forget()
+                await self._turn_away(event, cause, "bad_scrape")
+
+    def _topic(self, name: str, partitions: int) -> Any:
+        return self.app.topic(
+            self._settings.prefix + name, key_type=bytes, value_type=bytes, internal=False, partitions=partitions
+        )
+
+    def _new_table(self, name: str, changelog: str, partitions: int) -> "_TextKeys":
+        # The table's changelog is what everybody reads: what was published and what is restored cannot differ.
+        table = self.app.Table(
+            name,
+            key_type=bytes,
+            value_type=bytes,
+            partitions=partitions,
+            changelog_topic=self._topic(changelog, partitions),
+        )
+        return _TextKeys(cast("MutableMapping[bytes, bytes]", table))
+
+    def _mine(self, topic: str) -> list[int]:
+        """Return the partitions of a topic that this worker has now."""
+        assignment = self.app.consumer.assignment() if self.app.consumer else set()
+        return sorted(place.partition for place in assignment if place.topic == self._settings.prefix + topic)
+
     def _write(self, changes: Changes) -> None:
         """Write in the order that the fold asks for: a parent stands before its children go."""
         shelf = self._slots()
@@ -91,15 +119,15 @@ class Aggregator:
     def _slots(self) -> Shelf:
         """Return the slots of the partitions that this worker has now, indexed once after each rebalance."""
         if self._shelf is None:
-            mine = {place.partition for place in self.app.consumer.assignment()}
+            mine = self._mine(PARTIALS)
             own = [key for key in self._table if int(key.partition("/")[0]) % self._settings.partitions in mine]
             self._shelf = Shelf(self._table)
             self._shelf.reindex(own)
         return self._shelf
 
-    async def _turn_away(self, event: Any, cause: Exception) -> None:
+    async def _turn_away(self, event: Any, cause: Exception, reason: str = "bad_partial") -> None:
         letter = {
-            "reason": "bad_partial",
+            "reason": reason,
             "detail": f"{type(cause).__name__}: {cause}"[:500],
             "source": "aggregate",
             "value_base64": base64.b64encode(event.value or b"").decode(),
@@ -126,13 +154,13 @@ class Aggregator:
 
     async def tell(self) -> None:
         """Report on this worker."""
-        assignment = self.app.consumer.assignment() if self.app.consumer else set()
         recovery = cast("Any", self.app.tables).recovery
-        mine = sorted({place.partition for place in assignment if place.topic == self._settings.prefix + PARTIALS})
-        self._report.write(mine, recovery.active_remaining_total())
+        places = [(topic, partition) for topic in (PARTIALS, GPU) for partition in self._mine(topic)]
+        self._report.write(places, recovery.active_remaining_total(), self._gpu.board)
 
     async def _forget(self, *_: object, **__: object) -> None:
         self._shelf = None
+        self._gpu.forget()
 
 
 class _TextKeys(MutableMapping[str, bytes]):
@@ -176,9 +204,10 @@ class Report:
         """Count a message that was no partial."""
         self._counts["bad"] += 1
 
-    def write(self, partitions: list[int], recovery_remaining: int) -> None:
-        """Write the line."""
-        told = {**self._counts, "partitions": partitions, "recovery_remaining": recovery_remaining}
+    def write(self, places: list[tuple[str, int]], recovery_remaining: int, gpus: GpuBoard) -> None:
+        """Write the line: the topics' partitions that the worker has, and how far it is."""
+        told: dict[str, Any] = {**self._counts, "places": places, "recovery_remaining": recovery_remaining}
+        told["gpu"] = {**gpus.counts, "skewed": gpus.skewed, "bytes": gpus.bytes_kept}
         told["delay_s"] = round(self._delay_s, 3)
         self._delay_s = 0.0
         sys.stdout.write(json.dumps(told) + "\n")

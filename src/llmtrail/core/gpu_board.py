@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
-from llmtrail.core.gpu import BadScrapeError, GpuScrape, decode_scrape
+from llmtrail.core.gpu import SCRAPE_BYTES_MAX, BadScrapeError, GpuScrape, decode_scrape
 from llmtrail.core.gpu_slot import (
     KEPT_S,
     BadGpuSlotError,
@@ -46,6 +46,8 @@ SWEEP_EVERY_S: Final = 60
 AHEAD_S_MAX: Final = 5
 # Bytes of slots at hand: what 5,000 GPUs take, read each 15 s. Beyond it scrapes are refused until slots have aged.
 BYTES_MAX: Final = 256 * 1024 * 1024
+# What a record of Kafka holds, twice over: a page of 1,024 GPUs with the usual names takes half a megabyte.
+SLOT_BYTES_MAX: Final = SCRAPE_BYTES_MAX
 # Readings that an interval is told from.
 _INTERVALS: Final = 8
 _NS: Final = 1_000_000_000
@@ -58,7 +60,7 @@ class GpuFate(StrEnum):
     REPEATED = "repeated"  # it is counted already
     LATE = "late"  # of a time that is no longer kept
     CROWDED = "crowded"  # its target is read more often than is kept
-    REFUSED = "refused"  # the board is full
+    REFUSED = "refused"  # the board is full, or what its target tells is too much for a slot
     BAD = "bad"  # it cannot be read
 
 
@@ -297,7 +299,10 @@ class GpuBoard:
         if not has_room(slot, length_s):
             return GpuFate.CROWDED, None
         add_scrape(slot, scrape, arrived_ns)
-        return GpuFate.APPLIED, _read(slot, encode_gpu_slot(slot))
+        value = encode_gpu_slot(slot)
+        if len(value) > SLOT_BYTES_MAX:
+            return GpuFate.REFUSED, None
+        return GpuFate.APPLIED, _read(slot, value)
 
     def _put(self, key: GpuSlotKey, slot: _Read) -> None:
         target = self._targets.setdefault((key.partition, TargetId(key.host, key.target)), _Target())
@@ -374,6 +379,6 @@ def _seen(target: TargetId, heads: Sequence[_Kept]) -> TargetSeen:
 
 
 # Of the fates that a scrape met in the lengths of slots, the one that is told.
-_FATES: Final = (GpuFate.CROWDED, GpuFate.APPLIED, GpuFate.REPEATED, GpuFate.LATE)
+_FATES: Final = (GpuFate.REFUSED, GpuFate.CROWDED, GpuFate.APPLIED, GpuFate.REPEATED, GpuFate.LATE)
 _DEVICES: Final = msgspec.json.Decoder(_Devices)
 _ENGINES: Final = msgspec.json.Decoder(_Engines)

@@ -11,6 +11,7 @@ DEAD_LETTERS = "llm.dead_letters"
 GPU = "llm.gpu"  # scrapes of GPUs and model servers
 PARTIALS = "llm.partials"  # what each range of calls adds to the statistics
 STATS = "llm.stats"  # the slots of the statistics, each with its newest value
+GPU_STATS = "llm.gpu_stats"  # those of GPUs and model servers
 ALERTS = "llm.alerts"  # the journal of who decides on alerts
 LIMITS = "llm.limits"  # what each budget says of its scopes, each with its newest state
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 from llmtrail.config import Config, kafka_client
 from llmtrail.core.calendar import UnknownZoneError, check_zone
+from llmtrail.core.gpu_board import GpuFate
 from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.positions import GroupPositions
-from llmtrail.log.port import PARTIALS, STATS
+from llmtrail.log.port import GPU, GPU_STATS, PARTIALS, STATS
 from llmtrail.metrics import (
     AGGREGATE_COMMITTED_AGE_SECONDS,
     AGGREGATE_DELAY_SECONDS,
@@ -14,10 +15,13 @@ from llmtrail.metrics import (
     AGGREGATE_RECOVERY_REMAINING,
     AGGREGATE_RESTARTS,
     CONSUMER_LAG,
+    GPU_STATS_BYTES,
+    GPU_STATS_SCRAPES,
+    GPU_STATS_SKEWED,
 )
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail_aggregator.settings import WorkerSettings
-from llmtrail_aggregator.standstill import Position
+from llmtrail_aggregator.standstill import Place, Position
 from llmtrail_aggregator.supervisor import Supervisor
 
 GROUP = "llmtrail.aggregate"
@@ -36,21 +40,32 @@ def start(config: Config, process: RoleProcess) -> Supervisor:
         except UnknownZoneError as cause:
             raise RoleError(f"stats.zones: {cause}") from cause
     client, prefix = kafka_client(config.kafka), config.kafka.topic_prefix
-    partitions = _partitions(client, prefix)
+    admin = KafkaAdmin(client)
+    partitions, gpu_partitions = (
+        _partitions(admin, prefix, source, state) for source, state in ((PARTIALS, STATS), (GPU, GPU_STATS))
+    )
     settings = WorkerSettings(
         servers=config.kafka.bootstrap_servers,
         prefix=prefix,
         partitions=partitions,
+        gpu_partitions=gpu_partitions,
         replication=config.kafka.replication or 3,
         zones=tuple(config.stats.zones),
         instance_id=config.kafka.instance_id,
         session_s=float(client.get("session.timeout.ms", 8_000)) / 1_000,
         security={name: client[name] for name in _SECURITY if name in client},
     )
-    cluster = GroupPositions(client, prefix + GROUP, prefix + PARTIALS, partitions)
+    topics = {
+        topic: GroupPositions(client, prefix + GROUP, prefix + topic, number)
+        for topic, number in ((PARTIALS, partitions), (GPU, gpu_partitions))
+    }
 
-    def positions() -> Mapping[int, Position]:
-        return {partition: Position(*told) for partition, told in cluster.ask().items()}
+    def positions() -> Mapping[Place, Position]:
+        return {
+            (topic, partition): Position(*told)
+            for topic, cluster in topics.items()
+            for partition, told in cluster.ask().items()
+        }
 
     supervisor = Supervisor(settings, positions, process.clock)
     supervisor.start()
@@ -61,16 +76,17 @@ def start(config: Config, process: RoleProcess) -> Supervisor:
     return supervisor
 
 
-def _partitions(client: Mapping[str, str], prefix: str) -> int:
-    names = {prefix + PARTIALS, prefix + STATS}
-    states = KafkaAdmin(client).states(names)
+def _partitions(admin: KafkaAdmin, prefix: str, source: str, state: str) -> int:
+    """Return how many partitions there are of what is folded and of what it is folded into."""
+    names = {prefix + source, prefix + state}
+    states = admin.states(names)
     if missing := sorted(names - states.keys()):
         raise RoleError(f"there is no topic {missing[0]}; run `llmtrail topics create`.")
-    counts = {state.partitions for state in states.values()}
+    counts = {one.partitions for one in states.values()}
     if len(counts) > 1:
         raise RoleError(
-            f"{prefix}{PARTIALS} and {prefix}{STATS} have different numbers of partitions; "
-            "a shard must have the same place in both. Run `llmtrail topics check`."
+            f"{prefix}{source} and {prefix}{state} have different numbers of partitions; "
+            "what is counted must have the same place in both. Run `llmtrail topics check`."
         )
     return counts.pop()
 
@@ -78,11 +94,16 @@ def _partitions(client: Mapping[str, str], prefix: str) -> int:
 def _measure(supervisor: Supervisor, process: RoleProcess) -> None:
     state, metrics = supervisor.state, process.metrics
     metrics.clear(CONSUMER_LAG)
-    for partition, position in state.positions.items():
-        metrics.set(CONSUMER_LAG, position.lag, consumergroup=GROUP, topic=PARTIALS, partition=str(partition))
+    for (topic, partition), position in state.positions.items():
+        metrics.set(CONSUMER_LAG, position.lag, consumergroup=GROUP, topic=topic, partition=str(partition))
     metrics.set(AGGREGATE_RECOVERY_REMAINING, state.recovery_remaining)
     metrics.set(AGGREGATE_COMMITTED_AGE_SECONDS, state.still_s)
     metrics.set(AGGREGATE_RESTARTS, state.restarts)
     metrics.set(AGGREGATE_DELAY_SECONDS, float(state.report.get("delay_s", 0)))
     for fate in _FATES:
         metrics.set(AGGREGATE_PARTIALS, float(state.report.get(fate, 0)), fate=fate)
+    gpus = state.report.get("gpu", {})
+    for scrape_fate in GpuFate:
+        metrics.set(GPU_STATS_SCRAPES, float(gpus.get(scrape_fate, 0)), fate=str(scrape_fate))
+    metrics.set(GPU_STATS_SKEWED, float(gpus.get("skewed", 0)))
+    metrics.set(GPU_STATS_BYTES, float(gpus.get("bytes", 0)))

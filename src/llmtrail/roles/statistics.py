@@ -2,13 +2,15 @@
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from llmtrail.config import Config, kafka_client
 from llmtrail.core.board import Board
 from llmtrail.core.calendar import UnknownZoneError, check_zone
+from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.log.kafka.tail import Record, TopicTail
-from llmtrail.log.port import STATS
+from llmtrail.log.port import GPU_STATS, STATS
 from llmtrail.roles.process import RoleError, RoleProcess
 
 _LOG = logging.getLogger(__name__)
@@ -32,15 +34,45 @@ def follow_statistics(
         take_records(board, records)
         news()
 
-    tail = TopicTail(kafka_client(config.kafka), config.kafka.topic_prefix + STATS, take, board.reset)
+    return board, _follow(config, process, STATS, take, board.reset)
+
+
+def follow_gpu_statistics(
+    config: Config, process: RoleProcess, news: Callable[[], object] = lambda: None
+) -> tuple[GpuBoard, TopicTail]:
+    """Start to read `llm.gpu_stats` in `process`, as `follow_statistics` does."""
+    board = GpuBoard(threading.Lock())
+
+    def take(records: Sequence[Record]) -> None:
+        take_records(board, records)
+        news()
+
+    return board, _follow(config, process, GPU_STATS, take, board.reset)
+
+
+def _follow(
+    config: Config,
+    process: RoleProcess,
+    topic: str,
+    take: Callable[[Sequence[Record]], None],
+    reset: Callable[[], None],
+) -> TopicTail:
+    tail = TopicTail(kafka_client(config.kafka), config.kafka.topic_prefix + topic, take, reset)
     tail.start()
     process.on_stop(tail.stop)
-    process.add("stats", tail.not_ready)
-    return board, tail
+    process.add(topic.removeprefix("llm."), tail.not_ready)
+    return tail
 
 
-def take_records(board: Board, records: Sequence[Record]) -> None:
-    """Put records of `llm.stats` on a board; one that is no slot is told in the log and left out."""
+class Slots(Protocol):
+    """A board as records fill it."""
+
+    def put(self, changes: Mapping[str, bytes | None]) -> None:
+        """Take what became of some slots in one step; raises ValueError where one is no slot, and takes nothing."""
+
+
+def take_records(board: Slots, records: Sequence[Record]) -> None:
+    """Put the records of a topic of slots on a board; one that is no slot is told in the log and left out."""
     newest = {key.decode("utf-8", "replace"): value for key, value in records}
     try:
         board.put(newest)
@@ -49,8 +81,8 @@ def take_records(board: Board, records: Sequence[Record]) -> None:
             _take_one(board, key, value)
 
 
-def _take_one(board: Board, key: str, value: bytes | None) -> None:
+def _take_one(board: Slots, key: str, value: bytes | None) -> None:
     try:
         board.put({key: value})
     except ValueError as cause:
-        _LOG.warning("%s: %r is left out: %s", STATS, key[:80], cause)
+        _LOG.warning("%r is left out of the statistics: %s", key[:80], cause)

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from llmtrail import clock as clock_module
 from llmtrail.config import Config, read_secret, store_url
 from llmtrail.core.board import Board
+from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.local.budgets import RulesInForce, told_routes
 from llmtrail.local.embedded import readable_by
 from llmtrail.local.grants import sql_tokens, tokens_of
@@ -21,6 +22,7 @@ from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
 from llmtrail.store.lookup import find_request, quick_reader
 from llmtrail.store.migrate import migrate
 from llmtrail_ingest.gateway.tokens import Scope, check_binding
+from llmtrail_web.gpu import gpu_stats_routes
 from llmtrail_web.requests import Readable, request_routes
 from llmtrail_web.sql_endpoint import SqlConfig, sql_app
 from llmtrail_web.stats import stats_routes
@@ -69,16 +71,18 @@ def answering(
 
 def _statistics(config: Config, process: RoleProcess, readable: Readable, reader: Handle) -> list[Route]:
     """Return what answers from the board, and what fires: budgets are told by the rules that this process is given."""
-    board, not_ready = Board(), _no_kafka
+    board, gpu_board, not_ready, gpus_not_ready = Board(), GpuBoard(), _no_kafka, _no_kafka
     if config.kafka.bootstrap_servers:
         # Kafka's client is an extra, which a look-up over ClickHouse does without.
-        from llmtrail.roles.statistics import follow_statistics  # noqa: PLC0415
+        from llmtrail.roles.statistics import follow_gpu_statistics, follow_statistics  # noqa: PLC0415
 
         board, tail = follow_statistics(config, process)
-        not_ready = tail.not_ready
+        gpu_board, gpu_tail = follow_gpu_statistics(config, process)
+        not_ready, gpus_not_ready = tail.not_ready, gpu_tail.not_ready
     rules = RulesInForce(config.alerts.folder)
     return [
         *stats_routes(board, process.clock.now_ns, readable, not_ready),
+        *gpu_stats_routes(gpu_board, process.clock.now_ns, readable, gpus_not_ready),
         *told_routes(reader, board, rules, process.clock, readable, lambda: not_ready() or _no_rules(config)),
     ]
 
