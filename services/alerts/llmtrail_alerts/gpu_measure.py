@@ -72,7 +72,9 @@ def seen_of_gpu(alarm: Alarm, window: GpuWindow) -> Seen:
             wanted = alarm.gpu_kinds or THROTTLE_REASONS
             shares = {reason: share for reason, share in window.throttled.items() if reason in wanted}
             reasons = sorted(shares, key=lambda reason: (-shares[reason], reason))[:NAMED_MAX]
-            return Seen(max(shares.values(), default=0.0), detail | ({"reasons": " ".join(reasons)} if reasons else {}))
+            return Seen(
+                max(shares.values(), default=0.0), detail | ({"reasons": ", ".join(reasons)} if reasons else {})
+            )
         case _:
             return Seen(_gpu_value(alarm, window), detail)
 

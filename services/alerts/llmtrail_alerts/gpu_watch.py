@@ -4,7 +4,7 @@ Decides nothing, and remembers only how far it has looked. What nobody has told 
 often as its window's far edge moves on.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from llmtrail.core.gpu_window import EngineWindow, GpuChanged, GpuWindow, TargetSeen
@@ -69,9 +69,11 @@ class _Found(NamedTuple):
 class GpuWatch:
     """Makes sightings of alarms with the measure gpu. For one thread."""
 
-    def __init__(self, statistics: GpuStatistics) -> None:
-        """Take the statistics; what they do not hold yet stays as it stands."""
+    def __init__(self, statistics: GpuStatistics, ready: Callable[[], bool] = lambda: True) -> None:
+        """Take the statistics; while they are not `ready`, nothing is seen, so that no node seems silent."""
         self._statistics = statistics
+        self._ready = ready
+        self._has_begun = False
         self._generation = 0
         self._slid_s: Mapping[int, int] = {}
         self._looked_s = 0
@@ -83,8 +85,8 @@ class GpuWatch:
         """Make up for nothing: no condition of a GPU looks back beyond its window."""
 
     def is_ready(self) -> bool:
-        """Say that it can always be asked: what is not known is not seen."""
-        return True
+        """Say whether the statistics are whole."""
+        return self._ready()
 
     def look_back(self, rules: Sequence[Rule], past: Mapping[str, Bounds]) -> None:
         """Look at no period: alarms have none."""
@@ -94,9 +96,14 @@ class GpuWatch:
     ) -> Iterator[Sighting]:
         """Return a sighting of each group that may be decided otherwise than it stands.
 
-        With `everything` those of all groups of all rules.
+        With `everything` those of all groups of all rules. None while it is not ready: others do not wait for it.
         """
         self._looked = None
+        if not self._ready():
+            self._has_begun = False
+            return
+        everything = everything or not self._has_begun
+        self._has_begun = True
         alarms = [rule for rule in rules if isinstance(rule, Alarm) and rule.gpu_condition is not None]
         now_s = now_ns // _NS
         if everything:

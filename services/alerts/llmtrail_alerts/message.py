@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind, parse_scope
+from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind, kind_of, parse_scope
 from llmtrail_alerts.amount import amount
 from llmtrail_alerts.model import Reason, Severity, Unit
 from llmtrail_alerts.text import is_plain, one_line
@@ -164,6 +164,12 @@ def how_bad(message: Message) -> str:
     if message.unit in _AMOUNTS and message.limit > 0 and not message.below:
         return f"{value} of {limit} ({_percent(message.value, message.limit)} %){level}"
     return f"{value}; the limit is {limit}{level}"
+
+
+def proof_heading(message: Message) -> str:
+    """Return what the requests of a message are: what proves it, or what a machine answered meanwhile."""
+    machine = bool(message.scope) and kind_of(message.scope) in MACHINE_KINDS
+    return "Requests that ran there" if machine else "Requests that prove it"
 
 
 def look_command(message: Message) -> str:

@@ -23,6 +23,7 @@ from llmtrail_alerts.message import (
     facts,
     how_bad,
     look_command,
+    proof_heading,
     request_link,
     title,
 )
@@ -126,7 +127,7 @@ def _blocks(sending: Sending, page_url: str) -> list[Block]:
         found.append(SectionBlock(text=_markdown(_top(message))))
     if message.request_ids:
         lines = [_request(page_url, request_id) for request_id in message.request_ids[:REQUESTS_MAX]]
-        found.append(SectionBlock(text=_markdown("*Requests that prove it*\n" + "\n".join(lines))))
+        found.append(SectionBlock(text=_markdown(f"*{proof_heading(message)}*\n" + "\n".join(lines))))
     look, act = block(look_command(message), COMMAND_CHARS_MAX), block(act_command(message), COMMAND_CHARS_MAX)
     found.append(SectionBlock(text=_markdown(f"*Look*\n{look}")))
     found.append(SectionBlock(text=_markdown(f"*Act* {words(act_words(message), ACT_CHARS_MAX)}\n{act}")))
