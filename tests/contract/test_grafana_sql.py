@@ -1,5 +1,6 @@
-"""Every SQL query of the dashboards runs on a real store that the simulated node filled, and shows what happened."""
+"""Queries of dashboards and runbooks run on a real store that the simulated node filled, and show what happened."""
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from msgspec import Raw
 
 from grafana_files import DASHBOARDS, Query, Shown, columns_of, expand_sql, panels, queries, read_dashboard
+from infra_files import ROOT
 from llmtrail.core.call import Usage
 from llmtrail.core.gpu import encode_scrape
 from llmtrail.core.gpu_map import Deployment, GpuPrice
@@ -35,6 +37,11 @@ ENDED_S = BEGAN_S + 600
 NODE = Node()
 SHOWN = Shown(BEGAN_S, ENDED_S, chosen={"host": [NODE.host, "it's another"]})
 SQL = [query for query in queries() if query.is_sql]
+STATEMENTS = [
+    (path.stem, statement)
+    for path in sorted((ROOT / "docs/runbooks").glob("*.md"))
+    for statement in re.findall(r"^ *```sql\n(.*?)^ *```", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+]
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +136,16 @@ def test_every_query_runs_and_shows_something(store: Handle, query: Query) -> No
         times = [row[place] for row in rows]
         assert times == sorted(times)
         assert None not in times
+
+
+@pytest.mark.parametrize(("page", "statement"), STATEMENTS)
+def test_every_statement_of_a_runbook_runs(store: Handle, page: str, statement: str) -> None:
+    # As the SQL port and `llmtrail sql` find tables.
+    full = re.sub(r"\bFROM (?=\w)", "FROM llmtrail.", statement)
+    of_node = full.replace("'NODE'", f"'{NODE.host}'").replace("30 MINUTE", "1 DAY").replace("15 MINUTE", "1 DAY")
+    rows = store.reader(Limits()).query(of_node)
+    # What is asked of every GPU has an answer for the simulated ones, where no memory failed.
+    assert bool(rows) or "'NODE'" not in statement or page in {"gpu-remapped-rows", "gpu-ecc-corrected-rate"}
 
 
 def test_names_of_series_and_of_columns_are_ones_that_their_queries_give(store: Handle) -> None:

@@ -14,13 +14,16 @@ from llmtrail.core.failure import FailureMode
 from llmtrail_alerts.rule_tests import run_cases
 from llmtrail_alerts.rules import FILES
 from llmtrail_alerts.rules_file import parse_rules
-from llmtrail_ingest.gpu_prices import parse_gpu_prices
+from llmtrail_ingest.gpu_prices import parse_gpu_prices, parse_own_gpus
 
 ROOT = Path(__file__).parents[3]
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 _FENCE = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"\[[^\]]+\]\(([^)#\s]+)(?:#[^)]*)?\)")
-_FREE_VERBS = {"pip", "curl", "docker", "git", "cd", "cp", "jq", "export", "node", ".venv/bin/uv"}
+_FREE_VERBS = {
+    "pip", "curl", "docker", "git", "cd", "cp", "jq", "export", "node", ".venv/bin/uv",
+    "kubectl", "nvidia-smi", "dmesg", "dcgmi",
+}  # fmt: skip
 
 
 def _blocks(language: str) -> list[tuple[str, str]]:
@@ -74,7 +77,9 @@ def _is_prices(text: str) -> bool:
 
 @pytest.mark.parametrize(("place", "text"), [block for block in _blocks("toml") if _is_prices(block[1])])
 def test_prices_in_the_docs_can_be_used(place: str, text: str) -> None:
-    assert parse_gpu_prices(text, place)
+    prices = parse_gpu_prices(text, place)
+    assert prices
+    assert len(parse_own_gpus(text, place, prices)) == text.count("[[own_gpu]]")
 
 
 _SETTINGS = [block for block in _blocks("toml") if not _rules_file(block[1]) and not _is_prices(block[1])]

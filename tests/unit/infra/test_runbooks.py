@@ -9,9 +9,13 @@ import pytest
 from infra_files import INFRA, ROOT, command_faults, documents
 from llmtrail.core.outcome import RejectReason
 from llmtrail.metrics import METRICS
+from llmtrail_alerts.gpu_words import runbook_of
+from llmtrail_alerts.model import GpuCondition
 
 FOLDER = ROOT / "docs/runbooks"
 RUNBOOKS = sorted(path for path in FOLDER.glob("*.md") if path.name != "README.md")
+OF_GPUS = [path for path in RUNBOOKS if path.name.startswith("gpu-")]
+OF_ROLES = [path for path in RUNBOOKS if path not in OF_GPUS]
 HEADINGS = ["What you see", "What it means", "Look", "Act", "It is over when"]
 _FENCE = re.compile(r"^ *```console\n(.*?)^ *```", re.MULTILINE | re.DOTALL)
 
@@ -38,10 +42,31 @@ def test_the_list_of_runbooks_names_each_with_its_alerts() -> None:
     for alert in alerts:
         name = Path(alert["annotations"]["runbook"]).name
         assert re.search(rf"\({name}\) \|[^\n]*\b{alert['alert']}\b", index), alert["alert"]
-    assert {path.name for path in RUNBOOKS} == {Path(alert["annotations"]["runbook"]).name for alert in alerts}
+    assert {path.name for path in OF_ROLES} == {Path(alert["annotations"]["runbook"]).name for alert in alerts}
 
 
-@pytest.mark.parametrize("path", [*RUNBOOKS, FOLDER / "README.md"], ids=lambda path: path.stem)
+def test_every_condition_of_a_gpu_has_its_runbook_and_no_other_is_there() -> None:
+    index = (FOLDER / "README.md").read_text(encoding="utf-8")
+    assert {ROOT / runbook_of(condition) for condition in GpuCondition} == set(OF_GPUS)
+    for condition in GpuCondition:
+        path = ROOT / runbook_of(condition)
+        assert f'`gpu_condition = "{condition}"`' in path.read_text(encoding="utf-8"), path
+        assert re.search(rf"\({path.name}\) \| `{condition}` \|", index), condition
+
+
+@pytest.mark.parametrize("path", OF_GPUS, ids=lambda path: path.stem)
+def test_commands_of_a_gpus_runbook_are_ours_or_of_tools_that_nodes_have(path: Path) -> None:
+    commands = _commands(path)
+    assert {words[0] for words in commands} <= {"llmtrail", "kubectl", "nvidia-smi", "dmesg", "dcgmi"}
+    assert [fault for words in commands if words[0] == "llmtrail" for fault in command_faults(_named(words[1:]))] == []
+
+
+def _named(words: list[str]) -> list[str]:
+    """Return the words of a command of ours up to what it is about: REQUEST in `llmtrail show REQUEST`."""
+    return [word for word in words if not word.isupper()]
+
+
+@pytest.mark.parametrize("path", [*OF_ROLES, FOLDER / "README.md"], ids=lambda path: path.stem)
 def test_commands_of_a_runbook_are_about_services_and_commands_that_there_are(path: Path) -> None:
     (compose,) = documents(INFRA / "compose/compose.yaml")
     commands = [words for words in _commands(path) if words[:2] == ["docker", "compose"]]
