@@ -2,24 +2,28 @@
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmtrail.clock import Clock, random_bytes
 from llmtrail.config import AlertsConfig, ConfigError
 from llmtrail.core.board import Board
+from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.limit import LimitState, decode_limit
-from llmtrail.core.scope import Scope, ScopeKind
+from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind
 from llmtrail.log.journal import FileJournal, Record
 from llmtrail.metrics import ALERTS_FIRING, ALERTS_GROUPS, Metrics
 from llmtrail.store.alerts import AlertRow, AuditRow, insert_alerts, insert_audit
 from llmtrail.store.errors import StoreError
+from llmtrail.store.gpu_proof import requests_on
 from llmtrail.store.handle import Handle, Limits
 from llmtrail.store.proof import Worst, requests_of
 from llmtrail.store.spent import Spent, spent_by_scope
 from llmtrail_alerts.board_statistics import BoardStatistics
 from llmtrail_alerts.decider import Decider, DeciderParts
+from llmtrail_alerts.gpu_watch import GpuWatch
+from llmtrail_alerts.joint_watch import JointWatch
 from llmtrail_alerts.rules import RulesError
 from llmtrail_alerts.watch import StatisticsWatch
 from llmtrail_web.limit_board import LimitBoard
@@ -63,7 +67,10 @@ class StoredProof:
         found: tuple[str, ...] = ()
         try:
             for _ in range(_LOOKS_MAX):
-                found = requests_of(self._reader, scope, since_ns, worst, modes)
+                if scope.kind in MACHINE_KINDS:
+                    found = requests_on(self._reader, scope, since_ns)
+                else:
+                    found = requests_of(self._reader, scope, since_ns, worst, modes)
                 # What is counted already may still be on its way into the store.
                 if found or self._pause.wait(_LOOK_AGAIN_S):
                     break
@@ -107,6 +114,8 @@ class AlertRooms:
     """What alerts are decided from, and where they are told."""
 
     board: Board
+    gpus: GpuBoard
+    gpus_not_ready: Callable[[], str]
     limits: LimitBoard
     handle: Handle
     clock: Clock
@@ -127,8 +136,11 @@ class LocalAlerts:
             DeciderParts(
                 folder=config.folder,
                 journal=self._journal,
-                new_watch=lambda policies: StatisticsWatch(
-                    BoardStatistics(rooms.board), policies, stored=StoredSpent(rooms.handle.reader(FILL_LIMITS))
+                new_watch=lambda policies: JointWatch(
+                    StatisticsWatch(
+                        BoardStatistics(rooms.board), policies, stored=StoredSpent(rooms.handle.reader(FILL_LIMITS))
+                    ),
+                    GpuWatch(rooms.gpus, lambda: not rooms.gpus_not_ready()),
                 ),
                 store=AlertStore(rooms.handle),
                 proof=StoredProof(rooms.handle.reader(PROOF_LIMITS)),

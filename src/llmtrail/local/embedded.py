@@ -287,7 +287,14 @@ class Embedded:
         if config.alerts.folder is None:
             return
         rooms_of_alerts = AlertRooms(
-            self._board, self._limit_board, rooms.handle, self._clock, self.metrics, self._environ
+            board=self._board,
+            gpus=self._gpu_board,
+            gpus_not_ready=self._gpu_not_ready,
+            limits=self._limit_board,
+            handle=rooms.handle,
+            clock=self._clock,
+            metrics=self.metrics,
+            environ=self._environ,
         )
         self._alerts = LocalAlerts(config.alerts, config.server.data, rooms_of_alerts)
         self._alerts.start()
@@ -390,7 +397,7 @@ class Embedded:
         return alive | {"backlog": "" if behind < limit else f"{behind} events are not stored yet"}
 
     def _gpu_not_ready(self) -> str:
-        return "" if self._gpu_feed is None else self._gpu_feed.not_ready()
+        return "samples are not read yet" if self._gpu_feed is None else self._gpu_feed.not_ready()
 
     def _exposition(self) -> bytes:
         measure_gpu_board(self._gpu_board, self.metrics)
