@@ -1,9 +1,11 @@
 """Calls on own GPUs are settled in a store: dry, for good, again; and the sums are those that SQL tells."""
 
+import re
 import time
 import tomllib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +53,7 @@ gpus = 2
 input_tokens_s = 10_000
 output_tokens_s = 500
 """
+_GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "own-gpus.md"
 SUMS = """
 SELECT sum(cost_nanousd), countIf(cost_source = 'own_gpu_settled'), countIf(cost_source = 'own_gpu'), max(price_id)
 FROM llmtrail.calls WHERE request_model = 'llama-3'
@@ -153,6 +156,13 @@ def test_an_hour_is_settled_dry_then_for_good_and_only_once(house: tuple[Config,
     hour = f"SELECT sum(cost_nanousd) FROM llmtrail.calls WHERE cost_source = 'own_gpu_settled' AND {began}"
     assert _ask(config, hour) == [(dry.busy_nanousd,)], "the calls cost what the hour came to, to the nano-dollar"
     assert _ask(config, SUMS)[0][1:] == (4, 1, "own_gpu:llama")
+    others = _ask(config, "SELECT sum(cost_nanousd) FROM llmtrail.calls WHERE request_model != 'llama-3'")[0][0]
+    assert _spent(config, began_s) == (6, dry.busy_nanousd + others, 4), "and so budgets are filled"
+    (by_day,) = re.findall(r"```sql\n(.*?)```", _GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    days = _ask(config, by_day)
+    assert {row[0] for row in days} == {"llama"}
+    assert (sum(row[2] for row in days), sum(row[3] for row in days)) == (5, 4)
+    assert sum(row[4] for row in days) == pytest.approx(_ask(config, SUMS)[0][0] / 1e9)
     entries = (
         "SELECT count(), sum(old_cost_nanousd), sum(new_cost_nanousd), max(reason) FROM llmtrail.price_corrections"
     )

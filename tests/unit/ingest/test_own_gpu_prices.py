@@ -1,5 +1,6 @@
 """Calls of one's own GPUs have a price when they are written, by the file of one's own prices."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,15 @@ def test_a_call_costs_the_gpu_time_that_its_tokens_take_at_the_price_of_its_time
     dearer = price(_call(), _at(7), book)
     assert dearer.cost_nanousd == pytest.approx(2 * nanousd, abs=1)
     assert dearer.price_id == "own_gpu:llama@2026-07-01"
+
+
+def test_the_guides_example_comes_to_what_it_says(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[3] / "docs" / "guide" / "own-gpus.md").read_text(encoding="utf-8")
+    (entries,) = re.findall(r"```toml\n(# prices.toml\n.*?)```", guide, re.DOTALL)
+    (told,) = re.findall(r"([\d,]+) nano-dollars", guide)
+    call = _call(usage=Usage(input_tokens=1_000, output_tokens=300))
+    priced = price(call, _at(8), _book(tmp_path, entries))
+    assert (priced.cost_nanousd, priced.price_id) == (int(told.replace(",", "")), "own_gpu:llama@2026-01-01")
 
 
 def test_calls_of_others_are_priced_as_before(tmp_path: Path) -> None:
