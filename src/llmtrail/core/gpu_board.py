@@ -272,7 +272,8 @@ class GpuBoard:
         first_s = -(-int(now_s - window_s) // length_s) * length_s
         found = []
         with self._lock:
-            for _, one in self._wanted(hosts):
+            # In a settled order, so that of two targets that tell as much the same one is believed everywhere.
+            for _, one in sorted(self._wanted(hosts), key=lambda there: (there[0][1], there[0][0])):
                 slots = one.slots[length_s]
                 starts = sorted(slots)
                 within = [slots[start_s].value for start_s in starts if first_s <= start_s <= now_s]
