@@ -135,6 +135,8 @@ def test_an_error_is_seen_during_the_call_though_the_nodes_clock_is_off(store: H
     assert abs(error["after_start_ms"] - 15_000) <= 7_500
     gap = told["gpu"]["clocks"]["nodes"]["node-1"]
     assert gap["ahead_ms_min"] <= ahead_s * 1_000 <= gap["ahead_ms_max"]
+    # Measured either way, not only allowed for.
+    assert gap["ahead_ms_max"] - gap["ahead_ms_min"] == 2_000
 
 
 def test_without_a_deployment_the_servers_name_is_enough_and_a_stranger_has_no_gpu(store: Handle) -> None:

@@ -23,6 +23,8 @@ CLOCK_GAP_NS: Final = 5 * _NS_PER_S
 SAMPLE_GAP_NS: Final = 60 * _NS_PER_S
 # What is sent at once is on the log within this.
 WAY_NS: Final = 2 * _NS_PER_S
+# Messages this far apart that came late by the same time were not kept back: what a spool held comes all at once.
+_STEADY_NS: Final = 10 * _NS_PER_S
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})
 
 
@@ -247,7 +249,7 @@ class Gap:
     @property
     def is_large(self) -> bool:
         """Say whether the clock is surely off by more than is allowed for."""
-        return self.least_ns > CLOCK_GAP_NS
+        return self.least_ns > CLOCK_GAP_NS or self.most_ns < -CLOCK_GAP_NS
 
 
 def clock_gap(told_and_taken: Iterable[tuple[int, int]]) -> Gap | None:
@@ -255,14 +257,20 @@ def clock_gap(told_and_taken: Iterable[tuple[int, int]]) -> Gap | None:
 
     The quickest of them says most: a clock is at least as far ahead as it was told before it was taken.
     """
-    lags = [taken - told for told, taken in told_and_taken]
-    if not lags:
+    pairs = list(told_and_taken)
+    if not pairs:
         return None
-    lag = min(lags)
-    if lag > WAY_NS:
+    lag = min(taken - told for told, taken in pairs)
+    if lag > WAY_NS and not _is_steady(pairs, lag):
         # Kept back by a spool, or a clock that is behind: nobody knows which.
         return Gap(-min(lag, CLOCK_GAP_NS), CLOCK_GAP_NS)
     return Gap(-lag, WAY_NS - lag)
+
+
+def _is_steady(pairs: Sequence[tuple[int, int]], lag: int) -> bool:
+    """Say whether all came equally late over some time: a spool gives in bursts, a clock that is behind does not."""
+    told = [at_ns for at_ns, _ in pairs]
+    return max(told) - min(told) >= _STEADY_NS and all(taken - at_ns <= lag + WAY_NS for at_ns, taken in pairs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,9 +114,19 @@ def test_what_a_spool_kept_back_says_nothing_of_a_clock() -> None:
     assert clock_gap([(0, 3_600 * _S)]) == Gap(-CLOCK_GAP_NS, CLOCK_GAP_NS)
 
 
+def test_what_came_late_by_the_same_time_again_and_again_tells_a_clock_that_is_behind() -> None:
+    late = [(second * _S, (second + 4) * _S) for second in (0, 15, 30)]
+    assert clock_gap(late) == Gap(-4 * _S, -2 * _S)
+    # A spool lets go of all it held at once; and of two messages close together nobody knows.
+    assert clock_gap([(second * _S, 34 * _S) for second in (0, 15, 30)]) == Gap(-4 * _S, CLOCK_GAP_NS)
+    assert clock_gap(late[:1] * 2) == Gap(-4 * _S, CLOCK_GAP_NS)
+
+
 def test_a_clock_that_is_surely_off_by_more_is_told_so() -> None:
     gaps = [clock_gap([(second * _S, 0)]) for second in (5, 6)]
     assert [gap is not None and gap.is_large for gap in gaps] == [False, True]
+    behind = [clock_gap([(at * _S, (at + lag) * _S) for at in (0, 15)]) for lag in (6, 8)]
+    assert [gap is not None and gap.is_large for gap in behind] == [False, True]
 
 
 _GAPS = st.integers(-5_000, 5_000).map(lambda ms: ms * 1_000_000)
@@ -138,6 +148,18 @@ def test_the_window_holds_the_call_whatever_both_clocks_show(
     assert found.last_ns >= ended + node_ahead_ns
     # And what nobody can know widens it by no more than both messages' ways
     assert found.last_ns - found.first_ns - took_ns <= 4 * CLOCK_GAP_NS
+
+
+@given(st.integers(-20_000, 20_000).map(lambda ms: ms * 1_000_000), _WAYS)
+def test_a_clock_that_is_heard_every_15_s_is_measured_to_2_s_whichever_way_it_is_off(
+    ahead_ns: int, ways: list[int]
+) -> None:
+    # Given a node that sends at once, ways of up to 2 s, and two messages at the least
+    heard = [*ways, ways[0]]
+    gap = clock_gap((at * 15 * _S + ahead_ns, at * 15 * _S + way) for at, way in enumerate(heard))
+    assert gap is not None
+    assert gap.least_ns <= ahead_ns <= gap.most_ns
+    assert gap.most_ns - gap.least_ns == 2 * _S
 
 
 def test_where_no_clock_was_measured_both_are_allowed_five_seconds() -> None:
