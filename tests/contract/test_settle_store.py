@@ -40,6 +40,9 @@ overrides = "{folder}/prices.toml"
 address = "10.0.0.5:8000"
 model = "llama-3"
 hosts = ["node-1"]
+[gpu.deployments.slices]
+model = "small"
+hosts = ["node-2"]
 """
 PRICES = """
 [[gpu_hour]]
@@ -71,7 +74,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, int]:
     handle = open_chdb(config.server.store_folder)
     migrate(handle)
     gpu_store(handle, config).begin(began_s * _S)
-    insert_gpu_samples(handle, list(_samples(began_s)), "gpus")
+    insert_gpu_samples(handle, [*_samples(began_s), _slice(began_s)], "gpus")
     for start_ns, hosts in not_rolled(handle, time.time_ns()).items():
         roll_up(handle, start_ns, hosts, time.time_ns())
     book = price_book(config)
@@ -105,6 +108,12 @@ def _samples(began_s: int) -> Iterator[GpuRow]:
             )
 
 
+def _slice(began_s: int) -> GpuRow:
+    at_ns = began_s * _S
+    gpu: dict[str, Any] = {"gpu_uuid": "GPU-2", "mig_instance": "7", "gpu_name": "NVIDIA H200", "engine_active": 0.5}
+    return GpuRow(sampled_at_ns=at_ns, received_at_ns=at_ns, host="node-2", **gpu)
+
+
 def _calls(began_s: int) -> Iterator[Call]:
     ours = Raw(b'{"server.address":"10.0.0.5","server.port":8000}')
     for number, (second, usage) in enumerate(
@@ -124,7 +133,7 @@ def _calls(began_s: int) -> Iterator[Call]:
 
 def _settle(config: Config, *, apply: bool, laid: OnCalls = OnCalls.BUSY) -> reprice_gpus.Told:
     told = reprice_gpus.settle(config, _days(), laid, apply=apply)
-    assert list(told) == ["llama"]
+    assert told["slices"].hours == {"no_speed": 1}
     return told["llama"]
 
 
@@ -188,6 +197,11 @@ def test_the_speed_that_hours_tell_is_printed_as_the_file_of_prices_wants_it(
     # 2,217 tokens in 570 s of two GPUs.
     assert tomllib.loads(printed) == {"own_gpu": [{"deployment": "llama", "gpus": 2, "tokens_s": "7.78"}]}
     assert parse_own_gpus(f'{printed}gpu = "g"\n[[gpu_hour]]\ngpu = "g"\nprice = "1"', "f", PRICE)
+
+
+def test_a_slice_of_a_gpu_does_not_cost_what_the_gpu_does(house: tuple[Config, int]) -> None:
+    sql = "SELECT mig_instance, cost_nanousd, idle_nanousd FROM llmtrail.gpu_hours WHERE deployment = 'slices'"
+    assert _ask(house[0], sql) == [("7", None, None)]
 
 
 def _spent(config: Config, began_s: int) -> tuple[int, int, int]:
