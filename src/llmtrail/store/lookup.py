@@ -2,7 +2,8 @@
 
 import uuid
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,10 +14,10 @@ from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.alert_reads import find_of_request
 from llmtrail.store.arrow import TIME_MAX_NS
 from llmtrail.store.cityhash import city_hash64
-from llmtrail.store.gpu_join import gpus_of_calls
+from llmtrail.store.gpu_join import GpuDocument, gpus_of_calls
 from llmtrail.store.handle import Handle, Limits
 from llmtrail.store.ids import named_ids
-from llmtrail.store.records import Found, Place, StoredCall, meanwhile, read_by_id, read_places
+from llmtrail.store.records import Bodies, Place, StoredCall, joined, meanwhile, read_bodies, read_by_id, read_places
 
 # A session may hold thousands of calls; more than this is a query, not a page.
 CALLS_MAX = 200
@@ -33,7 +34,6 @@ _JSON = ("parameters", "attributes")
 _UUID7_MS_MAX = TIME_MAX_NS // 1_000_000
 _PLACE = msgspec.json.Decoder(tuple[str, str, int])
 
-
 # What a keyed read saves, of the millisecond or two that it takes: threads of its own for reading and for formatting.
 _QUICK = {"output_format_parallel_formatting": 0}
 
@@ -49,17 +49,64 @@ def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> Re
     `id_value` may be a request, call, trace, session, provider request or ticket id. With `tenant`, calls of any
     other tenant do not exist.
     """
-    kind, stored = _find(handle, id_value)
-    if tenant is not None:
-        stored = [one for one in stored if one.tenant == tenant]
+    begun = _find(handle, id_value)
+    if begun is None:
+        return None
+    # What else is known of these calls is read while the rest of the request is still looked for: few have a rest.
+    stored = _in_order(begun.calls, tenant)
+    beside = _beside(handle, stored)
+    stored = _in_order(joined(begun.calls, begun.bodies.result()), tenant)
+    if siblings := _in_order(begun.siblings(handle), tenant):
+        stored = _in_order((*stored, *siblings), tenant)
+        beside = _beside(handle, stored)
     if not stored:
         return None
-    stored.sort(key=lambda one: (one.started_at_ns, one.call.call_id or ""))
-    gpus = meanwhile(lambda: gpus_of_calls(handle, stored[:CALLS_MAX]))
-    document = _document(id_value, kind, stored) | _concerned(handle, stored)
-    for call, gpu in zip(document["calls"], gpus.result(), strict=True):
+    document = _document(id_value, begun.kind, stored) | beside.decisions
+    for call, gpu in zip(document["calls"], beside.gpus.result(), strict=True):
         call["gpu"] = gpu
     return document
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """The calls that an id led to, and what is being read of them: their content, other calls of their request."""
+
+    kind: str
+    calls: Sequence[StoredCall]
+    bodies: Future[Bodies]
+    root: str | None = None
+    hits: Future[list[Place]] | None = None
+
+    def siblings(self, handle: Handle) -> list[StoredCall]:
+        """Read the other calls of the request."""
+        if self.hits is None:
+            return []
+        have = {one.place.call_id for one in self.calls}
+        missing = [place for place in self.hits.result() if place.call_id not in have]
+        if not missing:
+            return []
+        bodies = meanwhile(lambda: read_bodies(handle, missing))
+        found = [one for one in read_places(handle, missing).calls if self.root in named_ids(one.call)]
+        return joined(found, bodies.result())
+
+
+@dataclass(frozen=True, slots=True)
+class _Beside:
+    """What stands beside calls: decisions on budgets and alarms, and GPUs, still being read."""
+
+    decisions: RequestDocument
+    gpus: Future[list[GpuDocument | None]]
+
+
+def _beside(handle: Handle, stored: Sequence[StoredCall]) -> _Beside:
+    gpus = meanwhile(lambda: gpus_of_calls(handle, stored[:CALLS_MAX]))
+    return _Beside(_concerned(handle, stored) if stored else {}, gpus)
+
+
+def _in_order(calls: Iterable[StoredCall], tenant: str | None) -> list[StoredCall]:
+    """Return the calls of a tenant, or all, by time."""
+    mine = (one for one in calls if tenant is None or one.tenant == tenant)
+    return sorted(mine, key=lambda one: (one.started_at_ns, one.call.call_id or ""))
 
 
 def _concerned(handle: Handle, stored: Sequence[StoredCall]) -> RequestDocument:
@@ -97,54 +144,36 @@ def _scopes(stored: StoredCall) -> Iterable[Scope]:
             yield Scope(stored.tenant, kind, named)
 
 
-def _find(handle: Handle, id_value: str) -> tuple[str, list[StoredCall]]:
+def _find(handle: Handle, id_value: str) -> _Begun | None:
     call_id = _as_uuid(id_value)
     if call_id is not None and call_id.version == 7 and call_id.int >> 80 < _UUID7_MS_MAX:
         # A call id of this kind has no entry: it tells its day itself. (A trace id may look like one.)
-        found = read_by_id(handle, [str(call_id)], _days_about(call_id))
-        if found.rows:
-            return "call", _whole(handle, found)
-    kind, stored = _find_entry(handle, id_value)
-    if not stored and call_id is not None and str(call_id) != id_value:
+        calls = read_by_id(handle, [str(call_id)], _days_about(call_id)).calls
+        if calls:
+            return _begun(handle, "call", calls, meanwhile(lambda: read_bodies(handle, [one.place for one in calls])))
+    begun = _find_entry(handle, id_value)
+    if begun is None and call_id is not None and str(call_id) != id_value:
         return _find_entry(handle, str(call_id))
-    return kind, stored
+    return begun
 
 
-def _find_entry(handle: Handle, id_value: str) -> tuple[str, list[StoredCall]]:
+def _find_entry(handle: Handle, id_value: str) -> _Begun | None:
     hits = _hits(handle, id_value)
     if not hits:
-        return "", []
-    # The entries tell where content lies too, so calls and content are read at once, and siblings once a root is known.
-    stored = read_places(handle, hits)
+        return None
+    # The entries tell where content lies too, so calls and content are read at once.
+    bodies = meanwhile(lambda: read_bodies(handle, hits))
+    calls = read_places(handle, hits).calls
     # Two ids may share a hash: only a call that really bears the id is part of the answer.
-    named = [(kind, one) for one in stored if (kind := _kinds(one.call).get(id_value)) is not None]
-    if not named:
-        return "", []
-    kind, bearers = named[0][0], [one for _, one in named]
-    if kind in _WHOLE:
-        return kind, bearers
-    root = _root(bearers[0].call)
-    return kind, bearers if root is None else bearers + _siblings(handle, root, bearers, _hits(handle, root))
+    named = [(kind, one) for one in calls if (kind := _kinds(one.call).get(id_value)) is not None]
+    return _begun(handle, named[0][0], [one for _, one in named], bodies) if named else None
 
 
-def _whole(handle: Handle, found: Found) -> list[StoredCall]:
-    """Return the calls with their content, and with the other calls of the same request."""
-    root = _root(found.calls[0].call)
-    if root is None:
-        return found.with_bodies(handle)
-    hits = meanwhile(lambda: _hits(handle, root))
-    stored = found.with_bodies(handle)
-    return stored + _siblings(handle, root, stored, hits.result())
-
-
-def _root(call: Call) -> str | None:
-    return call.request_id or call.trace_id
-
-
-def _siblings(handle: Handle, root: str, stored: Sequence[StoredCall], hits: Iterable[Place]) -> list[StoredCall]:
-    have = {one.call.call_id for one in stored}
-    missing = [place for place in hits if place.call_id not in have]
-    return [one for one in read_places(handle, missing) if root in named_ids(one.call)] if missing else []
+def _begun(handle: Handle, kind: str, calls: Sequence[StoredCall], bodies: Future[Bodies]) -> _Begun:
+    root = calls[0].call.request_id or calls[0].call.trace_id
+    if kind in _WHOLE or root is None:
+        return _Begun(kind, calls, bodies)
+    return _Begun(kind, calls, bodies, root, meanwhile(lambda: _hits(handle, root)))
 
 
 def _kinds(call: Call) -> dict[str, str]:

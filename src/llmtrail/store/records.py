@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import msgspec
@@ -34,6 +34,9 @@ _BODY_NAMES = ("call_id", *BODY_COLUMNS.values())
 _NO_BODY: Mapping[str, Any] = dict.fromkeys(_BODY_NAMES)
 
 _LINE = msgspec.json.Decoder(list[Any])
+
+# The content of calls, by call id.
+Bodies = Mapping[str, Mapping[str, Any]]
 
 
 class _Record(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
@@ -95,11 +98,7 @@ class Found:
     """Calls without their content; `with_bodies` fetches that."""
 
     rows: Sequence[Mapping[str, Any]]
-
-    @property
-    def calls(self) -> list[StoredCall]:
-        """Return the calls as they are without content."""
-        return [_stored(row, _NO_BODY) for row in self.rows]
+    calls: list[StoredCall]
 
     @property
     def positions(self) -> list[Position]:
@@ -108,13 +107,13 @@ class Found:
 
     def with_bodies(self, handle: Handle) -> list[StoredCall]:
         """Read the content of the calls and return them whole."""
-        places = [_place(row) for row in self.rows]
-        bodies = _read_bodies(handle, places) if places else {}
-        return self.joined(bodies)
+        bodies = read_bodies(handle, [one.place for one in self.calls]) if self.calls else {}
+        return joined(self.calls, bodies)
 
-    def joined(self, bodies: Mapping[str, Mapping[str, Any]]) -> list[StoredCall]:
-        """Return the calls with these bodies, by call id."""
-        return [_stored(row, bodies.get(row["call_id"], _NO_BODY)) for row in self.rows]
+
+def joined(calls: Iterable[StoredCall], bodies: Bodies) -> list[StoredCall]:
+    """Return the calls with their content."""
+    return [replace(one, call=_whole(one.call, bodies.get(one.place.call_id, _NO_BODY))) for one in calls]
 
 
 def encode_record(row: CallRow) -> bytes:
@@ -141,11 +140,10 @@ def encode_record(row: CallRow) -> bytes:
     )
 
 
-def read_places(handle: Handle, places: Sequence[Place]) -> list[StoredCall]:
-    """Read these calls with their content; reads only their granules."""
-    bodies = _READERS.submit(_read_bodies, handle, places)
-    found = Found(_read_calls(handle, places_sql((place.ingest_day, place.call_id) for place in places), _CALL_NAMES))
-    return found.joined(bodies.result())
+def read_places(handle: Handle, places: Sequence[Place]) -> Found:
+    """Read these calls without their content; reads only their granules."""
+    where = places_sql((place.ingest_day, place.call_id) for place in places)
+    return _found(_read_calls(handle, where, _CALL_NAMES))
 
 
 def read_by_id(handle: Handle, call_ids: Sequence[str], days: Sequence[str], *, positions: bool = False) -> Found:
@@ -153,7 +151,15 @@ def read_by_id(handle: Handle, call_ids: Sequence[str], days: Sequence[str], *, 
     where = f"toUInt128(call_id) IN ({', '.join(map(_key, call_ids))})"
     if days:
         where += f" AND ingest_day IN ({', '.join(map(_quoted, days))})"
-    return Found(_read_calls(handle, where, (*_CALL_NAMES, *_POSITION_NAMES) if positions else _CALL_NAMES))
+    return _found(_read_calls(handle, where, (*_CALL_NAMES, *_POSITION_NAMES) if positions else _CALL_NAMES))
+
+
+def read_bodies(handle: Handle, places: Sequence[Place]) -> Bodies:
+    """Read the content of the calls at these places."""
+    keys = ", ".join(str(key) for key in sorted({place.bodies_key for place in places}))
+    where = f"{places_sql((place.ingest_day, place.call_id) for place in places)} AND bodies_key IN ({keys})"
+    rows = _read(handle, ", ".join(_BODY_NAMES), "llmtrail.bodies_data", where, _BODY_NAMES)
+    return {row["call_id"]: row for row in rows}
 
 
 def meanwhile(work: Callable[[], _T]) -> Future[_T]:
@@ -193,13 +199,6 @@ def _columns(names: Sequence[str]) -> str:
     )
 
 
-def _read_bodies(handle: Handle, places: Sequence[Place]) -> dict[str, dict[str, Any]]:
-    keys = ", ".join(str(key) for key in sorted({place.bodies_key for place in places}))
-    where = f"{places_sql((place.ingest_day, place.call_id) for place in places)} AND bodies_key IN ({keys})"
-    rows = _read(handle, ", ".join(_BODY_NAMES), "llmtrail.bodies_data", where, _BODY_NAMES)
-    return {row["call_id"]: row for row in rows}
-
-
 def _read(handle: Handle, columns: str, table: str, where: str, names: Sequence[str]) -> list[dict[str, Any]]:
     sql = f"SELECT {columns} FROM {table} FINAL PREWHERE {where}"  # noqa: S608 - built of our own names and keys only.
     lines = handle.query_bytes(sql, "JSONCompactEachRow")
@@ -219,11 +218,18 @@ def _place(row: Mapping[str, Any]) -> Place:
     return Place(row["call_id"], row["ingest_day"], row["bodies_key"])
 
 
-def _stored(row: Mapping[str, Any], body: Mapping[str, Any]) -> StoredCall:
+def _found(rows: Sequence[Mapping[str, Any]]) -> Found:
+    return Found(rows, [_stored(row) for row in rows])
+
+
+def _stored(row: Mapping[str, Any]) -> StoredCall:
     kept = _RECORD.decode(row["record"])
     costs = row.get("costs") or {name: getattr(kept, name) for name in _COST_NAMES}
+    own: dict[str, Any] = {name: row[name] for name in ("call_id", *_OWN_COLUMNS) if row[name] is not None}
+    if row["attributes"] is not None:
+        own["attributes"] = _raw(row["attributes"])
     return StoredCall(
-        call=_call(kept.call, row, body),
+        call=msgspec.structs.replace(kept.call, **own),
         place=_place(row),
         tenant=row["tenant"],
         started_at_ns=kept.started_at_ns,
@@ -235,18 +241,15 @@ def _stored(row: Mapping[str, Any], body: Mapping[str, Any]) -> StoredCall:
     )
 
 
-def _call(record: Call, row: Mapping[str, Any], body: Mapping[str, Any]) -> Call:
-    changes: dict[str, Any] = {name: row[name] for name in ("call_id", *_OWN_COLUMNS) if row[name] is not None}
-    changes |= {name: _raw(body[name]) for name in CONTENT_FIELDS if body[name] is not None}
-    if row["attributes"] is not None:
-        changes["attributes"] = _raw(row["attributes"])
-    if record.retrieval is not None:
+def _whole(call: Call, body: Mapping[str, Any]) -> Call:
+    changes: dict[str, Any] = {name: _raw(body[name]) for name in CONTENT_FIELDS if body[name] is not None}
+    if call.retrieval is not None:
         query, documents = _raw(body["retrieval_query"]), _raw(body["retrieval_documents"])
-        changes["retrieval"] = msgspec.structs.replace(record.retrieval, query=query, documents=documents)
-    if record.parser is not None:
+        changes["retrieval"] = msgspec.structs.replace(call.retrieval, query=query, documents=documents)
+    if call.parser is not None:
         value, error = _raw(body["parser_value"]), body["parser_error"]
-        changes["parser"] = msgspec.structs.replace(record.parser, value=value, error=error)
-    return msgspec.structs.replace(record, **changes)
+        changes["parser"] = msgspec.structs.replace(call.parser, value=value, error=error)
+    return msgspec.structs.replace(call, **changes) if changes else call
 
 
 def _raw(text: str | None) -> msgspec.Raw:
