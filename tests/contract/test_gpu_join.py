@@ -10,7 +10,7 @@ from msgspec import Raw
 from rich.console import Console
 
 from llmtrail.cli.page import print_page
-from llmtrail.core.gpu_map import Deployment, Place
+from llmtrail.core.gpu_map import Deployment, Place, Sought
 from llmtrail.store.gpu import EngineRow, GpuRow, insert_engine_samples, insert_gpu_samples
 from llmtrail.store.gpu_places import day_of, insert_places, keep_deployments, stored_deployments, stored_places
 from llmtrail.store.handle import Handle, open_chdb
@@ -167,6 +167,30 @@ def test_places_are_one_row_a_day(store: Handle) -> None:
     places = [Place("node-1", "ml", "vllm-0", "GPU-1", 3), Place("node-1", "ml", "vllm-0", address="a:1")]
     for token in ("one", "two"):
         insert_places(store, [(_DAY, place) for place in places], token)
-    assert sorted(stored_places(store, [_DAY]), key=lambda place: place.address) == places
-    assert stored_places(store, [_DAY + 1]) == []
-    assert stored_places(store, []) == []
+    wanted = Sought(nodes=frozenset({"node-1"}))
+    assert sorted(stored_places(store, [_DAY], wanted), key=lambda place: place.address) == places
+    assert stored_places(store, [_DAY + 1], wanted) == []
+    assert stored_places(store, [], wanted) == []
+    assert stored_places(store, [_DAY], Sought()) == []
+
+
+def test_places_are_found_by_the_names_that_are_sought_and_no_others(store: Handle) -> None:
+    places = [
+        Place("gpu-1.example", "ml", "vllm-llama-0", "GPU-1", 0),
+        Place("GPU-1.lab", "ml", "", "GPU-2", 1),
+        Place("10.0.0.5", "ml", "it's_50%", "GPU-3"),
+        Place("gpu-10", "ml", "vllm-llama-1", address="Llm.example:8000"),
+    ]
+    insert_places(store, [(_DAY, place) for place in places], "sought")
+    for sought in (
+        Sought(nodes=frozenset({"gpu-1"})),
+        Sought(nodes=frozenset({"10.0.0.5", "10"})),
+        Sought(servers=frozenset({"llm.example", "x"})),
+        Sought(pods=frozenset({"vllm-llama", "x"})),
+        Sought(pods=frozenset({"it's_"})),
+        Sought(pods=frozenset({""})),
+        Sought(frozenset({"gpu-10"}), frozenset({"x"}), frozenset({"it"})),
+    ):
+        found = stored_places(store, [_DAY], sought)
+        assert sorted(found, key=repr) == sorted(filter(sought.wants, places), key=repr)
+        assert found

@@ -4,6 +4,7 @@ What a call tells is its model, the server's address and its own host; what samp
 them stand the deployments that the configuration names, else the names themselves.
 """
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,6 +26,7 @@ SAMPLE_GAP_NS: Final = 60 * _NS_PER_S
 WAY_NS: Final = 2 * _NS_PER_S
 # Messages this far apart that came late by the same time were not kept back: what a spool held comes all at once.
 _STEADY_NS: Final = 10 * _NS_PER_S
+_WILD: Final = re.compile(r"[*?[]")
 _LOCAL: Final = frozenset({"localhost", "127.0.0.1", "::1", "0.0.0.0"})
 
 
@@ -139,6 +141,53 @@ def targets(asked: Asked, deployments: Iterable[Deployment], places: Collection[
     return named or _by_address(asked, places) or _by_pod(asked, places) or _by_host(asked, places)
 
 
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """Names by which places are looked for; one that bears such a name may yet be none of a call's."""
+
+    nodes: frozenset[str] = frozenset()  # names of nodes in lower case, whole or up to the first dot
+    servers: frozenset[str] = frozenset()  # what addresses of model servers contain
+    pods: frozenset[str] = frozenset()  # what names of pods begin with
+
+    def wants(self, place: Place) -> bool:
+        """Say whether a place bears one of the names."""
+        node, address = place.host.lower(), place.address.lower()
+        return (
+            node in self.nodes
+            or node.partition(".")[0] in self.nodes
+            or any(server in address for server in self.servers)
+            or any(place.pod.startswith(begin) for begin in self.pods)
+        )
+
+
+def sought(calls: Iterable[Asked], deployments: Collection[Deployment]) -> Sought:
+    """Return by which names the places of calls are found: `targets` and their nodes need no others."""
+    nodes: set[str] = set()
+    servers: set[str] = set()
+    pods: set[str] = set()
+    for asked in calls:
+        named = [one for one in deployments if _answers(one, asked)]
+        if named:
+            # The configuration tells the nodes themselves, or leaves them to the pods.
+            pods |= {_literal(pattern) for one in named if not one.hosts for pattern in one.pods or ("",)}
+            continue
+        server, own = _server(asked)[0], asked.host.lower()
+        nodes |= {name if _is_number(name) else name.partition(".")[0] for name in (server, own) if name}
+        if server:
+            servers.add(server)
+            pods.add(server.partition(".")[0])
+    return Sought(frozenset(nodes), frozenset(servers), frozenset(pods))
+
+
+def _literal(pattern: str) -> str:
+    """Return what every text begins with that a pattern fits."""
+    return _WILD.split(pattern, maxsplit=1)[0]
+
+
+def _is_number(name: str) -> bool:
+    return name.replace(".", "").isdigit()
+
+
 def deployment_of(asked: Asked, deployments: Iterable[Deployment]) -> Deployment | None:
     """Return the one deployment that answered a call: of several, that which names its server most closely."""
     found = [one for one in deployments if _answers(one, asked)]
@@ -205,8 +254,10 @@ def _by_host(asked: Asked, places: Collection[Place]) -> list[Target]:
 def _nodes(name: str, places: Collection[Place]) -> tuple[str, ...]:
     """Return the sampled nodes of that name, with or without the domain."""
     wanted = name.lower()
+    if not wanted:
+        return ()  # Nobody knows where it ran, and a node that bears no name is not the answer.
     exact = {place.host for place in places if place.host.lower() == wanted}
-    if exact or not wanted or wanted.replace(".", "").isdigit():
+    if exact or _is_number(wanted):
         return tuple(sorted(exact))
     short = wanted.partition(".")[0]
     found = {

@@ -1,7 +1,7 @@
 """The state of the GPUs that answered a call, as a document beside it. What is whose is decided in core/gpu_map."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from llmtrail.core import gpu_map
@@ -50,15 +50,16 @@ class _Call:
 def gpus_of_calls(handle: Handle, stored: Sequence[StoredCall]) -> list[GpuDocument | None]:
     """Return for each call what the GPUs did around it, ready to become JSON; None where none are known."""
     told: list[GpuDocument | None] = [None] * len(stored)
-    days = {day_of(one.started_at_ns) + shift for one in stored[:CALLS_MAX] for shift in (-1, 0, 1)}
-    places = stored_places(handle, days)
-    if not places:
-        return told
+    asked = [(index, one, gpu_map.asked_of(one.call)) for index, one in enumerate(stored[:CALLS_MAX])]
     deployments = stored_deployments(handle)
+    # Whatever was not sampled near a call has nothing to tell of it.
+    near = ((one.started_at_ns, _ended_ns(one)) for _, one, _ in asked)
+    days = {day_of(at_ns) for began, ended in near for at_ns in (began - _REACH_NS, began, ended, ended + _REACH_NS)}
+    places = stored_places(handle, days, gpu_map.sought((call for _, _, call in asked), deployments))
     calls = [
-        _Call(index, one, meant, one.started_at_ns + round((one.call.latency_ms or 0) * _NS_PER_MS))
-        for index, one in enumerate(stored[:CALLS_MAX])
-        if (meant := gpu_map.targets(gpu_map.asked_of(one.call), deployments, places))
+        _Call(index, one, meant, _ended_ns(one))
+        for index, one, call in asked
+        if (meant := gpu_map.targets(call, deployments, places))
     ]
     clocks = _clocks(calls)
     for together in _near(calls):
@@ -68,6 +69,10 @@ def gpus_of_calls(handle: Handle, stored: Sequence[StoredCall]) -> list[GpuDocum
         for call in together:
             told[call.index] = _document(call, found, clocks.get(call.stored.call.host or ""), nodes)
     return told
+
+
+def _ended_ns(one: StoredCall) -> int:
+    return one.started_at_ns + round((one.call.latency_ms or 0) * _NS_PER_MS)
 
 
 def _hosts(target: Target, places: Iterable[Place]) -> Iterable[str]:
@@ -184,7 +189,7 @@ def _is_event(row: GpuRow | EngineRow) -> bool:
 def _sample(row: GpuRow | EngineRow, phase: str, call: _Call, window: Window, names: Sequence[str]) -> dict[str, Any]:
     # By the application's own clock: half-way between what both clocks allow.
     began_there_ns = (window.first_ns + window.last_ns - (call.ended_ns - call.began_ns)) // 2
-    told = {name: value for name, value in asdict(row).items() if name not in names and name not in _NAMES}
+    told = {part.name: getattr(row, part.name) for part in fields(row) if part.name not in (*names, *_NAMES)}
     return {
         "phase": phase,
         "after_start_ms": (row.sampled_at_ns - began_there_ns) // _NS_PER_MS,

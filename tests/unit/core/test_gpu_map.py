@@ -14,6 +14,7 @@ from llmtrail.core.gpu_map import (
     Told,
     clock_gap,
     host_port,
+    sought,
     targets,
     window,
 )
@@ -74,6 +75,10 @@ def test_a_call_to_its_own_host_ran_there_and_one_to_elsewhere_did_not() -> None
     assert targets(Asked("m", host="gpu-2"), [], PLACES) == [Target(Told.HOST, ("gpu-2",))]
     assert targets(Asked("m", "api.openai.com", 443, "gpu-2"), [], PLACES) == []
     assert targets(Asked("m", "", None, ""), [], PLACES) == []
+
+
+def test_a_call_of_unknown_host_did_not_run_on_a_node_without_a_name() -> None:
+    assert targets(Asked("m", "localhost", 8000), [], [Place("", gpu_uuid="GPU-a")]) == []
 
 
 def test_two_nodes_of_one_short_name_are_not_guessed_between() -> None:
@@ -165,3 +170,46 @@ def test_a_clock_that_is_heard_every_15_s_is_measured_to_2_s_whichever_way_it_is
 def test_where_no_clock_was_measured_both_are_allowed_five_seconds() -> None:
     found = window(100 * _S, 101 * _S, None, None)
     assert (found.first_ns, found.last_ns) == (90 * _S, 111 * _S)
+
+
+_NODES = st.sampled_from(["gpu-1", "GPU-1.a", "gpu-1.b", "gpu-2", "10.0.0.5", "10", "vllm", ""])
+_PODS = st.sampled_from(["vllm-llama-0", "vllm-llama-1", "vllm", "gpu-1-x", "10-a", ""])
+_ADDRESSES = st.sampled_from(["gpu-1:8000", "10.0.0.5:8000", "http://vllm.ml:8000", "[::1]:8000", "LLM.example", ""])
+_PLACES = st.lists(
+    st.builds(
+        Place, _NODES, st.sampled_from(["ml", "lab", ""]), _PODS, st.sampled_from(["GPU-a", ""]), st.none(), _ADDRESSES
+    ),
+    max_size=8,
+)
+_ASKED = st.builds(
+    Asked,
+    st.sampled_from(["llama-3", "m"]),
+    st.sampled_from(["vllm.ml.svc", "http://gpu-1.b:8000/v1", "localhost", "::1", "gpu-1.a"]) | _NODES | _ADDRESSES,
+    st.sampled_from([None, 8000]),
+    _NODES,
+)
+_FEW = st.sampled_from([(), ("gpu-1",)])
+_PATTERNS = st.sampled_from([(), ("vllm-*",), ("*-0", "vllm"), ("vllm-llam[ab]-?",)])
+_DEPLOYMENTS = st.lists(
+    st.builds(Deployment, st.just("d"), _ADDRESSES, st.sampled_from(["llama-3", ""]), _FEW, st.just(()), _PATTERNS),
+    max_size=2,
+)
+
+
+@given(st.lists(_ASKED, max_size=3), _DEPLOYMENTS, _PLACES)
+def test_the_places_that_are_sought_are_all_that_a_call_needs(
+    calls: list[Asked], deployments: list[Deployment], places: list[Place]
+) -> None:
+    wanted = sought(calls, deployments)
+    found = [place for place in places if wanted.wants(place)]
+    for asked in calls:
+        meant = targets(asked, deployments, places)
+        assert targets(asked, deployments, found) == meant
+        for target in meant:
+            if not target.hosts:
+                assert all(wanted.wants(place) for place in places if target.holds(place))
+
+
+def test_where_the_configuration_names_the_nodes_no_place_is_sought() -> None:
+    wanted = sought([Asked("llama-3", "llm.example", 8000, "app")], [LLAMA])
+    assert not any(wanted.wants(place) for place in PLACES)
