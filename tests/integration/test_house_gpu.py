@@ -83,6 +83,10 @@ def test_the_gpu_of_a_slow_request_is_shown_beside_it_over_a_restart(tmp_path: P
         page = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
         for words in ("by the deployment llama", "XID 79", "75%", "99%", "41"):
             assert words in page
+        command = [sys.executable, "-m", "llmtrail", "stats", "--gpu", "--data", str(tmp_path)]
+        table = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+        for words in ("Last hour of GPUs · 2 GPUs, 1 model", "XID 79 (hardware)", "75%", "99%"):
+            assert words in table
         assert house.metric('llmtrail_gpu_scrapes_total{fate="acknowledged"}') == 5
         told = house.ask("GET", "/v1/gpu?host=node-1").json
         assert [(one["gpu_uuid"], one["samples"], len(one["xids"])) for one in told["devices"]] == [

@@ -1,16 +1,16 @@
-"""`llmtrail stats`: rolling figures by scope. Asks the running process, else reads the folder itself."""
+"""`llmtrail stats`: rolling figures by scope, or of GPUs. Asks the running process, else reads the folder itself."""
 
 import json
 import sqlite3
 import time
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmtrail.cli.client import find_house, get_json
+from llmtrail.cli.client import House, find_house, get_json
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.config import Config
@@ -20,10 +20,17 @@ EXAMPLE = example(
     "llmtrail stats --window 5m --by feature,model --order errors",
     "llmtrail stats --window 1d --by user --limit 10 --json | jq .scopes",
     "llmtrail stats --scope feature=search --watch",
+    "llmtrail stats --gpu --window 5m --host node-a",
 )
 # Slots are published twice a second; a person reads no faster.
 WATCH_EVERY_S = 2.0
 _NS_PER_S = 1_000_000_000
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Document = Mapping[str, Any]
+Shown = Callable[[Document, int], "RenderableType"]
 
 
 def command(
@@ -45,14 +52,23 @@ def command(
     ] = "cost",
     limit: Annotated[int, typer.Option(help="How many at most.")] = 20,
     zone: Annotated[str, typer.Option(help="Time zone of today and month.")] = "UTC",
+    gpu: Annotated[bool, typer.Option("--gpu", help="Tell of GPUs and model servers instead of calls.")] = False,
+    host: Annotated[str, typer.Option(help="With --gpu: only this node.", show_default=False)] = "",
     watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C.")] = False,
     as_json: JsonOption = False,
     data: DataOption = None,
     config: ConfigOption = None,
     token: TokenOption = "",
 ) -> None:
-    """Print what a window comes to: calls, money, latency percentiles, retries, failure modes."""
+    """Print what a window comes to: calls, money, latency percentiles, retries, failure modes; or what GPUs did."""
     loaded = settings(config, data).config
+    if gpu:
+        if by or scope or tenant is not None:
+            raise CommandError(Exit.WRONG_USE, "--gpu tells of nodes, which belong to no scope: --window, --host.")
+        _show(lambda: ask_gpus(loaded, window, host, token), _gpus_shown, watch=watch, as_json=as_json)
+        return
+    if host:
+        raise CommandError(Exit.WRONG_USE, "--host is of GPUs: add --gpu. Calls have --scope and --tenant.")
     asked = {
         "window": window,
         "kind": _kind(by),
@@ -65,13 +81,7 @@ def command(
     parameters = {name: value for name, value in asked.items() if value is not None and value != ""}
     if tenant == "":
         parameters["tenant"] = ""
-    if not watch:
-        _print(ask(loaded, parameters, token), as_json=as_json)
-        return
-    try:
-        _watch(loaded, parameters, token, as_json=as_json)
-    except KeyboardInterrupt:
-        return
+    _show(lambda: ask(loaded, parameters, token), _calls_shown, watch=watch, as_json=as_json)
 
 
 def ask(config: Config, parameters: Mapping[str, str], token: str) -> dict[str, Any]:
@@ -86,9 +96,28 @@ def ask(config: Config, parameters: Mapping[str, str], token: str) -> dict[str, 
     except BadQuestionError as error:
         raise CommandError(Exit.WRONG_USE, str(error)) from error
     house = find_house(config.server.data, token)
+    return _from_folder(config, parameters) if house is None else _asked(house, "/v1/stats", parameters)
+
+
+def ask_gpus(config: Config, window: str, host: str, token: str) -> dict[str, Any]:
+    """Return the document of what GPUs did from the running process. Raises CommandError."""
+    from llmtrail.core.board_document import BadQuestionError
+    from llmtrail.core.gpu_document import gpu_question_of
+
+    parameters = {"window": window, **({"host": host} if host else {})}
+    try:
+        gpu_question_of(parameters)
+    except BadQuestionError as error:
+        raise CommandError(Exit.WRONG_USE, str(error)) from error
+    house = find_house(config.server.data, token)
     if house is None:
-        return _from_folder(config, parameters)
-    found = get_json(house, f"/v1/stats?{urllib.parse.urlencode(parameters)}")
+        # Samples of before it ended say nothing of now.
+        raise CommandError(Exit.UNREACHABLE, f"no llmtrail runs on {config.server.data}: llmtrail up, or llmtrail web")
+    return _asked(house, "/v1/gpu", parameters)
+
+
+def _asked(house: House, path: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+    found = get_json(house, f"{path}?{urllib.parse.urlencode(parameters)}")
     if not isinstance(found, dict):
         raise CommandError(Exit.UNREACHABLE, f"{house.http} keeps no statistics; ask `llmtrail up` or `llmtrail web`.")
     return found
@@ -115,29 +144,47 @@ def _from_folder(config: Config, parameters: Mapping[str, str]) -> dict[str, Any
         raise CommandError(Exit.UNREACHABLE, f"{file} cannot be read: {error}") from error
 
 
-def _print(document: Mapping[str, Any], *, as_json: bool) -> None:
+def _show(read: Callable[[], Document], shown: Shown, *, watch: bool, as_json: bool) -> None:
+    if watch:
+        try:
+            _watch(read, shown, as_json=as_json)
+        except KeyboardInterrupt:
+            return
     if as_json:
-        print(json.dumps(document, ensure_ascii=False, indent=2))
+        print(json.dumps(read(), ensure_ascii=False, indent=2))
         return
-    from llmtrail.cli.stats_view import print_stats
+    from llmtrail.cli.stats_view import screen
 
-    print_stats(document)
+    console = screen()
+    console.print(shown(read(), console.width))
 
 
-def _watch(config: Config, parameters: Mapping[str, str], token: str, *, as_json: bool) -> None:
+def _calls_shown(document: Document, width: int) -> "RenderableType":
+    from llmtrail.cli.stats_view import shown
+
+    return shown(document, width)
+
+
+def _gpus_shown(document: Document, width: int) -> "RenderableType":
+    from llmtrail.cli.gpu_view import shown
+
+    return shown(document, width)
+
+
+def _watch(read: Callable[[], Document], shown: Shown, *, as_json: bool) -> None:
     if as_json:
         while True:
-            print(json.dumps(ask(config, parameters, token), ensure_ascii=False), flush=True)
+            print(json.dumps(read(), ensure_ascii=False), flush=True)
             time.sleep(WATCH_EVERY_S)
     from rich.live import Live
 
-    from llmtrail.cli.stats_view import screen, shown
+    from llmtrail.cli.stats_view import screen
 
     console = screen()
-    with Live(shown(ask(config, parameters, token), console.width), console=console, auto_refresh=False) as live:
+    with Live(shown(read(), console.width), console=console, auto_refresh=False) as live:
         while True:
             time.sleep(WATCH_EVERY_S)
-            live.update(shown(ask(config, parameters, token), console.width), refresh=True)
+            live.update(shown(read(), console.width), refresh=True)
 
 
 def _kind(by: str) -> str:

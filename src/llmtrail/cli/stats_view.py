@@ -28,7 +28,7 @@ _ALARMING_RATE = 0.05
 # A window counts what has arrived; that nothing came for so long may be a standstill.
 _OLD_S = 60
 
-_WINDOWS = {
+WINDOWS = {
     "1m": "Last minute",
     "5m": "Last 5 minutes",
     "1h": "Last hour",
@@ -74,12 +74,6 @@ def screen() -> Console:
     return Console(highlight=False, markup=False, emoji=False, width=PIPE_WIDTH)
 
 
-def print_stats(document: Document) -> None:
-    """Print a document of `/v1/stats`."""
-    console = screen()
-    console.print(shown(document, console.width))
-
-
 def shown(document: Document, width: int) -> RenderableType:
     """Return a document as a table with its heading and what is to be said of it."""
     scopes: Sequence[Document] = document["scopes"]
@@ -92,7 +86,7 @@ def shown(document: Document, width: int) -> RenderableType:
 
 def _heading(document: Document) -> Text:
     kind, found = document["kind"], document["found"]
-    window = _WINDOWS.get(document["window"], document["window"])
+    window = WINDOWS.get(document["window"], document["window"])
     zone = f" ({document['zone']})" if document["window"] in {"today", "month"} else ""
     line = Text(f"{window}{zone}", style="bold")
     line.append(f" by {_KINDS.get(kind, kind)}", style="default")
