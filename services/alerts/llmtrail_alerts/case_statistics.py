@@ -1,18 +1,21 @@
 """The statistics of a test beside the rules: its calls, counted in slots as the aggregator counts them. Pure.
 
 Kept as long as a test lasts, so no slot is ever rolled up. What the log counts of a call is counted here of an event.
+What samples tell of GPUs is on a board of its own, the real one.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Final
 
 from llmtrail.core.cell import Cell
 from llmtrail.core.failure import FailureMode
+from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.partial import slot_of
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.core.sketch import bucket_of
-from llmtrail_alerts.rule_case import Event
+from llmtrail_alerts.rule_case import Event, Samples
 
 # Failures after which the caller got an answer all the same: cut, filtered or declined.
 _ANSWERED: Final = frozenset({FailureMode.REFUSED, FailureMode.CONTENT_FILTERED, FailureMode.TRUNCATED})
@@ -24,6 +27,7 @@ class CaseStatistics:
     def __init__(self) -> None:
         self._slots: dict[str, dict[int, Cell]] = defaultdict(dict)
         self._changed: set[str] = set()
+        self.gpus = GpuBoard()
 
     def add(self, event: Event, at_ns: int, count: int = 1) -> None:
         """Count some calls of an event at a time."""
@@ -32,6 +36,13 @@ class CaseStatistics:
             text = scope.text()
             self._slots[text].setdefault(slot_of(at_ns), Cell()).add(cell)
             self._changed.add(text)
+
+    def take(self, samples: Samples, at_ns: int) -> None:
+        """Take one reading, which comes as soon as it is made."""
+        told = samples.scrape
+        gpus = tuple(replace(one, sampled_at_ns=at_ns) for one in told.gpus)
+        engines = tuple(replace(one, sampled_at_ns=at_ns) for one in told.engines)
+        self.gpus.take(replace(told, sampled_at_ns=at_ns, gpus=gpus, engines=engines), at_ns)
 
     def figures(self, scope_text: str, start_s: int, end_s: int) -> Cell:
         """Return the sums of a scope over the slots that begin between two times, the second excluded."""

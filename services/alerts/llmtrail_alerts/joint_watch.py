@@ -1,16 +1,20 @@
 """One watch of several: calls are watched in their statistics, GPUs in theirs. Knows nothing of either."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from llmtrail_alerts.engine import Watch
 from llmtrail_alerts.model import Alarm, GroupKey, GroupState, Measure, Rule, Sighting
 from llmtrail_alerts.periods import Bounds
+
+if TYPE_CHECKING:
+    # At run time it would bring the channels along.
+    from llmtrail_alerts.engine import Watch
 
 
 class JointWatch:
     """Asks each watch for the sightings of its own rules."""
 
-    def __init__(self, calls: Watch, gpus: Watch) -> None:
+    def __init__(self, calls: "Watch", gpus: "Watch") -> None:
         self._calls = calls
         self._gpus = gpus
 
@@ -40,7 +44,7 @@ class JointWatch:
         self._calls.settled()
         self._gpus.settled()
 
-    def _shared_out(self, rules: Sequence[Rule]) -> list[tuple[Watch, Sequence[Rule]]]:
+    def _shared_out(self, rules: Sequence[Rule]) -> list[tuple["Watch", Sequence[Rule]]]:
         of_gpus = [rule for rule in rules if _is_of_gpus(rule)]
         return [(self._calls, [rule for rule in rules if not _is_of_gpus(rule)]), (self._gpus, of_gpus)]
 

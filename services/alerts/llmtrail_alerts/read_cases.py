@@ -1,16 +1,20 @@
 """Read [[test]] blocks: events in, alerts out, with time. Pure."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
 from llmtrail.core.calendar import UnknownZoneError, check_zone
 from llmtrail.core.failure import FailureMode
+from llmtrail.core.scope import MACHINE_KINDS, ScopeKind
+from llmtrail_alerts.gpu_target import MACHINE_KEYS
 from llmtrail_alerts.model import Reason, Target
 from llmtrail_alerts.quantity import QuantityError, duration_ms, nanousd, whole
+from llmtrail_alerts.read_gpu import read_machine
+from llmtrail_alerts.read_samples import MIDNIGHT, Clock, read_samples
 from llmtrail_alerts.read_target import TARGET_KEYS, read_target
-from llmtrail_alerts.rule_case import Case, Event, Want
+from llmtrail_alerts.rule_case import Case, Event, Samples, Want
 from llmtrail_alerts.toml_table import Table, nearest, shown
 
 _NS: Final = 1_000_000_000
@@ -19,27 +23,27 @@ _DAY: Final = date(2026, 1, 5)  # a Monday without a change of clocks, where a t
 # Decided each second of a test: two days of that are seconds of work.
 _SPAN_MAX: Final = timedelta(days=2)
 _CALLS_MAX: Final = 1_000_000  # of one event
-# Stands for a time that cannot be read, so that one mistake is told once.
-_MIDNIGHT: Final = "00:00:00"
 _AFTER_LAST: Final = timedelta(minutes=1)
 _HANDLED: Final = ("fallback_model", "cached_answer", "static_message", "retried", "raised")
 
 _Value = TypeVar("_Value")
-_Clock = Callable[[object], int]
+# What each rule is about, by its name.
+Kinds = Mapping[str, ScopeKind]
 
 
-def read_cases(root: Table, rules: Collection[str]) -> tuple[Case, ...]:
-    """Return the tests of a file; `rules` are the names that they may want alerts of."""
+def read_cases(root: Table, rules: Kinds) -> tuple[Case, ...]:
+    """Return the tests of a file; `rules` are the names that they may want alerts of, and what each is about."""
     return tuple(_case(table, rules) for table in root.tables("test", "test"))
 
 
-def _case(table: Table, rules: Collection[str]) -> Case:
+def _case(table: Table, rules: Kinds) -> Case:
     name = table.text("name", needed='name it: name = "search is told at 80 %".')
     zone = _zone(table)
     clock = _clock(table, zone)
     events = tuple(_event(one, clock) for one in table.tables("events", f"{table.where} event"))
-    if not events and "events" not in table:
-        table.wrong("", 'has no events; write events = [{ at = "10:00:00", feature = "search" }].')
+    samples = read_samples(table, clock)
+    if "events" not in table and "samples" not in table:
+        table.wrong("", 'has no events; write events = [{ at = "10:00:00", feature = "search" }], or samples of GPUs.')
     if "want" not in table:
         table.wrong("", "says not what it wants; write want = [...], or want = [] where nothing may be told.")
     wants = tuple(_want(one, clock, rules) for one in table.tables("want", f"{table.where} want"))
@@ -47,8 +51,9 @@ def _case(table: Table, rules: Collection[str]) -> Case:
     for rule in named:
         if rule not in rules:
             table.wrong("rules", f"{rule!r} is no rule; {nearest(rule, rules)}")
-    start_ns = min((event.at_ns for event in events), default=clock(_MIDNIGHT))
-    ends = [event.at_ns + event.every_ns * event.count for event in events] + [want.to_ns for want in wants]
+    comings: list[Event | Samples] = [*events, *samples]
+    start_ns = min((one.at_ns for one in comings), default=clock(MIDNIGHT))
+    ends = [one.at_ns + one.every_ns * one.count for one in comings] + [want.to_ns for want in wants]
     end_ns = table.read("until", clock, max(ends, default=start_ns) + int(_AFTER_LAST.total_seconds()) * _NS)
     if end_ns - start_ns > _SPAN_MAX.total_seconds() * _NS:
         table.wrong("", f"lasts longer than {_SPAN_MAX.days} days; move its events together.")
@@ -59,6 +64,7 @@ def _case(table: Table, rules: Collection[str]) -> Case:
         file=table.file_name,
         line=table.line,
         events=events,
+        samples=samples,
         wants=wants,
         rules=named or tuple(sorted({want.rule for want in wants})),
         start_ns=start_ns,
@@ -77,7 +83,7 @@ def _zone(table: Table) -> str:
     return zone
 
 
-def _clock(table: Table, zone: str) -> _Clock:
+def _clock(table: Table, zone: str) -> Clock:
     """Return what reads a time of the test's day: "10:00:05", or "+1 00:10" on the day after."""
     day = table.raw("date")
     if day is not None and (not isinstance(day, date) or isinstance(day, datetime)):
@@ -100,7 +106,7 @@ def _clock(table: Table, zone: str) -> _Clock:
     return read
 
 
-def _event(table: Table, clock: _Clock) -> Event:
+def _event(table: Table, clock: Clock) -> Event:
     if "at" not in table:
         table.wrong("", 'write when: at = "10:00:05".')
     count = table.read("count", whole, 1)
@@ -111,7 +117,7 @@ def _event(table: Table, clock: _Clock) -> Event:
     if unpriced and cost:
         table.wrong("unpriced", "an unpriced call has no cost; take one of the two out.")
     event = Event(
-        at_ns=table.read("at", clock, clock(_MIDNIGHT)),
+        at_ns=table.read("at", clock, clock(MIDNIGHT)),
         count=min(max(count, 1), _CALLS_MAX),
         every_ns=table.read("every", duration_ms, 0) * _NS_PER_MS,
         tenant=table.text("tenant"),
@@ -142,13 +148,16 @@ def _one_of(table: Table, key: str, known: Collection[str]) -> str:
     return text
 
 
-def _want(table: Table, clock: _Clock, rules: Collection[str]) -> Want:
+def _want(table: Table, clock: Clock, rules: Kinds) -> Want:
     rule = table.text("rule", needed='write whose alert: rule = "search-day".')
     if rule and rule not in rules:
         table.wrong("rule", f"{rule!r} is no rule; {nearest(rule, rules)}")
     from_ns, to_ns = _between(table, clock)
     has_target = any(key in table for key in (*TARGET_KEYS, "tenant"))
-    target: Target | None = read_target(table, needed=False)
+    kind = rules.get(rule)
+    if kind in MACHINE_KINDS:
+        has_target = any(key in table for key in MACHINE_KEYS[kind])
+    target: Target | None = read_machine(table, kind) if kind in MACHINE_KINDS else read_target(table, needed=False)
     reason = table.choice("reason", Reason, Reason.FIRST)
     count = table.read("count", whole, 1)
     want = Want(
@@ -165,12 +174,12 @@ def _want(table: Table, clock: _Clock, rules: Collection[str]) -> Want:
     return want
 
 
-def _between(table: Table, clock: _Clock) -> tuple[int, int]:
+def _between(table: Table, clock: Clock) -> tuple[int, int]:
     """Return the bounds: at = "10:00:05" is that second; between = ["10:00:00", "10:00:30"] both ends."""
     if ("at" in table) == ("between" in table):
         table.wrong("", 'write at = "10:00:05" or between = ["10:00:00", "10:00:30"].')
     if "at" in table:
-        at_ns = table.read("at", clock, clock(_MIDNIGHT))
+        at_ns = table.read("at", clock, clock(MIDNIGHT))
         table.raw("between")
         return at_ns, at_ns + _NS - 1
     table.raw("at")
@@ -178,12 +187,12 @@ def _between(table: Table, clock: _Clock) -> tuple[int, int]:
     if not isinstance(pair, list) or len(pair) != 2:
         if pair is not None:
             table.wrong("between", 'between takes two times: between = ["10:00:00", "10:00:30"].')
-        return clock(_MIDNIGHT), clock(_MIDNIGHT)
+        return clock(MIDNIGHT), clock(MIDNIGHT)
     try:
         bounds = clock(pair[0]), clock(pair[1]) + _NS - 1
     except QuantityError as error:
         table.wrong("between", f"between {error}")
-        return clock(_MIDNIGHT), clock(_MIDNIGHT)
+        return clock(MIDNIGHT), clock(MIDNIGHT)
     if bounds[0] > bounds[1]:
         table.wrong("between", "the second time lies before the first.")
     return bounds

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from llmtrail.core.gpu import GpuScrape
 from llmtrail_alerts.model import Reason, Target
 
 
@@ -32,6 +33,16 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Samples:
+    """Some equal readings of a GPU, a model server or nothing, from `at_ns` on, one each `every_ns`."""
+
+    at_ns: int
+    count: int
+    every_ns: int
+    scrape: GpuScrape  # each has the time at which it comes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Want:
     """One alert that must come, between two moments."""
 
@@ -53,6 +64,7 @@ class Case:
     file: str
     line: int
     events: tuple[Event, ...]
+    samples: tuple[Samples, ...] = ()
     wants: tuple[Want, ...]
     rules: tuple[str, ...]  # whose alerts are compared; empty: all rules'
     start_ns: int

@@ -9,12 +9,15 @@ from datetime import datetime
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
-from llmtrail.core.scope import Scope, parse_scope
+from llmtrail.core.scope import MACHINE_KINDS, Scope, parse_scope
 from llmtrail_alerts.case_statistics import CaseStatistics
 from llmtrail_alerts.decide import decide_all
+from llmtrail_alerts.gpu_target import is_machine_meant
+from llmtrail_alerts.gpu_watch import GpuWatch
+from llmtrail_alerts.joint_watch import JointWatch
 from llmtrail_alerts.model import Alarm, GroupKey, GroupState, Reason, Rule, Sighting, Target, Verdict
 from llmtrail_alerts.quiet import Firing, quiet_of
-from llmtrail_alerts.rule_case import Case, Event, Want
+from llmtrail_alerts.rule_case import Case, Event, Samples, Want
 from llmtrail_alerts.rules import Rules
 from llmtrail_alerts.watch import StatisticsWatch
 
@@ -97,7 +100,7 @@ class _Run:
 
 def watch_of(rules: Rules, statistics: CaseStatistics) -> Looks:
     """Return what makes sightings in earnest, of a test's own statistics."""
-    return StatisticsWatch(statistics, lambda: rules.policies)
+    return JointWatch(StatisticsWatch(statistics, lambda: rules.policies), GpuWatch(statistics.gpus))
 
 
 def run_cases(rules: Rules, cases: Iterable[Case], make: MakeLooks = watch_of) -> list[CaseResult]:
@@ -114,9 +117,12 @@ def run_case(rules: Rules, case: Case, make: MakeLooks = watch_of) -> CaseResult
     speakers = {name for name, spoken in rules.inhibitions.items() if compared & set(spoken)}
     decided = [rule for rule in rules.rules if rule.name in compared | speakers]
     added = [0] * len(case.events)
+    taken = [0] * len(case.samples)
     for number, second in enumerate(_seconds(case)):
         for place, event in enumerate(case.events):
             added[place] += _add(statistics, event, added[place], second)
+        for place, samples in enumerate(case.samples):
+            taken[place] += _take(statistics, samples, taken[place], second)
         run.turn(decided, second * _NS, everything=number == 0)
     seen = [verdict for verdict in run.verdicts if verdict.key.rule in compared]
     differences = _differences(case, rules, seen)
@@ -138,11 +144,21 @@ def _add(statistics: CaseStatistics, event: Event, added: int, second: int) -> i
     return due - added
 
 
+def _take(statistics: CaseStatistics, samples: Samples, taken: int, second: int) -> int:
+    """Take the readings that come up to the end of a second, and return how many those were."""
+    past_ns = second * _NS + _NS - 1 - samples.at_ns
+    due = 0 if past_ns < 0 else min(samples.count, past_ns // max(samples.every_ns, 1) + 1)
+    for number in range(taken, due):
+        statistics.take(samples, samples.at_ns + number * samples.every_ns)
+    return due - taken
+
+
 def _seconds(case: Case) -> Iterator[int]:
     """Return the seconds at which a test decides, in order."""
     first, last = case.start_ns // _NS, case.end_ns // _NS
     close: set[int] = set()
-    for event in case.events:
+    comings: list[Event | Samples] = [*case.events, *case.samples]
+    for event in comings:
         began = event.at_ns // _NS
         # Of calls that come slowly each one counts; of those that come fast the whole stretch does.
         ended = (event.at_ns + event.every_ns * (event.count - 1)) // _NS
@@ -182,6 +198,8 @@ def _matches(want: Want, rules: Rules, verdict: Verdict) -> bool:
 
 
 def _is_of(target: Target, scope: Scope) -> bool:
+    if scope.kind in MACHINE_KINDS:
+        return is_machine_meant(target, scope)
     if target.kind is not scope.kind or target.tenant not in {"*", scope.tenant}:
         return False
     return all(wanted in {"*", value} for wanted, value in zip(target.values, scope.values, strict=True))

@@ -94,8 +94,8 @@ def parse_rules(texts: Mapping[str, str]) -> Loaded:
         places=places,
     )
     places["setting", "fallback_owner"] = Place(OWNERS_FILE, owners.line_of("fallback_owner"))
-    names = {rule.name for rule in rules.rules}
-    cases = (*read_cases(budgets, names), *read_cases(alarms, names))
+    kinds = {rule.name: rule.target.kind for rule in rules.rules}
+    cases = (*read_cases(budgets, kinds), *read_cases(alarms, kinds))
     authors = {root.file_name: root.text("changed_by") for root in (budgets, alarms, owners) if "changed_by" in root}
     for root in (budgets, alarms, owners):
         root.done(("changed_by",))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from llmtrail.config import Config, kafka_client, store_url
 from llmtrail.core.board import Board
+from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.local.alerts import FILL_LIMITS, PROOF_LIMITS, AlertStore, StoredProof, StoredSpent, jitter
 from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
@@ -19,12 +20,14 @@ from llmtrail.log.kafka.partition import PartitionLog
 from llmtrail.log.port import ALERTS, LIMITS, LogClosedError
 from llmtrail.metrics import ALERTS_FIRING, ALERTS_GROUPS
 from llmtrail.roles.process import RoleError, RoleProcess
-from llmtrail.roles.statistics import follow_statistics
+from llmtrail.roles.statistics import follow_gpu_statistics, follow_statistics
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, open_http
 from llmtrail_alerts.board_statistics import BoardStatistics
 from llmtrail_alerts.decider import Decider, DeciderParts
+from llmtrail_alerts.gpu_watch import GpuWatch
 from llmtrail_alerts.homes import home_of
+from llmtrail_alerts.joint_watch import JointWatch
 from llmtrail_alerts.rules import Rules, RulesError
 from llmtrail_alerts.rules_file import load_rules
 from llmtrail_alerts.watch import StatisticsWatch
@@ -44,6 +47,8 @@ class _Rooms:
     process: RoleProcess
     board: Board
     not_ready: Callable[[], str]
+    gpus: GpuBoard
+    gpus_not_ready: Callable[[], str]
     store: Handle
     partitions: int
     environ: Mapping[str, str]
@@ -70,7 +75,10 @@ def start(config: Config, process: RoleProcess, environ: Mapping[str, str]) -> N
     partitions = _partitions(config)
     news = threading.Event()
     board, tail = follow_statistics(config, process, news.set)
-    rooms = _Rooms(config, process, board, tail.not_ready, _open_store(config), partitions, environ)
+    gpus, gpu_tail = follow_gpu_statistics(config, process, news.set)
+    rooms = _Rooms(
+        config, process, board, tail.not_ready, gpus, gpu_tail.not_ready, _open_store(config), partitions, environ
+    )
     process.on_stop(rooms.store.close)
     _pass_on(news, rooms)
     prefix = config.kafka.topic_prefix
@@ -145,11 +153,14 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
     return DeciderParts(
         folder=config.alerts.folder,
         journal=journal,
-        new_watch=lambda policies: StatisticsWatch(
-            BoardStatistics(rooms.board),
-            policies,
-            ready=lambda: not rooms.not_ready(),
-            stored=StoredSpent(rooms.store.reader(FILL_LIMITS)),
+        new_watch=lambda policies: JointWatch(
+            StatisticsWatch(
+                BoardStatistics(rooms.board),
+                policies,
+                ready=lambda: not rooms.not_ready(),
+                stored=StoredSpent(rooms.store.reader(FILL_LIMITS)),
+            ),
+            GpuWatch(rooms.gpus, ready=lambda: not rooms.gpus_not_ready()),
         ),
         store=AlertStore(rooms.store),
         proof=StoredProof(rooms.store.reader(PROOF_LIMITS)),

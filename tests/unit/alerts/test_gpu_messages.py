@@ -11,7 +11,7 @@ from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.core.xid import XIDS
 from llmtrail_alerts.channels.port import Sending
 from llmtrail_alerts.channels.slack import payload
-from llmtrail_alerts.grouping import flush, group
+from llmtrail_alerts.grouping import FIRST_SUMMARY_S, flush, group
 from llmtrail_alerts.message import Action, Message, act_words, facts, look_command, title
 from llmtrail_alerts.model import Verdict
 
@@ -67,7 +67,7 @@ def test_an_xid_is_told_once_with_its_meaning_and_ends_once_the_window_is_over()
     assert act_words(first).startswith(XIDS[79].advice)
     assert "WHERE host = '" in look_command(first).replace("'\"'\"'", "'")
     assert first.runbook == "docs/runbooks/gpu-xid.md"
-    assert 80 <= ended <= 101
+    assert 80 <= ended <= 30 + FIRST_SUMMARY_S + 10
     assert (last.action, last.incident, last.scope) == (Action.RESOLVE, first.incident, first.scope)
     assert title(last) == "Resolved: GPU 0 of node h200-1: no such XID of late"
 

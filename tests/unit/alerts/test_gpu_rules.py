@@ -1,13 +1,19 @@
 """Alarms on GPUs are read with every mistake told, and go to whoever's the node is."""
 
+from pathlib import Path
+
 import pytest
 
 from gpu_world import OWNERS, alarm, rules_of
 from llmtrail.core.scope import Scope, ScopeKind
+from llmtrail_alerts.gpu_words import runbook_of
 from llmtrail_alerts.model import GpuCondition, GroupKey, Target, Unit
 from llmtrail_alerts.quiet import covers
+from llmtrail_alerts.rule_tests import run_cases
 from llmtrail_alerts.rules import RulesError
+from llmtrail_alerts.rules_file import parse_rules
 
+ROOT = Path(__file__).parents[3]
 GPU_0 = Scope("", ScopeKind.GPU, ("h200-1", "GPU-0"))
 NODE_1 = Scope("", ScopeKind.NODE, ("h200-1",))
 NOBODY = OWNERS.replace('fallback_owner = "platform"', "")
@@ -107,6 +113,45 @@ def test_a_node_speaks_for_what_is_on_it_and_no_machine_for_calls() -> None:
         assert not covers(NODE_1, scope)
 
 
-def test_every_condition_is_read_by_its_name() -> None:
+def test_every_condition_is_read_by_its_name_and_has_a_runbook() -> None:
     for condition in GpuCondition:
         assert rules_of(alarm(condition, warning="1")).alarms[0].gpu_condition is condition
+        assert (ROOT / runbook_of(condition)).is_file()
+
+
+CASE = """
+[[test]]
+name = "hot"
+samples = [{ at = "10:00:00", every = "10s", count = 3, host = "h200-1", gpu = "GPU-0", temperature_c = 91 }]
+want = [{ between = ["10:00:00", "10:00:02"], rule = "temperature", host = "h200-*", gpu = "GPU-0" }]
+"""
+
+
+def _differences(case: str) -> tuple[str, ...]:
+    loaded = parse_rules({"rules.toml": alarm("temperature", warning="85") + case, "owners.toml": OWNERS})
+    (result,) = run_cases(loaded.rules, loaded.cases)
+    return result.differences
+
+
+def test_samples_beside_the_rules_are_decided_as_in_earnest() -> None:
+    assert _differences(CASE) == ()
+    (other,) = _differences(CASE.replace('host = "h200-*", gpu', 'host = "a100-*", gpu'))[:1]
+    assert other.startswith("line 10: wanted temperature, first")
+    (unwanted,) = _differences(CASE[: CASE.index("want")] + "want = []\n")
+    assert unwanted == "not wanted: 10:00:00 temperature, gpu h200-1 GPU-0, first, warning"
+    assert "nothing came of it" in _differences(CASE.replace("91", "84"))[0]
+
+
+@pytest.mark.parametrize(
+    ("changed", "into", "told"),
+    [
+        ('host = "h200-1", ', "", "host is missing"),
+        ("temperature_c = 91", "temperature = 91", "did you mean 'temperature_c'?"),
+        ('every = "10s", ', "", "several samples of one moment are one"),
+        ('gpu = "GPU-0", temperature_c = 91', "waiting = 3", "says not of what"),
+        ('gpu = "GPU-0", temperature_c', 'gpu = "GPU-0", model = "m", temperature_c', "write two"),
+        ('at = "10:00:00"', 'at = "ten"', "is no time of day"),
+    ],
+)
+def test_a_mistake_in_samples_says_what_to_write(changed: str, into: str, told: str) -> None:
+    assert told in problems(alarm("temperature", warning="85") + CASE.replace(changed, into, 1))

@@ -9,8 +9,7 @@ from gpu_world import START_S, World, alarm, engine, gpu, rules_of, scrape
 from llmtrail.core.gpu import EngineSample, GpuSample
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.gpu_watch import GONE, GONE_AFTER_S
-from llmtrail_alerts.gpu_words import runbook_of
-from llmtrail_alerts.model import GpuCondition, Reason
+from llmtrail_alerts.model import Reason
 
 GPU_0 = Scope("", ScopeKind.GPU, ("h200-1", "GPU-0")).text()
 NODE_1 = Scope("", ScopeKind.NODE, ("h200-1",)).text()
@@ -162,10 +161,3 @@ def test_what_waited_to_be_told_is_well_when_nothing_is_told_of_it() -> None:
     world = World(rules_of(alarm("temperature", warning="80", hold='"2m"')))
     assert world.run([scrape(0, gpu(temperature_c=90.0))], 300) == []
     assert world.board.targets(START_S + 300)
-
-
-def test_every_condition_can_be_a_rule_and_has_its_words_and_runbook() -> None:
-    for condition in GpuCondition:
-        (rule,) = rules_of(alarm(condition, warning="1")).alarms
-        assert rule.gpu_condition is condition
-        assert runbook_of(condition).startswith("docs/runbooks/gpu-")

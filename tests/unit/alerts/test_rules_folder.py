@@ -13,7 +13,7 @@ from llmtrail.core.limit import Behaviour
 from llmtrail.core.policy import FallBack, Raise, Retry, Static, decode_policy, encode_policy, outcomes
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail_alerts.channels.port import TIMEOUT_S, ChannelKind
-from llmtrail_alerts.model import Budget, Period, Severity, Unit
+from llmtrail_alerts.model import Budget, GpuCondition, Period, Severity, Unit
 from llmtrail_alerts.reload import RulesFolder
 from llmtrail_alerts.rule_changes import decode_snapshot, encode_snapshot
 from llmtrail_alerts.rules import Rules, RulesError
@@ -66,7 +66,8 @@ def test_the_examples_say_what_they_say(rules: Rules) -> None:
     tenant = rules.rule("tenant-month")
     assert isinstance(tenant, Budget)
     assert (tenant.zone, tenant.target.tenant, tenant.target.values) == ("UTC", "*", ())
-    assert rules.inhibitions == {"provider-outage": ("failing", "slow-first-token")}
+    assert rules.inhibitions["provider-outage"] == ("failing", "slow-first-token")
+    assert {alarm.gpu_condition for alarm in rules.alarms} == {None, *GpuCondition}
 
 
 def test_soft_goes_to_slack_and_critical_to_the_pager_too(rules: Rules) -> None:
