@@ -158,7 +158,7 @@ class _Couriers:
                     METRICS,
                     lambda channel: _Sender(world, channel.kind),
                     lambda: CHANNELS,
-                    lambda entry: self.offer([entry]),
+                    lambda entry: self.hand_on([entry]),
                     lambda _: None,
                 ),
             )
@@ -169,26 +169,18 @@ class _Couriers:
     def configure(self, channels: Mapping[str, Channel]) -> None:
         assert channels.keys() == self.couriers.keys()
 
-    def load(self, records: Sequence[tuple[str, bytes]]) -> None:
+    def recovered(self, records: Sequence[tuple[str, bytes]]) -> list[Entry]:
         found = [recover(decode_entry(value), self._world.now_ns) for key, value in records if is_entry_key(key)]
-        self.offer(sorted(found, key=order))
+        return sorted(found, key=order)
 
-    def offer(self, entries: Sequence[Entry]) -> None:
+    def hand_on(self, entries: Sequence[Entry], *_: object) -> None:
         for entry in entries:
             self.couriers[entry.channel].offer(entry)
 
 
 class _Table:
-    def offer(self, rows: Sequence[AlertRow]) -> None:
-        """They are looked at as they are written."""
-
     def offer_audit(self, rows: Sequence[AuditRow]) -> None:
         """There are none."""
-
-
-class _NoProof:
-    def requests(self, *_: object) -> tuple[str, ...]:
-        return ()
 
 
 class Process:
@@ -203,7 +195,7 @@ class Process:
             watch=StatisticsWatch(world.statistics),
             delivery=cast("Delivery", self.couriers),
             table=_Table(),
-            proof=_NoProof(),
+            prover=self.couriers,
             clock=_Clock(world),
             metrics=METRICS,
             channels=lambda _: CHANNELS,

@@ -23,7 +23,7 @@ from llmtrail.core.sketch import bucket_of  # noqa: E402
 from llmtrail.core.slot import SECONDS_OF, SlotKey, SlotState, Tier, encode_slot  # noqa: E402
 from llmtrail.log.journal import Record  # noqa: E402
 from llmtrail.metrics import Metrics  # noqa: E402
-from llmtrail.store.alerts import AlertRow, AuditRow  # noqa: E402
+from llmtrail.store.alerts import AuditRow  # noqa: E402
 from llmtrail_alerts.board_statistics import BoardStatistics  # noqa: E402
 from llmtrail_alerts.channels.port import Channel  # noqa: E402
 from llmtrail_alerts.delivery import Delivery  # noqa: E402
@@ -133,16 +133,20 @@ class Slots:
 
 
 class Nothing:
-    """Journal, delivery, table and proof that take everything and do nothing."""
+    """Journal, delivery, table and prover that take everything and do nothing."""
 
-    def load(self, *_: object) -> list[tuple[str, bytes]]:
+    def load(self) -> list[tuple[str, bytes]]:
+        """Return nothing."""
+        return []
+
+    def recovered(self, *_: object) -> list[Entry]:
         """Return nothing."""
         return []
 
     def put(self, records: Sequence[Record], shown: Sequence[Record] = ()) -> None:
         """Take it."""
 
-    def offer(self, rows: Sequence[AlertRow | Entry]) -> None:
+    def hand_on(self, *_: object) -> None:
         """Take it."""
 
     def offer_audit(self, rows: Sequence[AuditRow]) -> None:
@@ -150,10 +154,6 @@ class Nothing:
 
     def configure(self, channels: Mapping[str, Channel]) -> None:
         """Take it."""
-
-    def requests(self, *_: object) -> tuple[str, ...]:
-        """Return none."""
-        return ()
 
 
 class Clock:
@@ -178,7 +178,7 @@ def engine_of(board: Board, clock: Clock, rules: Rules) -> Engine:
         watch=StatisticsWatch(BoardStatistics(board)),
         delivery=cast("Delivery", nothing),
         table=nothing,
-        proof=nothing,
+        prover=nothing,
         clock=clock,
         metrics=Metrics(),
         channels=lambda _: {},

@@ -18,7 +18,8 @@ from llmtrail.metrics import ALERTS_RULES_REFUSED, ALERTS_UNSTORED, Metrics
 from llmtrail_alerts.channels.port import Channel
 from llmtrail_alerts.channels.senders import new_sender
 from llmtrail_alerts.delivery import Delivery, Edges
-from llmtrail_alerts.engine import Engine, EngineParts, Proof, Watch
+from llmtrail_alerts.engine import Engine, EngineParts, Watch
+from llmtrail_alerts.prover import Proof, Prover, Steps
 from llmtrail_alerts.reload import Reloaded, RulesFolder
 from llmtrail_alerts.rule_changes import Snapshot, decode_snapshot, encode_snapshot
 from llmtrail_alerts.rules import Rules
@@ -74,6 +75,7 @@ class Decider:
         self._engine: Engine | None = None
         self._delivery: Delivery | None = None
         self._table: AlertTable | None = None
+        self._prover: Prover | None = None
         self._rest_s = GATHER_S
         self.failure = "it has not decided yet"
 
@@ -85,12 +87,13 @@ class Decider:
         opened = self._folder.open(parts.clock.now_ns())
         self._delivery = Delivery(self._channels(opened.rules), self._edges())
         self._table = AlertTable(parts.journal, parts.store, lambda rows: parts.metrics.set(ALERTS_UNSTORED, rows))
+        self._prover = Prover(parts.proof, Steps(self._delivery.offer, self._table.offer), parts.clock)
         engine = EngineParts(
             journal=parts.journal,
             watch=parts.new_watch(self._policies),
             delivery=self._delivery,
             table=self._table,
-            proof=parts.proof,
+            prover=self._prover,
             clock=parts.clock,
             metrics=parts.metrics,
             channels=self._channels,
@@ -99,6 +102,7 @@ class Decider:
         self._engine = Engine(engine, opened.rules)
         self._engine.load(records)
         self._take(self._engine, opened)
+        self._prover.start()
         self._table.start()
         self._thread.start()
 
@@ -112,6 +116,8 @@ class Decider:
         self._news.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
+        if self._prover is not None:
+            self._prover.stop(timeout_s)
         if self._delivery is not None:
             self._delivery.stop(timeout_s)
         if self._table is not None:

@@ -62,13 +62,12 @@ class Delivery:
                 courier.retire()
                 self._retired.append(courier)
 
-    def load(self, records: Iterable[tuple[str, bytes]]) -> int:
-        """Take up the entries among the journal's records after a start; return how many there are."""
+    def recovered(self, records: Iterable[tuple[str, bytes]]) -> list[Entry]:
+        """Return the entries among the journal's records, as they are to be offered after a start."""
         now_ns = self._edges.clock.now_ns()
         found = [recover(decode_entry(value), now_ns) for key, value in records if is_entry_key(key)]
         # Oldest first, so that a newer one ends what it supersedes.
-        self.offer(sorted(found, key=order))
-        return len(found)
+        return sorted(found, key=order)
 
     def offer(self, entries: Sequence[Entry]) -> None:
         """Send these entries, which the journal holds already. Returns at once."""

@@ -14,11 +14,10 @@ import msgspec
 
 from llmtrail.clock import Clock
 from llmtrail.core.limit import encode_limit
-from llmtrail.core.scope import Scope, parse_scope
+from llmtrail.core.scope import parse_scope
 from llmtrail.log.journal import Journal, Record
 from llmtrail.metrics import ALERTS_DECIDE_SECONDS, ALERTS_VERDICTS, Metrics
 from llmtrail.store.alerts import AlertRow, AuditRow
-from llmtrail.store.proof import Worst
 from llmtrail_alerts import grouping
 from llmtrail_alerts.channels.port import Channel
 from llmtrail_alerts.decide import NO_SUCH_RULE, decide_all, end, is_change, is_forgettable
@@ -40,8 +39,7 @@ from llmtrail_alerts.past import (
     without,
 )
 from llmtrail_alerts.periods import Bounds
-from llmtrail_alerts.proof import VERDICTS_MAX as PROVEN_MAX
-from llmtrail_alerts.proof import proven, since_ns, wants_proof, worst_of
+from llmtrail_alerts.proof import Question, question_of
 from llmtrail_alerts.quiet import Firing, Hush, quiet_of
 from llmtrail_alerts.rules import Rules
 from llmtrail_alerts.told_rows import (
@@ -91,18 +89,15 @@ class Watch(Protocol):
         """Take note that what was returned was decided and written: it need not be returned again."""
 
 
-class Proof(Protocol):
-    """What finds the requests that prove a verdict."""
+class Prover(Protocol):
+    """What finds the requests that prove a message, and hands it on."""
 
-    def requests(self, scope: Scope, since_ns: int, worst: Worst, modes: Sequence[str]) -> tuple[str, ...]:
-        """Return their ids, the worst first; none where they cannot be had soon."""
+    def hand_on(self, entries: Sequence[Entry], rows: Sequence[AlertRow], questions: Mapping[str, Question]) -> None:
+        """Take what the journal holds already, and what to ask for, by the id of message and row. Returns at once."""
 
 
 class Table(Protocol):
     """What brings decisions into the store in its own time."""
-
-    def offer(self, rows: Sequence[AlertRow]) -> None:
-        """Take decisions that the journal holds already. Returns at once."""
 
     def offer_audit(self, rows: Sequence[AuditRow]) -> None:
         """Take changes of rules that the journal holds already. Returns at once."""
@@ -116,7 +111,7 @@ class EngineParts:
     watch: Watch
     delivery: Delivery
     table: Table
-    proof: Proof
+    prover: Prover
     clock: Clock
     metrics: Metrics
     channels: Callable[[Rules], Mapping[str, Channel]]
@@ -186,8 +181,7 @@ class Engine:
                 self._seen = decode_seen(value)
         for key, state in self._states.items():
             _speak(self._speaking, self._rules.rule(key.rule), key, state)
-        self._parts.delivery.load(records)
-        self._parts.table.offer(rows)
+        self._hand_on(self._parts.delivery.recovered(records), rows)
         self._parts.table.offer_audit(audit)
         turn = _Turn()
         self._leave(turn, self._rules)
@@ -237,7 +231,7 @@ class Engine:
                 whole = False
                 break
             verdicts += self._decide(sighting, turn, now_ns)
-        self._tell(self._proven(verdicts), turn, self._rules, now_ns)
+        self._tell(verdicts, turn, self._rules, now_ns)
         settled = whole and (not self._past or now_ns >= self._back_ns + AFTER_S * _NS)
         if settled:
             self._forget(turn, now_ns)
@@ -294,20 +288,6 @@ class Engine:
         if isinstance(rule, Budget) and _said(former) != _said(state):
             turn.shown += self._shown(state)
         return verdicts
-
-    def _proven(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
-        """Find the requests that prove the first verdicts of which somebody is told."""
-        found, looked = list(verdicts), 0
-        for place, verdict in enumerate(verdicts):
-            rule = self._rules.rule(verdict.key.rule)
-            if rule is None or not wants_proof(verdict) or looked >= PROVEN_MAX:
-                continue
-            looked += 1
-            modes = rule.modes if isinstance(rule, Alarm) else ()
-            scope = parse_scope(verdict.key.scope)
-            ids = self._parts.proof.requests(scope, since_ns(rule, verdict), worst_of(rule), modes)
-            found[place] = proven(verdict, ids)
-        return found
 
     def _tell(self, verdicts: Sequence[Verdict], turn: _Turn, rules: Rules, now_ns: int) -> None:
         """Make messages of verdicts and of what is due, and rows of all verdicts, in the words of some rules."""
@@ -402,9 +382,13 @@ class Engine:
                 self._grouping.pop(name, None)
             else:
                 self._grouping[name] = value
-        self._parts.delivery.offer(turn.entries)
-        self._parts.table.offer(turn.rows)
+        self._hand_on(turn.entries, turn.rows)
         self._parts.table.offer_audit(turn.audit)
+
+    def _hand_on(self, entries: Sequence[Entry], rows: Sequence[AlertRow]) -> None:
+        messages = {entry.message.id: entry.message for entry in entries}
+        asked = {name: question_of(self._rules.rule(one.rule), one) for name, one in messages.items()}
+        self._parts.prover.hand_on(entries, rows, {name: one for name, one in asked.items() if one is not None})
 
     def _measure(self, verdicts: Sequence[Verdict], began_ns: int) -> None:
         for verdict in verdicts:

@@ -1,12 +1,13 @@
-"""Which requests prove a verdict: what to ask the store for. Pure."""
+"""Which requests prove what somebody is told: what to ask the store for. Pure."""
 
-from dataclasses import replace
+from dataclasses import dataclass
 
+from llmtrail.core.scope import Scope, parse_scope
 from llmtrail.store.proof import Worst
-from llmtrail_alerts.model import Alarm, Budget, Measure, Rule, Unit, Verdict
+from llmtrail_alerts.message import Action, Message
+from llmtrail_alerts.model import Alarm, Budget, Measure, Rule, Unit
+from llmtrail_alerts.periods import period_of
 
-# More are not looked for in one turn: whoever is told of many at once is told of them together.
-VERDICTS_MAX = 3
 _NS = 1_000_000_000
 _WORST = {
     Measure.ERROR_RATE: Worst.FAILED,
@@ -23,25 +24,35 @@ _WORST = {
 }
 
 
-def wants_proof(verdict: Verdict) -> bool:
-    """Say whether requests are to be looked for: somebody is told that something is wrong, and no request is known."""
-    return verdict.told and verdict.level >= 0 and not verdict.sighting.request_ids
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Which requests are looked for."""
+
+    scope: Scope
+    since_ns: int
+    worst: Worst
+    modes: tuple[str, ...] = ()
 
 
-def worst_of(rule: Rule) -> Worst:
-    """Return which requests prove a rule's verdict."""
+def question_of(rule: Rule | None, message: Message) -> Question | None:
+    """Return which requests prove a message; None where nothing is wrong any more, or where they are known already."""
+    if rule is None or message.action is not Action.TRIGGER or message.request_ids or not message.scope:
+        return None
+    scope = parse_scope(message.scope)
+    modes = rule.modes if isinstance(rule, Alarm) else ()
+    return Question(scope, _since_ns(rule, message), _worst_of(rule), tuple(modes))
+
+
+def _worst_of(rule: Rule) -> Worst:
     if isinstance(rule, Alarm):
         return _WORST.get(rule.measure, Worst.SLOWEST)
     return Worst.DEAREST if rule.unit is Unit.NANOUSD else Worst.RETRIED
 
 
-def since_ns(rule: Rule, verdict: Verdict) -> int:
+def _since_ns(rule: Rule, message: Message) -> int:
     """Return from when on its calls count."""
     if isinstance(rule, Budget):
-        return verdict.sighting.period_start_ns
-    return verdict.at_ns - rule.window_s * _NS
-
-
-def proven(verdict: Verdict, request_ids: tuple[str, ...]) -> Verdict:
-    """Return the verdict with the requests that prove it."""
-    return replace(verdict, sighting=replace(verdict.sighting, request_ids=request_ids))
+        # A period may be decided after its end.
+        at_ns = min(message.at_ns, message.period_end_ns - 1) if message.period_end_ns else message.at_ns
+        return period_of(rule, at_ns // _NS).start_s * _NS
+    return message.at_ns - rule.window_s * _NS

@@ -113,7 +113,7 @@ def test_the_fallback_that_opened_an_incident_is_told_of_its_end(together: bool)
                 assert house.delivery.waiting() == 0
         # Across a restart, too.
         with delivering(channels, house.journal) as house:
-            house.delivery.load(list(house.journal.held.items()))
+            house.delivery.offer(house.delivery.recovered(house.journal.held.items()))
             if not together:
                 house.tell(resolved(message), "first")
             eventually(lambda: [event["event_action"] for event in second.bodies()] == ["trigger", "resolve"])
@@ -126,7 +126,9 @@ def test_what_waited_for_a_channel_of_earlier_rules_is_given_up_and_said(caplog:
     left = enqueue(soft_limit(), Channel(name="gone", kind=HOOK), SystemClock().now_ns())
     journal.put([record(left)])
     with delivering([], journal) as house, caplog.at_level(logging.ERROR):
-        assert house.delivery.load(list(journal.held.items())) == 1
+        recovered = house.delivery.recovered(journal.held.items())
+        assert len(recovered) == 1
+        house.delivery.offer(recovered)
         eventually(lambda: not journal.held)
         eventually(lambda: house.ended)
     assert [entry.state for entry in house.ended] == [State.GIVEN_UP]
@@ -143,7 +145,9 @@ def test_a_restart_takes_up_what_waits_and_marks_what_was_being_sent() -> None:
         cut = begin(enqueue(soft_limit(id="cut", incident="i-2"), hook, now_ns))
         journal.put([record(waiting), record(cut), ('["state",1]', b"{}")])
         with delivering([hook], journal) as house:
-            assert house.delivery.load(list(journal.held.items())) == 2
+            recovered = house.delivery.recovered(journal.held.items())
+            assert len(recovered) == 2
+            house.delivery.offer(recovered)
             eventually(lambda: len(target.received) == 2)
             assert {body["id"]: body["possible_repeat"] for body in target.bodies()} == {"waiting": False, "cut": True}
             eventually(lambda: list(journal.held) == ['["state",1]'])
