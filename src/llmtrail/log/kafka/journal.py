@@ -7,6 +7,7 @@ the others (KIP-98), which no clock and no session decides. Records of one put c
 import logging
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from llmtrail.log.journal import JournalLostError, Record
@@ -28,6 +29,8 @@ _OPEN_S_MAX = 60.0
 # A commit that is not answered is asked for again: the brokers know whether it was done.
 _COMMITS_MAX = 3
 _READ_S = 0.05
+# Puts that wait while a transaction is under way share the next one, up to so many records: it costs the same for one.
+_TOGETHER_MAX = 10_000
 
 _PRODUCER: Mapping[str, Any] = {
     "acks": "all",
@@ -41,6 +44,16 @@ _PRODUCER: Mapping[str, Any] = {
 _OF_MEMBERS = frozenset({"session.timeout.ms", "heartbeat.interval.ms"})
 
 
+@dataclass(slots=True)
+class _Put:
+    """What one caller wants written in one step, and what became of it."""
+
+    records: Sequence[Record]
+    shown: Sequence[Record]
+    is_done: bool = False
+    failure: Exception | None = None
+
+
 class KafkaJournal:
     """One partition's journal, owned from `__init__` on. Safe from several threads."""
 
@@ -51,6 +64,8 @@ class KafkaJournal:
         """
         self._client, self._topic, self._partition, self._shown = client, topic, partition, shown
         self._lock = threading.Lock()
+        self._waiting: list[_Put] = []
+        self._waiting_lock = threading.Lock()
         self._lost = False
         self._producer = self._opened()
 
@@ -75,11 +90,15 @@ class KafkaJournal:
 
         What is shown stands in the same transaction: a former owner can show nothing that is no longer so.
         """
+        mine = _Put(records, shown)
+        with self._waiting_lock:
+            self._waiting.append(mine)
         with self._lock:
-            if self._lost:
-                raise JournalLostError(f"{self._topic}[{self._partition}] has another owner.")
-            self._begin(records, shown)
-            self._commit()
+            # Whoever was in before may have written ours with theirs.
+            while not mine.is_done:
+                self._write(self._next())
+        if mine.failure is not None:
+            raise mine.failure
 
     def close(self) -> None:
         """Let go of it; what was put stays."""
@@ -88,14 +107,46 @@ class KafkaJournal:
             self._producer.purge()
             self._producer.flush(1.0)
 
-    def _begin(self, records: Sequence[Record], shown: Sequence[Record]) -> None:
+    def _next(self) -> list[_Put]:
+        """Return the puts that wait, in their order, as many as one transaction should hold."""
+        with self._waiting_lock:
+            count, size = 0, 0
+            while count < len(self._waiting) and (not count or size < _TOGETHER_MAX):
+                size += len(self._waiting[count].records) + len(self._waiting[count].shown)
+                count += 1
+            together, self._waiting = self._waiting[:count], self._waiting[count:]
+            return together
+
+    def _write(self, puts: Sequence[_Put]) -> None:
+        """Write all of these in one step, each by itself where they cannot be written together."""
+        failure: Exception | None = None
+        try:
+            self._check()
+            self._begin(puts)
+            self._commit()
+        except Exception as cause:  # noqa: BLE001 - told to whoever put it
+            failure = cause
+        if failure is not None and len(puts) > 1 and not self._lost:
+            # One of them may be what Kafka refuses.
+            for put in puts:
+                self._write([put])
+            return
+        for put in puts:
+            put.is_done, put.failure = True, failure
+
+    def _check(self) -> None:
+        if self._lost:
+            raise JournalLostError(f"{self._topic}[{self._partition}] has another owner.")
+
+    def _begin(self, puts: Sequence[_Put]) -> None:
         """Send the records, to be seen by nobody before the commit."""
         self._producer.begin_transaction()
         try:
-            for key, value in records:
-                self._produce(self._topic, self._partition, key, value)
-            for key, value in shown:
-                self._produce(self._shown, 0, key, value)
+            for put in puts:
+                for key, value in put.records:
+                    self._produce(self._topic, self._partition, key, value)
+                for key, value in put.shown:
+                    self._produce(self._shown, 0, key, value)
         except BaseException:
             self._abort()
             raise
