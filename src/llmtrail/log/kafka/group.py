@@ -200,7 +200,8 @@ class GroupReader:
                 if look_in <= 0:
                     look_in = int(_LOOK_EVERY_S / _POLL_S)
                     self._look(consumer)
-                if consumer.memberid():
+                # The driver holds up every thread of the process while it answers this one.
+                if self.failure and consumer.memberid():
                     self.failure = ""
         finally:
             self._end_all(commit=True)
