@@ -9,6 +9,7 @@ import yaml
 
 from grafana_files import DASHBOARDS, GRAFANA, Query, expand_promql, panels, queries, read_dashboard
 from infra_files import INFRA, Document, documents
+from llmtrail.core.xid import XIDS
 from promql import SCRAPED, selectors, shown
 
 PROMQL = [query for query in queries() if not query.is_sql]
@@ -79,6 +80,21 @@ def test_labels_of_a_legend_are_ones_that_its_series_have() -> None:
     for query in PROMQL:
         told = query.target["legendFormat"].split("{{")[1:]
         assert {part.partition("}}")[0] for part in told} <= labels, query.place
+
+
+def test_errors_of_the_driver_are_told_in_the_words_of_our_table() -> None:
+    (told,) = (
+        part["value"][0]["options"]
+        for path in DASHBOARDS
+        for panel in panels(read_dashboard(path))
+        for one in panel["fieldConfig"]["overrides"]
+        if one["matcher"]["options"] == "xid"
+        for part in one["properties"]
+        if part["id"] == "mappings"
+    )
+    assert {code: word["text"] for code, word in told.items()} == {
+        str(one.code): f"{one.code}: {one.meaning}" for one in XIDS.values()
+    }
 
 
 def test_compose_runs_grafana_with_what_it_is_provisioned_with(compose: Document) -> None:
