@@ -36,8 +36,10 @@ _COLUMNS = (
     *("amount", "amount_limit", "period", "period_start", "period_end", "calls", "unpriced", "forecast_at"),
     *("baseline", "request_ids", "detail"),
 )
-# The latest decisions on a request's scopes that are read to find those: a rule may decide again and again.
-REFS_MAX = 5_000
+# Decisions on a request's scopes, of all time, that are read to find those. Of more, the latest of the time are asked
+# for: what the engine takes to understand that is more than what so few rows take.
+REFS_MAX = 500
+LATEST_MAX = 5_000
 
 _LINE = msgspec.json.Decoder(dict[str, Any])
 
@@ -49,7 +51,9 @@ class _Ref(msgspec.Struct, frozen=True, array_like=True):
     named: bool
     held: bool
     period_end: str | None
+    decided_at: str
     decided_day: str
+    crossing: int
     rule: str
     alert_id: str
 
@@ -128,21 +132,33 @@ def find_of_request(
 def _places(handle: Handle, refs: Sequence[str], made_ns: tuple[int, int]) -> list[_Ref]:
     """Return where the latest decisions are that name a request, or that held for a scope while it was made."""
     first_ns, last_ns = max(made_ns[0], 0), max(made_ns[1], 0)
-    since_ns = max(first_ns - HELD_DAYS * _NS_PER_DAY, 0)
-    hashes = ", ".join(str(city_hash64(ref.encode("utf-8", "surrogatepass"))) for ref in refs)
-    # The engine takes longer to understand a statement than to read these rows: choosing among them is done here.
-    lines = handle.query_bytes(
-        f"SELECT {', '.join(_Ref.__struct_fields__)} FROM llmtrail.alert_refs_data "  # noqa: S608 - digits only.
-        f"PREWHERE ref_hash IN ({hashes}) WHERE named OR decided_at BETWEEN '{_instant(since_ns)}' "
-        f"AND '{_instant(last_ns)}' ORDER BY decided_at DESC, crossing DESC, held DESC LIMIT {REFS_MAX}",
-        "JSONCompactEachRow",
-    )
+    made, since = _instant(first_ns), _instant(max(first_ns - HELD_DAYS * _NS_PER_DAY, 0))
+    read = _refs(handle, refs, since, _instant(last_ns))
+    read.sort(key=lambda ref: (ref.decided_at, ref.crossing, ref.held), reverse=True)
     latest: dict[tuple[int, str, str], _Ref] = {}
-    for ref in map(_REF.decode, lines.splitlines()):
+    for ref in read:
         # Of a scope what was decided last; of a request all that names it.
         latest.setdefault((ref.ref_hash, ref.rule, ref.alert_id if ref.named else ""), ref)
-    made = _instant(first_ns)
     return [ref for ref in list(latest.values())[:PLACES_MAX] if ref.told_of(made)][:OF_REQUEST_MAX]
+
+
+def _refs(handle: Handle, refs: Sequence[str], since: str, until: str) -> list[_Ref]:
+    """Return the decisions that name a request, and those on a scope in this time."""
+    hashes = ", ".join(str(city_hash64(ref.encode("utf-8", "surrogatepass"))) for ref in refs)
+    every = _read_refs(handle, f"PREWHERE ref_hash IN ({hashes}) LIMIT {REFS_MAX + 1}")
+    if len(every) <= REFS_MAX:
+        return [ref for ref in every if ref.named or since <= ref.decided_at <= until]
+    return _read_refs(
+        handle,
+        f"PREWHERE ref_hash IN ({hashes}) WHERE named OR decided_at BETWEEN '{since}' AND '{until}' "
+        f"ORDER BY decided_at DESC, crossing DESC, held DESC LIMIT {LATEST_MAX}",
+    )
+
+
+def _read_refs(handle: Handle, rest: str) -> list[_Ref]:
+    columns = ", ".join(_Ref.__struct_fields__)
+    statement = f"SELECT {columns} FROM llmtrail.alert_refs_data {rest}"  # noqa: S608 - our own words and digits.
+    return [_REF.decode(line) for line in handle.query_bytes(statement, "JSONCompactEachRow").splitlines()]
 
 
 def _instant(ns: int) -> str:
