@@ -297,6 +297,8 @@ def test_the_demo_tells_a_request_worth_a_look_and_show_prints_it(tmp_path: Path
     # The shop's own node, and the call that met the loss of its GPU.
     ((_, code),) = told["node"]["xids"]
     assert (code, told["node"]["gpus"], told["node"]["reasons"]) == (79, 8, ["hw_slowdown", "hw_thermal"])
+    (lost,) = [alert for alert in told["alerts"] if alert["rule"] == "gpu-broken"]
+    assert (lost["scope_kind"], lost["scope"][0], lost["level"]) == ("gpu", told["node"]["host"], "critical")
     page = _run(folder, "show", told["lost"])
     assert "GPUs found by the deployment llama" in page.stdout
     assert "hw_thermal" in page.stdout

@@ -81,6 +81,7 @@ def test_the_printed_commands_find_the_printed_request_and_ctrl_c_ends_every_pro
     assert "Slack would have said" in demo.text()
     assert "PagerDuty would have rung" in demo.text()
     assert "3 calls of the agent were not made" in demo.text()
+    assert "Own GPUs: sim-node-1, 8 NVIDIA H200" in demo.text()
     assert "XID 79, The GPU has fallen off the bus" in demo.text()
 
     demo.process.send_signal(signal.SIGINT)

@@ -19,6 +19,7 @@ import typer
 
 from llmtrail.cli.client import House, stream_sql
 from llmtrail.cli.demo_place import Place
+from llmtrail.cli.demo_rules import GPU_LOST_LEVEL
 from llmtrail.cli.demo_scenario import LOCAL, Phase, PlannedCall, phase_at, plan
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
@@ -57,6 +58,15 @@ class Told:
     lost: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """Who sees the story go by: the terminal, the node that has a part in it, and whoever ends it early."""
+
+    view: "DemoView"
+    node: "SimulatedNode"
+    stop: threading.Event
+
+
 def command(
     seconds: Annotated[float, typer.Option(min=1, max=86_400, help="How long the shop is open.")] = 30.0,
     rate: Annotated[float, typer.Option(min=0.1, max=200, help="Requests of users a second.")] = 6.0,
@@ -90,9 +100,9 @@ def command(
         ):
             view.started(place)
             run_id = f"{time.time_ns() // 1_000_000_000 & 0xFFFF:04x}"
-            node.begin()
-            made = _open_shop(place, plan(seed, seconds, rate), run_id, seconds, (view, stop))
-            told = _read_back(place, run_id, made, (node, stop))
+            watch = _Watch(view, node, stop)
+            made = _open_shop(place, plan(seed, seconds, rate), run_id, seconds, watch)
+            told = _read_back(place, run_id, made, watch)
             stays = not leave and not stop.is_set()
             if as_json:
                 named = {"failures": told.failures, "worth_a_look": told.worth_a_look, "alerts": told.alerts}
@@ -159,9 +169,7 @@ def _embedded(config: Config, node: "SimulatedNode") -> Iterator[Place]:
         house.__exit__(None, None, None)
 
 
-def _open_shop(
-    place: Place, calls: list[PlannedCall], run_id: str, seconds: float, watch: "tuple[DemoView, threading.Event]"
-) -> int:
+def _open_shop(place: Place, calls: list[PlannedCall], run_id: str, seconds: float, watch: _Watch) -> int:
     """Serve the planned calls at their times; return how many requests were served once all of them are sent."""
     import llmtrail
     from llmtrail.cli.demo_shop import Shop
@@ -172,7 +180,7 @@ def _open_shop(
         ProviderSimulator(seed=1, speed=PROVIDER_SPEED) as provider,
         ProviderSimulator(seed=2, speed=PROVIDER_SPEED) as local,
     ):
-        shop = Shop(provider.base_url, local.base_url, run_id, watch[0].stopped)
+        shop = Shop(provider.base_url, local.base_url, run_id, watch.view.stopped)
         try:
             return _serve(shop, calls, seconds, watch)
         finally:
@@ -180,9 +188,10 @@ def _open_shop(
             shop.close()
 
 
-def _serve(shop: "Shop", calls: list[PlannedCall], seconds: float, watch: "tuple[DemoView, threading.Event]") -> int:
-    view, stop = watch
+def _serve(shop: "Shop", calls: list[PlannedCall], seconds: float, watch: _Watch) -> int:
+    view, stop = watch.view, watch.stop
     begin = time.monotonic()
+    watch.node.begin()
     served = 0
     with ThreadPoolExecutor(WORKERS) as pool, view.progress(len(calls)) as show:
         phase = Phase.CALM
@@ -199,11 +208,11 @@ def _serve(shop: "Shop", calls: list[PlannedCall], seconds: float, watch: "tuple
     return served
 
 
-def _read_back(place: Place, run_id: str, made: int, watch: "tuple[SimulatedNode, threading.Event]") -> Told:
+def _read_back(place: Place, run_id: str, made: int, watch: _Watch) -> Told:
     """Ask the store what it knows of this run, once all of it can be found."""
     from llmtrail.cli.demo_node import told_node
 
-    node, stop = watch
+    stop = watch.stop
     house = House(place.lookup_url, place.sql_url)
     mine = f"WHERE startsWith(request_id, 'demo-{run_id}-')"
     totals = f"""SELECT uniqExact(request_id) AS requests, count() AS calls, sum(c.attempt_count) AS attempts,
@@ -243,23 +252,29 @@ def _read_back(place: Place, run_id: str, made: int, watch: "tuple[SimulatedNode
         failures,
         features,
         worth[0] if worth else None,
-        _alerts(house, run_id, stop),
-        told_node(lambda statement: rows(house, statement), node, stop.wait),
+        _alerts(house, run_id, watch),
+        told_node(lambda statement: rows(house, statement), watch.node, stop.wait),
         lost[0]["request_id"] if lost else None,
     )
 
 
-def _alerts(house: House, run_id: str, stop: threading.Event) -> list[dict[str, Any]]:
-    """Return what was decided while the shop was open: the agent's budget too, where rules of ours are watched."""
+def _alerts(house: House, run_id: str, watch: _Watch) -> list[dict[str, Any]]:
+    """Return what was decided while the shop was open: the agent's budget and the lost GPU, by rules of ours."""
+    node = watch.node
     statement = f"""SELECT rule, rule_kind, tenant, scope_kind, scope, reason, level, told, hard, request_ids
         FROM alerts WHERE hasAny(request_ids, (SELECT groupUniqArray(assumeNotNull(request_id)) FROM calls
             WHERE startsWith(request_id, 'demo-{run_id}-')))
-        ORDER BY decided_at"""  # noqa: S608 - an id of ours
+        OR scope[1] = '{node.host}' AND decided_at > now() - INTERVAL {node.open_s} SECOND
+        ORDER BY decided_at"""  # noqa: S608 - names of ours
     until = time.monotonic() + DECIDED_S_MAX
     found = rows(house, statement)
-    while not any(row["hard"] for row in found) and time.monotonic() < until and not stop.wait(_LOOK_S):
+    while not _are_all(found) and time.monotonic() < until and not watch.stop.wait(_LOOK_S):
         found = rows(house, statement)
     return found
+
+
+def _are_all(decisions: Sequence[Mapping[str, Any]]) -> bool:
+    return any(row["hard"] for row in decisions) and any(row["level"] == GPU_LOST_LEVEL for row in decisions)
 
 
 def rows(house: House, statement: str) -> list[dict[str, Any]]:

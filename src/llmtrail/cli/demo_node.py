@@ -61,6 +61,11 @@ class SimulatedNode:
         """Return its name."""
         return _NODE.host
 
+    @property
+    def open_s(self) -> int:
+        """Return for how many seconds its story has gone on: earlier ones, on the same folder, lost a GPU too."""
+        return 1 if self.began_ns is None else (time.monotonic_ns() - self.began_ns) // 1_000_000_000 + 1
+
     def begin(self) -> None:
         """Begin its story now."""
         self.began_ns = time.monotonic_ns()
@@ -138,15 +143,10 @@ def told_node(ask: Ask, node: SimulatedNode, is_over: Callable[[float], bool]) -
         arraySort(groupUniqArrayIf(assumeNotNull(gpu_index), notEmpty(throttle_reasons))) AS throttled,
         arraySort(groupUniqArrayArray(throttle_reasons)) AS reasons,
         arraySort(groupUniqArrayIf((assumeNotNull(gpu_index), assumeNotNull(xid)), xid IS NOT NULL)) AS xids
-        FROM gpu_samples WHERE host = '{node.host}' AND sampled_at > now() - INTERVAL {_since_s(node)} SECOND
+        FROM gpu_samples WHERE host = '{node.host}' AND sampled_at > now() - INTERVAL {node.open_s} SECOND
         GROUP BY host"""  # noqa: S608 - names of ours
     until = time.monotonic() + STORED_S_MAX
     found = ask(statement)
     while not (found and found[0]["xids"]) and time.monotonic() < until and not is_over(_LOOK_S):
         found = ask(statement)
     return found[0] if found else None
-
-
-def _since_s(node: SimulatedNode) -> int:
-    # Earlier demos on this folder lost a GPU too.
-    return 1 if node.began_ns is None else (time.monotonic_ns() - node.began_ns) // 1_000_000_000 + 1

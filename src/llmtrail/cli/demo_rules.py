@@ -15,6 +15,8 @@ from llmtrail.cli.demo_scenario import FEATURES
 FOLDER = "demo-rules"
 # An agent that works as it should asks a few times; a step of the demo's costs half a tenth of a cent.
 REQUEST_LIMIT_USD = "0.006"
+# No other rule of the demo's has this level.
+GPU_LOST_LEVEL = "critical"
 _BUDGETS = f"""# The demo's own; written anew at each start.
 unpriced_call_usd = "0.001"
 
@@ -27,7 +29,7 @@ soft = ["50 %"]
 hard = "refuse"
 owner = "shop"
 """
-_ALARMS = """# The demo's own; written anew at each start.
+_ALARMS = f"""# The demo's own; written anew at each start.
 [[alarm]]
 name = "retry-storm"
 tenant = "*"
@@ -43,6 +45,24 @@ measure = "error_rate"
 window = "1m"
 min_calls = 10
 warning = "25 %"
+
+# The shop's own node: a GPU that works no more wakes somebody, one that is held back does not.
+[[alarm]]
+name = "gpu-broken"
+measure = "gpu"
+gpu_condition = "xid"
+xid_class = ["hardware", "reset"]
+window = "5m"
+{GPU_LOST_LEVEL} = 1
+owner = "shop"
+
+[[alarm]]
+name = "gpu-throttled"
+measure = "gpu"
+gpu_condition = "throttled"
+window = "1m"
+warning = "20 %"
+owner = "shop"
 """
 _OWNERS = """# The demo's own; written anew at each start. Secrets are read from files, as in production.
 fallback_owner = "shop"
