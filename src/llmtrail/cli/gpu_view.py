@@ -124,7 +124,7 @@ _DEVICE_COLUMNS: Final[Sequence[Column]] = (
     ("held down by", _throttled),
     ("error", _xids),
     ("ECC corrected", _grown("ecc_corrected")),
-    ("not", _grown("ecc_uncorrected")),
+    ("uncorrected", _grown("ecc_uncorrected")),
 )
 _ENGINE_COLUMNS: Final[Sequence[Column]] = (
     ("node", _name("host")),

@@ -254,7 +254,9 @@ class GpuBoard:
             told: dict[str, Told[Cell]] = {}
             for slot in slots:
                 for text, cell in cells_of(slot).items():
-                    told.setdefault(text, Told()).cells.append(cell)
+                    if text not in told:
+                        told[text] = Told()
+                    told[text].cells.append(cell)
             earlier = {} if before is None else cells_of(before)
             for text, one in told.items():
                 one.before = earlier.get(text)

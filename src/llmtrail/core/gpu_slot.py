@@ -70,13 +70,18 @@ class Measured(msgspec.Struct, array_like=True, gc=False):
     last_ns: int
     last: int
 
-    def take(self, value: int, at_ns: int) -> None:
-        """Add a value, in millionths."""
-        self.count += 1
-        self.total += value
-        self.most = max(self.most, value)
-        # Of one time there is one scrape; the value decides nothing but what hostile clocks tell twice.
-        self.last_ns, self.last = max((self.last_ns, self.last), (at_ns, value))
+    def add(self, other: "Measured") -> None:
+        """Add what other samples came to."""
+        self.count += other.count
+        self.total += other.total
+        self.most = max(self.most, other.most)
+        # Of one time a target tells one value. Of what two tell at once, the larger, so that their order is nothing.
+        if other.last_ns > self.last_ns or (other.last_ns == self.last_ns and other.last > self.last):
+            self.last_ns, self.last = other.last_ns, other.last
+
+    def copy(self) -> "Measured":
+        """Return sums of their own."""
+        return Measured(self.count, self.total, self.most, self.last_ns, self.last)
 
 
 class Counted(msgspec.Struct, array_like=True, gc=False):
@@ -265,11 +270,11 @@ def _measure(into: dict[str, Measured], at_ns: int, told: Iterable[tuple[Part, f
         if value is None:
             continue
         whole = millionths(value)
-        found = into.get(name)
-        if found is None:
-            into[name.value] = Measured(1, whole, whole, at_ns, whole)
+        one = Measured(1, whole, whole, at_ns, whole)
+        if name in into:
+            into[name].add(one)
         else:
-            found.take(whole, at_ns)
+            into[name.value] = one
 
 
 def _count(into: dict[str, Counted], at_ns: int, sample: GpuSample | EngineSample, names: Iterable[Part]) -> None:

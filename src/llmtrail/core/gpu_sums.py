@@ -7,7 +7,6 @@ counters and errors, which both tell, the one that tells more is believed.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Generic, TypeVar
 
 from llmtrail.core.gpu_slot import DeviceCell, EngineCell, Measured, Part, from_millionths
@@ -96,21 +95,18 @@ def _label(newest: Iterable[DeviceCell | EngineCell], name: str) -> str:
 
 
 def _gauges(cells: Iterable[DeviceCell | EngineCell]) -> Mapping[str, Gauge]:
-    sums: dict[str, list[Measured]] = {}
+    sums: dict[str, Measured] = {}
     for cell in cells:
         for name, one in cell.measured.items():
-            sums.setdefault(name, []).append(one)
-    return {name: _gauge(parts) for name, parts in sums.items()}
+            if name in sums:
+                sums[name].add(one)
+            else:
+                sums[name] = one.copy()
+    return {name: _gauge(one) for name, one in sums.items()}
 
 
-def _gauge(parts: Sequence[Measured]) -> Gauge:
-    count = sum(one.count for one in parts)
-    latest = max(parts, key=lambda one: (one.last_ns, one.last))
-    return Gauge(
-        mean=from_millionths(sum(one.total for one in parts) / count),
-        max=from_millionths(max(one.most for one in parts)),
-        last=from_millionths(latest.last),
-    )
+def _gauge(one: Measured) -> Gauge:
+    return Gauge(from_millionths(one.total / one.count), from_millionths(one.most), from_millionths(one.last))
 
 
 def _grown(told: Iterable[Told[Cell]], part: Part) -> int | None:
@@ -119,15 +115,20 @@ def _grown(told: Iterable[Told[Cell]], part: Part) -> int | None:
 
 
 def _growth(told: Told[Cell], part: Part) -> int | None:
-    seen = [cell.counted[part] for cell in told.cells if part in cell.counted]
-    if not seen:
-        return None
-    grown = sum(_step(one.first, one.last) for one in seen)
-    grown += sum(_step(former.last, later.first) for former, later in pairwise(seen))
-    before = None if told.before is None else told.before.counted.get(part)
-    if before is not None:
-        return grown + _step(before.last, seen[0].first)
-    return grown if len(seen) > 1 or seen[0].first_ns != seen[0].last_ns else None
+    # One pass and no lists: a board adds up hundreds of thousands of these a second.
+    former = None if told.before is None else told.before.counted.get(part)
+    grown, has_two = 0, False
+    for cell in told.cells:
+        one = cell.counted.get(part)
+        if one is None:
+            continue
+        if former is not None:
+            grown += _step(former.last, one.first)
+        if one.last != one.first:
+            grown += _step(one.first, one.last)
+        has_two = has_two or former is not None or one.last_ns != one.first_ns
+        former = one
+    return grown if has_two else None
 
 
 def _step(former: int, later: int) -> int:
