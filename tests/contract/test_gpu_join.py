@@ -1,6 +1,7 @@
 """The GPU's state beside a call, from the store to the page."""
 
 import io
+import time
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
@@ -11,18 +12,21 @@ from rich.console import Console
 
 from llmtrail.cli.page import print_page
 from llmtrail.core.gpu_map import Deployment, Place, Sought
+from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.gpu import EngineRow, GpuRow, insert_engine_samples, insert_gpu_samples
 from llmtrail.store.gpu_places import day_of, insert_places, keep_deployments, stored_deployments, stored_places
+from llmtrail.store.gpu_proof import LATELY_S, requests_on
 from llmtrail.store.handle import Handle, open_chdb
 from llmtrail.store.insert import insert_calls
 from llmtrail.store.lookup import find_request
 from llmtrail.store.migrate import migrate
 from llmtrail.store.retention import DAYS_MAX, set_retention
-from stored_calls import NOW_NS, a_call, a_row
+from stored_calls import NOW_NS, a_call, a_call_id, a_row
 
 _S = 1_000_000_000
 _DAY = day_of(NOW_NS)
-ATTRIBUTES = Raw(b'{"server.address":"10.0.0.5","server.port":8000}')
+SERVER = b'{"server.address":"10.0.0.5","server.port":8000}'
+ATTRIBUTES = Raw(SERVER)
 DEPLOYMENTS = [
     Deployment("llama", "10.0.0.5:8000", "", ("node-1", "node-2"), ("0", "1"), ("vllm-*",)),
     Deployment("other", "", "nobody-asks", ("node-3",)),
@@ -194,3 +198,40 @@ def test_places_are_found_by_the_names_that_are_sought_and_no_others(store: Hand
         found = stored_places(store, [_DAY], sought)
         assert sorted(found, key=repr) == sorted(filter(sought.wants, places), key=repr)
         assert found
+
+
+def test_requests_that_ran_on_a_machine_are_found_the_failed_ones_first(store: Handle) -> None:
+    now_ns = time.time_ns()
+    keep_deployments(store, DEPLOYMENTS, now_ns)
+    gpus = [Place("node-1", "ml", "vllm-0", f"GPU-{index}", index) for index in (0, 7)]
+    server = Place("node-3", address="10.0.0.9:8000")
+    insert_places(store, [(day_of(now_ns), place) for place in (*gpus, server)], "places")
+
+    def call(name: str, ago_s: int, attributes: bytes, **fields: Any) -> None:
+        number, at_ns = next(_NUMBERS), now_ns - ago_s * _S
+        made = a_call(
+            number,
+            call_id=a_call_id(number, at_ns),
+            started_at=at_ns,
+            request_id=name,
+            attributes=Raw(attributes),
+            **fields,
+        )
+        insert_calls(store, [a_row(made, started_at_ns=at_ns, first_ingested_at_ns=at_ns)], f"ran-{name}")
+
+    call("ok", 5, SERVER)
+    call("later", 2, b'{"server.address":"10.0.0.5","server.port":"8000"}')
+    call("failed", 20, SERVER, failure_mode="timeout", status="error")
+    call("long-ago", LATELY_S + 60, SERVER)
+    call("elsewhere", 3, b'{"server.address":"api.openai.com"}')
+    call("server", 4, b'{"server.address":"10.0.0.9","server.port":8000}')
+
+    def ran(kind: ScopeKind, *values: str, since_ns: int = 0) -> tuple[str, ...]:
+        return requests_on(store, Scope("", kind, values), since_ns)
+
+    since_ns = now_ns - 3_600 * _S
+    assert ran(ScopeKind.GPU, "node-1", "GPU-0", since_ns=since_ns) == ("failed", "later", "ok")
+    assert ran(ScopeKind.GPU, "node-1", "GPU-7", since_ns=since_ns) == ()
+    assert ran(ScopeKind.NODE, "node-1", since_ns=now_ns - 10 * _S) == ("later", "ok")
+    assert ran(ScopeKind.ENGINE, "node-3", "llama", "10.0.0.9:8000", since_ns=since_ns) == ("server",)
+    assert ran(ScopeKind.NODE, "node-9", since_ns=since_ns) == ()
