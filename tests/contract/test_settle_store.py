@@ -24,7 +24,7 @@ from llmtrail.store.gpu import GpuRow, insert_gpu_samples, not_rolled, roll_up
 from llmtrail.store.handle import Limits, open_chdb
 from llmtrail.store.insert import insert_calls
 from llmtrail.store.migrate import migrate
-from llmtrail.store.spent import spent_by_scope
+from llmtrail.store.spent import last_corrected_ns, spent_by_scope
 from llmtrail_ingest.gpu_prices import parse_own_gpus
 from llmtrail_ingest.settle import OnCalls
 from stored_calls import a_call, a_row
@@ -149,6 +149,7 @@ def _ask(config: Config, statement: str) -> list[tuple[Any, ...]]:
 def test_an_hour_is_settled_dry_then_for_good_and_only_once(house: tuple[Config, int]) -> None:
     config, began_s = house
     standard = _ask(config, SUMS)
+    assert _corrected_ns(config, began_s) == 0
     assert standard[0][1:3] == (0, 5), "five calls have a price from the start"
 
     dry = _settle(config, apply=False)
@@ -161,6 +162,7 @@ def test_an_hour_is_settled_dry_then_for_good_and_only_once(house: tuple[Config,
     assert _ask(config, SUMS) == standard, "dry: nothing was changed"
 
     assert _settle(config, apply=True) == dry
+    assert began_s * _S < _corrected_ns(config, began_s) <= time.time_ns()
     began = f"started_at >= toDateTime({began_s})"
     hour = f"SELECT sum(cost_nanousd) FROM llmtrail.calls WHERE cost_source = 'own_gpu_settled' AND {began}"
     assert _ask(config, hour) == [(dry.busy_nanousd,)], "the calls cost what the hour came to, to the nano-dollar"
@@ -212,6 +214,14 @@ def _spent(config: Config, began_s: int) -> tuple[int, int, int]:
     finally:
         handle.close()
     return told.calls, told.cost_nanousd, told.corrected
+
+
+def _corrected_ns(config: Config, began_s: int) -> int:
+    handle = open_chdb(config.server.store_folder)
+    try:
+        return last_corrected_ns(handle, began_s * _S)
+    finally:
+        handle.close()
 
 
 def _days() -> tuple[date, date]:

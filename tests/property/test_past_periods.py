@@ -134,6 +134,9 @@ class Stored:
         assert (kind, values, until_ns - since_ns) == (ScopeKind.USER, ("*",), 24 * HOUR_S * NS)
         return [Spent(Scope("", kind, ("u-1",)), self.calls, 0, 0, 0, 0, 0)]
 
+    def corrected_ns(self, since_ns: int) -> int | None:
+        return 0
+
 
 def test_of_a_day_that_the_statistics_no_longer_have_the_store_is_asked() -> None:
     statistics, now_s = CaseStatistics(), BEGAN_NS // NS

@@ -21,7 +21,8 @@ _LOG = logging.getLogger(__name__)
 # Both sides have counted what is older than this; what is younger they count alike from then on.
 SETTLED_S = 60
 _NS = 1_000_000_000
-_LONG = frozenset({Period.DAY, Period.MONTH})
+# Shorter periods are over before anything is corrected.
+LONG = frozenset({Period.DAY, Period.MONTH})
 
 # (rule, period's name) -> scope -> what the statistics lack.
 Fills = Mapping[tuple[str, str], Mapping[str, Cell]]
@@ -47,7 +48,7 @@ def fills_of(rules: Iterable[Rule], statistics: Figures, stored: Stored, now_s: 
     complete: dict[int, bool] = {}
     found: dict[tuple[str, str], dict[str, Cell]] = {}
     for rule in rules:
-        if not isinstance(rule, Budget) or rule.period not in _LONG:
+        if not isinstance(rule, Budget) or rule.period not in LONG:
             continue
         period = period_of(rule, now_s)
         if period.start_s >= until_s:
@@ -70,13 +71,13 @@ def past_of(rules: Iterable[Rule], past: Mapping[str, Bounds], stored: Stored) -
     asked: dict[tuple[ScopeKind, tuple[str, ...], Bounds], dict[str, Cell]] = {}
     found: dict[tuple[str, str], dict[str, Cell]] = {}
     for rule in rules:
-        if not isinstance(rule, Budget) or rule.period not in _LONG or rule.name not in past:
+        if not isinstance(rule, Budget) or rule.period not in LONG or rule.name not in past:
             continue
         kind, values, period = rule.target.kind, rule.target.values, past[rule.name]
         key = kind, values, period
         if key not in asked:
             spent = stored.spent(kind, values, period.start_s * _NS, period.end_s * _NS)
-            asked[key] = {one.scope.text(): _beyond(Cell(), one) for one in spent}
+            asked[key] = {one.scope.text(): beyond(Cell(), one) for one in spent}
         found[rule.name, period.name] = asked[key]
     return found
 
@@ -85,14 +86,19 @@ def _missing(spent: Iterable[Spent], statistics: Figures, start_s: int, until_s:
     found = {}
     for one in spent:
         text = one.scope.text()
-        lack = _beyond(statistics.figures(text, start_s, until_s), one)
-        # Where both know the same calls, the statistics have their costs as they were written.
-        if lack.calls > 0 or (lack.calls == 0 and one.corrected and (lack.cost_nanousd or lack.unpriced)):
+        lack = beyond(statistics.figures(text, start_s, until_s), one)
+        if tells_more(lack, one):
             found[text] = lack
     return found
 
 
-def _beyond(cell: Cell, spent: Spent) -> Cell:
+def tells_more(lack: Cell, spent: Spent) -> bool:
+    """Say whether the store is right where it differs: it has more calls, or costs that were corrected since."""
+    # Where both know the same calls, the statistics have their costs as they were written.
+    return lack.calls > 0 or (lack.calls == 0 and spent.corrected > 0 and bool(lack.cost_nanousd or lack.unpriced))
+
+
+def beyond(cell: Cell, spent: Spent) -> Cell:
     """Return what budgets count of what is stored, and a cell lacks."""
     return Cell(
         calls=spent.calls - cell.calls,

@@ -13,12 +13,13 @@ from llmtrail.core.policy import FailurePolicy
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.baseline import usual
 from llmtrail_alerts.diary import Diary
-from llmtrail_alerts.fill import Fills, Stored, fills_of, past_of
+from llmtrail_alerts.fill import Fills, fills_of, past_of
 from llmtrail_alerts.forecast import PACE_S, forecast_ns
 from llmtrail_alerts.measures import COMPARED, FLOORS, HEAVIEST, SHARES, basis_of, value_of
 from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Measure, Rule, Sighting, Target, Unit
 from llmtrail_alerts.past import PAST, lapsed
 from llmtrail_alerts.periods import Bounds, period_of
+from llmtrail_alerts.refill import Corrected, Refill, refilled
 
 _NS = 1_000_000_000
 # How fine a window's far edge is: as fine as its slots are kept (core.board).
@@ -57,17 +58,21 @@ class StatisticsWatch:
         statistics: Statistics,
         policies: Callable[[], Mapping[str, FailurePolicy]] = dict,
         ready: Callable[[], bool] = lambda: True,
-        stored: Stored | None = None,
+        stored: Corrected | None = None,
     ) -> None:
         """Take the statistics, and what says whether they are whole.
 
-        `stored` is what budgets are filled from where the statistics lack the beginning of their period.
+        `stored` is what budgets are filled from where the statistics lack the beginning of their period, or where
+        stored costs were corrected.
         """
         self._statistics = statistics
         self._policies = policies
         self._ready = ready
         self._stored = stored
+        self._refill = None if stored is None else Refill(stored)
         self._fills: Fills = {}
+        # Groups whose fill is another now, until they are decided.
+        self._refilled: dict[tuple[str, str], None] = {}
         # Of budgets, periods that ended unseen, what is stored of them, and whether all their groups are still owed.
         self._past: Mapping[str, Bounds] = {}
         self._past_stored: Fills = {}
@@ -85,7 +90,9 @@ class StatisticsWatch:
 
     def fill(self, rules: Sequence[Rule], now_ns: int) -> None:
         """Ask the store what the statistics lack of the budgets' present periods: at a start, and for other rules."""
-        if self._stored is not None:
+        if self._stored is not None and self._refill is not None:
+            # What is corrected while it is asked is asked for again.
+            self._refill.begin(now_ns // _NS)
             self._fills = fills_of(rules, self._statistics, self._stored, now_ns // _NS)
 
     def look_back(self, rules: Sequence[Rule], past: Mapping[str, Bounds]) -> None:
@@ -106,6 +113,7 @@ class StatisticsWatch:
         """
         self._pending.update(self._statistics.changed())
         now_s = now_ns // _NS
+        self._fill_again(rules, now_s)
         for rule, scope_text in self._groups(rules, states, now_ns, everything=everything):
             self._diary.open(GroupKey(rule.name, scope_text))
             if isinstance(rule, Budget):
@@ -116,7 +124,20 @@ class StatisticsWatch:
     def settled(self) -> None:
         """Take note that what was returned was decided and written: it need not be returned again."""
         self._pending.clear()
+        self._refilled.clear()
         self._past_news = False
+
+    def _fill_again(self, rules: Sequence[Rule], now_s: int) -> None:
+        """Take up what corrections of stored costs came to, and have them looked for now and then."""
+        if self._refill is None:
+            return
+        self._refill.ask(rules, now_s)
+        again = refilled(self._fills, self._refill.take(), self._statistics)
+        for key, lacks in again.items():
+            texts = [*self._fills.get(key, {}), *lacks]
+            self._refilled |= {(key[0], text): None for text in texts}
+        if again:
+            self._fills = {**self._fills, **again}
 
     # --- which groups ---
 
@@ -143,6 +164,7 @@ class StatisticsWatch:
             found |= {(rule.name, text): None for text in news}
         if everything:
             found |= {(name, text): None for (name, _), lacks in self._fills.items() for text in lacks}
+        found |= self._refilled
         found |= dict.fromkeys(self._in_past(rules))
         found |= dict.fromkeys(self._slide(found, by_name, now_s))
         if everything:

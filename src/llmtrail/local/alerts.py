@@ -19,7 +19,7 @@ from llmtrail.store.errors import StoreError
 from llmtrail.store.gpu_proof import requests_on
 from llmtrail.store.handle import Handle, Limits
 from llmtrail.store.proof import Worst, requests_of
-from llmtrail.store.spent import Spent, spent_by_scope
+from llmtrail.store.spent import Spent, last_corrected_ns, spent_by_scope
 from llmtrail_alerts.board_statistics import BoardStatistics
 from llmtrail_alerts.decider import Decider, DeciderParts
 from llmtrail_alerts.gpu_watch import GpuWatch
@@ -92,6 +92,14 @@ class StoredSpent:
         except StoreError as error:
             _LOG.warning("budgets are not filled from stored calls: %s", error)
             return []
+
+    def corrected_ns(self, since_ns: int) -> int | None:
+        """Return when a cost was last corrected since a time; 0: never; None where the store does not answer."""
+        try:
+            return last_corrected_ns(self._reader, since_ns)
+        except StoreError as error:
+            _LOG.warning("budgets do not know whether costs were corrected: %s", error)
+            return None
 
 
 def jitter() -> float:

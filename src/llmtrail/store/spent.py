@@ -56,3 +56,13 @@ def spent_by_scope(handle: Handle, kind: ScopeKind, values: Sequence[str], since
         parts, sums = rest[: len(columns)], [int(value or 0) for value in rest[len(columns) :]]
         found.append(Spent(Scope(str(tenant), kind, tuple(str(part) for part in parts)), *sums))
     return found
+
+
+def last_corrected_ns(handle: Handle, since_ns: int) -> int:
+    """Return when a stored cost was last corrected, of days since a time; 0: never since then. Raises StoreError."""
+    rows = handle.query(
+        "SELECT toUnixTimestamp64Nano(max(toDateTime64(corrected_at, 9, 'UTC'))) FROM llmtrail.price_corrections "
+        "WHERE corrected_day >= toDate({day:UInt32})",
+        {"day": since_ns // 86_400_000_000_000},
+    )
+    return int(rows[0][0])
