@@ -304,8 +304,8 @@ class Engine:
         message = told.message
         rule = self._rules.rule(message.rule)
         names = self._rules.channels_for(rule, message.scope, message.severity) if rule else ()
-        if message.action is Action.RESOLVE:
-            names = told.channels  # who heard that it began hears that it is over
+        if message.action is Action.RESOLVE or told.channels:
+            names = told.channels  # who heard that it began hears that it is over; who has not, that it got worse
         channels = [self._channels[name] for name in names if name in self._channels]
         match told.audience:
             case Audience.ALL:

@@ -1,9 +1,9 @@
 """Make few messages of many verdicts. Pure: what it remembers is records that go into the journal with the verdicts.
 
 Verdicts of one rule and one feature (or tenant) come together in a bucket. The first is told at once; what follows is
-gathered and told as one summary, 20 seconds later and then every 5 minutes, until there is nothing left to tell. Each
-firing belongs to one incident: its own, or that of the first firing which it was gathered with. An incident is
-resolved once all firings that belong to it are.
+gathered and told as one summary, 75 seconds later and then every 5 minutes, until there is nothing left to tell; only
+the first at the rule's gravest level does not wait. Each firing belongs to one incident: its own, or that of the first
+firing which it was gathered with. An incident is resolved once all firings that belong to it are.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,9 +19,9 @@ from llmtrail_alerts.message import TOP_MAX, Action, Message, Top
 from llmtrail_alerts.model import GroupKey, Reason, Severity, Verdict
 from llmtrail_alerts.rules import Rules
 
-# Long enough that what fails together is gathered together (Alertmanager's group_wait is 30 s), short enough to be read
-# as news.
-FIRST_SUMMARY_S = 20
+# All that begins within one minute is in one summary: a minute, and what it takes until the last of it is counted. So a
+# burst is three messages at most: its first, the first at the rule's gravest level, and this.
+FIRST_SUMMARY_S = 75
 # Alertmanager's group_interval: nobody reads more often about the same.
 SUMMARY_S = 300
 _NS = 1_000_000_000
@@ -46,7 +46,8 @@ class Told(NamedTuple):
 
     message: Message
     audience: Audience = Audience.ALL
-    # Of an incident's end: the channels that have heard of it, whatever the rules say by now.
+    # Where not all that the rules name are to hear. Of an incident's end: those that have heard of it, whatever the
+    # rules say by now. Of one that got worse: those that have not.
     channels: tuple[str, ...] = ()
 
 
@@ -66,17 +67,25 @@ class Gathered(msgspec.Struct, omit_defaults=True):
     top: list[Top] = []
 
 
+class Opening(msgspec.Struct):
+    """An incident that more channels are to hear of."""
+
+    message: Message
+    channels: list[str]
+
+
 class Bucket(msgspec.Struct, omit_defaults=True, kw_only=True):
     """The news of one rule and one feature or tenant that are being gathered."""
 
     due_ns: int
     gravest: int  # how grave the worst is that was told since the bucket was opened
-    escalated: bool = False
     number: int = 0  # how many summaries it has told: part of their ids
     leader: str = ""  # the incident to which the firings that are being gathered belong
     firsts: Gathered = msgspec.field(default_factory=Gathered)
     updates: Gathered = msgspec.field(default_factory=Gathered)
     resolves: Gathered = msgspec.field(default_factory=Gathered)
+    # Incidents that got so bad that channels are to hear of them which have not yet.
+    opening: dict[str, Opening] = {}
     # Incidents that have ended and are told with the next summary, with the channels that have heard of each.
     ended: dict[str, list[str]] = {}
 
@@ -198,8 +207,8 @@ def _take(view: View, verdict: Verdict, rules: Rules, now_ns: int) -> list[Told]
         return _resolved(view, name, bucket, verdict, message, now_ns)
     is_known = view.batch(view.member(verdict.incident)) is not None
     gravity = _GRAVITY[message.severity]
-    if bucket is None or gravity > bucket.gravest:
-        # Nobody waits for news, nor for what is worse than all that was told.
+    if bucket is None or bucket.gravest < gravity == _gravest_of(message, rules):
+        # Nobody waits for news, nor for the worst that there can be.
         opened = bucket or Bucket(due_ns=now_ns + FIRST_SUMMARY_S * _NS, gravest=gravity)
         view.put_bucket(name, msgspec.structs.replace(opened, gravest=max(gravity, opened.gravest)))
         incident = view.member(verdict.incident)
@@ -210,9 +219,18 @@ def _take(view: View, verdict: Verdict, rules: Rules, now_ns: int) -> list[Told]
         # Named after its incident now: once the firing has ended nothing tells any more which one that was.
         update = replace(message, incident=view.member(verdict.incident))
         known = view.batch(update.incident)
+        heard = known.channels if known is not None else []
         if known is not None:
             view.put_batch(update.incident, _heard(known, message, rules))
-        view.put_bucket(name, msgspec.structs.replace(bucket, updates=_with(bucket.updates, update)))
+        if update.incident == bucket.leader:
+            # It is being gathered already: the same firing has got worse.
+            view.put_bucket(name, msgspec.structs.replace(bucket, firsts=_worse(bucket.firsts, update)))
+            return []
+        unheard = [channel for channel in _route(message, rules) if channel not in heard]
+        former = bucket.opening.get(update.incident, Opening(update, []))
+        opening = {update.incident: Opening(update, [*former.channels, *unheard])} if unheard else {}
+        updates = _with(bucket.updates, update)
+        view.put_bucket(name, msgspec.structs.replace(bucket, updates=updates, opening=bucket.opening | opening))
         return []
     leader = bucket.leader or verdict.incident
     # One that ended while it was being gathered goes on, and with it who has heard of it.
@@ -282,9 +300,12 @@ def _resolved(
 
 def _summaries(view: View, name: str, bucket: Bucket, rules: Rules, now_ns: int) -> list[Told]:
     """Tell what was gathered, and go on gathering; close the bucket where nothing was."""
-    news = [*_of_firsts(name, bucket), *_of_updates(name, bucket)]
-    for one in news:
+    firsts, updates = _of_firsts(name, bucket), _of_updates(name, bucket)
+    for one in (*firsts, *updates):
         _note_heard(view, bucket, one.message, rules)
+    news = _of_both(name, bucket, firsts) if firsts and updates else [*firsts, *updates]
+    if not any(one.audience is Audience.ALL for one in updates) or firsts:
+        news += [Told(one.message, Audience.INCIDENTS, tuple(one.channels)) for one in bucket.opening.values()]
     told = [*news, *_of_resolves(view, name, bucket)]
     if not told:
         view.put_bucket(name, None)
@@ -311,6 +332,16 @@ def _of_updates(name: str, bucket: Bucket) -> list[Told]:
     if count == 1:
         return [Told(worst)]
     return [Told(_summary(name, bucket, bucket.updates, worst), Audience.PEOPLE)]
+
+
+def _of_both(name: str, bucket: Bucket, firsts: Sequence[Told]) -> list[Told]:
+    """Tell people of new firings and of known ones that got worse in one message; incidents are those of the new."""
+    gathered = _joined(bucket.firsts, bucket.updates)
+    if gathered.worst is None:
+        return list(firsts)
+    summary = _summary(name, bucket, gathered, gathered.worst)
+    people = replace(summary, id=f"{summary.id}/people", incident=bucket.leader)
+    return [Told(people, Audience.PEOPLE), *(one._replace(audience=Audience.INCIDENTS) for one in firsts)]
 
 
 def _of_resolves(view: View, name: str, bucket: Bucket) -> list[Told]:
@@ -365,12 +396,40 @@ def _title(message: Message, count: int) -> str:
 
 def _with(gathered: Gathered, message: Message) -> Gathered:
     """Return what is gathered with one more: the worst is kept whole, the first lines of the others."""
-    worst = gathered.worst
-    graver = worst is None or _gravity(message) > _gravity(worst)
-    top = [*gathered.top, top_of(message)]
-    if len(top) > TOP_MAX:
-        top = sorted(top, key=lambda one: one.value or 0, reverse=not message.below)[:TOP_MAX]
-    return Gathered(count=gathered.count + 1, worst=message if graver else worst, top=top)
+    top = _topmost([*gathered.top, top_of(message)], message)
+    return Gathered(count=gathered.count + 1, worst=_worst(gathered.worst, message), top=top)
+
+
+def _worse(gathered: Gathered, message: Message) -> Gathered:
+    """Return what is gathered where one of it has got worse."""
+    others = [one for one in gathered.top if one.name != message.scope_name]
+    top = _topmost([*others, top_of(message)], message)
+    return Gathered(count=max(gathered.count, 1), worst=_worst(gathered.worst, message), top=top)
+
+
+def _joined(firsts: Gathered, updates: Gathered) -> Gathered:
+    """Return what is gathered of two kinds as one."""
+    if firsts.worst is None or updates.worst is None:
+        return firsts if updates.worst is None else updates
+    top = _topmost([*firsts.top, *updates.top], updates.worst)
+    return Gathered(count=firsts.count + updates.count, worst=_worst(firsts.worst, updates.worst), top=top)
+
+
+def _worst(one: Message | None, other: Message) -> Message:
+    return other if one is None or _gravity(other) > _gravity(one) else one
+
+
+def _topmost(top: list[Top], like: Message) -> list[Top]:
+    if len(top) <= TOP_MAX:
+        return top
+    return sorted(top, key=lambda one: one.value or 0, reverse=not like.below)[:TOP_MAX]
+
+
+def _gravest_of(message: Message, rules: Rules) -> int:
+    """Return how grave the message's rule can get; where it is gone, as grave as the message."""
+    rule = rules.rule(message.rule)
+    levels = rule.levels if rule is not None else ()
+    return max((_GRAVITY[level.severity] for level in levels), default=_GRAVITY[message.severity])
 
 
 def _gravity(message: Message) -> tuple[int, float]:
