@@ -6,7 +6,7 @@ import ssl
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from threading import Timer
+from threading import Event, Timer
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -52,15 +52,24 @@ def check_url(url: str) -> str:
     return parts._replace(path=parts.path if parts.path not in {"", "/"} else "/metrics").geturl()
 
 
+@dataclass(frozen=True, slots=True)
+class _Watch:
+    """How long a target has, and whether it was ended because that was over."""
+
+    deadline_s: float
+    ended: Event = field(default_factory=Event)
+
+
 def fetch(request: Request) -> Fetched:
     """Return the page. Raises FetchError where none came; one that was cut is returned with its error."""
     parts = urlsplit(request.url)
     connection = _connection(parts.scheme, parts.hostname or "", parts.port, request)
     # A socket's timeout is for one read: a target that drips byte by byte is ended from outside.
     sockets: list[socket.socket] = []
-    watch = Timer(request.deadline_s, _end, (connection, sockets))
-    watch.daemon = True
-    watch.start()
+    watch = _Watch(request.deadline_s)
+    timer = Timer(request.deadline_s, _end, (watch, connection, sockets))
+    timer.daemon = True
+    timer.start()
     try:
         connection.connect()
         # The connection lets go of its socket as soon as an answer says that it is the last one.
@@ -74,11 +83,11 @@ def fetch(request: Request) -> Fetched:
     except (OSError, http.client.HTTPException) as cause:
         raise FetchError(_told(cause, watch)) from cause
     finally:
-        watch.cancel()
+        timer.cancel()
         connection.close()
 
 
-def _read(response: http.client.HTTPResponse, bytes_max: int, watch: Timer) -> Fetched:
+def _read(response: http.client.HTTPResponse, bytes_max: int, watch: _Watch) -> Fetched:
     parts: list[bytes] = []
     size = 0
     try:
@@ -89,7 +98,7 @@ def _read(response: http.client.HTTPResponse, bytes_max: int, watch: Timer) -> F
         return Fetched(b"".join(parts), f"cut after {size} bytes: {_told(cause, watch)}")
     if size > bytes_max:
         return Fetched(b"".join(parts)[: bytes_max + 1], f"over {bytes_max} bytes")
-    if watch.finished.is_set() or (response.length or 0) > 0:
+    if watch.ended.is_set() or (response.length or 0) > 0:
         return Fetched(b"".join(parts), f"cut after {size} bytes")
     return Fetched(b"".join(parts))
 
@@ -101,14 +110,16 @@ def _connection(scheme: str, host: str, port: int | None, request: Request) -> h
     return http.client.HTTPConnection(host, port or 80, timeout=request.deadline_s)
 
 
-def _end(connection: http.client.HTTPConnection, sockets: list[socket.socket]) -> None:
+def _end(watch: _Watch, connection: http.client.HTTPConnection, sockets: list[socket.socket]) -> None:
+    # First, or who is ended would take it for the target's doing.
+    watch.ended.set()
     for found in (*sockets, connection.sock):
         # It may have been closed in between; then nobody waits.
         with suppress(OSError, AttributeError):
             found.shutdown(socket.SHUT_RDWR)
 
 
-def _told(cause: BaseException, watch: Timer) -> str:
-    if watch.finished.is_set() or isinstance(cause, TimeoutError):
-        return f"no whole answer within {watch.interval:g} s"
+def _told(cause: BaseException, watch: _Watch) -> str:
+    if watch.ended.is_set() or isinstance(cause, TimeoutError):
+        return f"no whole answer within {watch.deadline_s:g} s"
     return str(cause) or type(cause).__name__
