@@ -6,6 +6,7 @@ from llmtrail.clock import Clock
 from llmtrail.config import Config
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.gpu_map import Deployment, GpuPrice, Place
+from llmtrail.local.prices import deployments_of
 from llmtrail.log.port import GroupLog
 from llmtrail.metrics import GPU_STATS_BYTES, GPU_STATS_SCRAPES, GPU_STATS_SKEWED, Metrics
 from llmtrail.store.gpu import EngineRow, GpuRow, insert_engine_samples, insert_gpu_samples, not_rolled, roll_up
@@ -56,13 +57,9 @@ class GpuStore:
 
 def gpu_store(handle: Handle, config: Config) -> GpuStore:
     """Return where samples go, with the configured deployments and prices; raises PriceFileError, OSError."""
-    deployments = [
-        Deployment(name, one.address, one.model, tuple(one.hosts), tuple(one.gpus), tuple(one.pods))
-        for name, one in sorted(config.gpu.deployments.items())
-    ]
     file = config.pricing.overrides
     prices = () if file is None else parse_gpu_prices(file.read_text(encoding="utf-8"), str(file))
-    return GpuStore(handle, deployments, prices)
+    return GpuStore(handle, deployments_of(config), prices)
 
 
 def gpu_writer(log: GroupLog, store: GpuStore, clock: Clock, partition: int = 0) -> GpuWriter:
