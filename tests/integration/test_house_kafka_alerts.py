@@ -12,16 +12,24 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from alert_rules import write_rules
+from alert_rules import ALARMS, write_rules
 from eventually import eventually
 from kafka_here import Kafka
 from kafka_roles import Role, started
 from kafka_writers import fresh_trail
+from llmtrail.core.gpu import GpuSample, GpuScrape, encode_scrape
 from llmtrail.testing.recorders import Recorder, open_incidents, pagerduty, slack_webhook
 from web_house import WebHouse, serving_store
 
 TOLD_S_MAX = 60.0
 SEARCH = '["","feature","search"]'
+BROKEN_GPU = """
+[[alarm]]
+name = "gpu-broken"
+measure = "gpu"
+gpu_condition = "xid"
+critical = 1
+"""
 
 
 @dataclass
@@ -69,7 +77,7 @@ def watched(kafka: Kafka, tmp_path: Path) -> Iterator[Watched]:
     trail = fresh_trail(kafka.bootstrap_servers)
     with ExitStack() as stack:
         told, paged = stack.enter_context(slack_webhook()), stack.enter_context(pagerduty())
-        write_rules(tmp_path / "rules", told, paged)
+        write_rules(tmp_path / "rules", told, paged, alarms=ALARMS + BROKEN_GPU)
         web = stack.enter_context(serving_store(tmp_path / "store"))
         settings = {"LLMTRAIL_STORE__URL": web.sql_url, "LLMTRAIL_ALERTS__FOLDER": str(tmp_path / "rules")}
         gateway = Role(["ingest"], trail, tmp_path / "ingest", settings)
@@ -98,4 +106,13 @@ def test_a_hard_limit_pages_once_stops_callers_and_outlives_its_decider(watched:
     eventually(lambda: len(watched.sql(told)) >= len(wanted), TOLD_S_MAX)
     assert watched.sql(told) == wanted
     assert list(open_incidents(watched.pager).values()) == [1]
+
+    # The same decider watches GPUs: their samples go to the aggregator, and what they come to goes on from there.
+    at_ns = time.time_ns()
+    gpu = GpuSample(sampled_at_ns=at_ns, host="node-1", gpu_uuid="GPU-a", xid=79)
+    scrape = encode_scrape(GpuScrape(sampled_at_ns=at_ns, host="node-1", target="t", gpus=(gpu,)))
+    assert watched.ask(watched.gateway.url(), "POST", "/v1/gpu", scrape)[0] == 200
+    eventually(lambda: len(watched.pager.bodies()) == 2, TOLD_S_MAX)
+    assert "XID 79, The GPU has fallen off the bus" in watched.pager.bodies()[-1]["payload"]["summary"]
+    assert watched.limits() == {SEARCH: "hard"}
     assert watched.decider.stop() == 0
