@@ -44,7 +44,8 @@ TARGET_SLOTS_KEPT: Final = 3
 SWEEP_EVERY_S: Final = 60
 # A node's clock may be so far ahead; beyond it its scrapes are counted as skewed. Those ahead count when they arrived.
 AHEAD_S_MAX: Final = 5
-# Bytes of slots at hand: what 5,000 GPUs take, read each 15 s. Beyond it scrapes are refused until slots have aged.
+# Bytes of slots at hand: what 2,500 GPUs with their model servers take, read each 15 s; half as much again in memory.
+# Beyond it scrapes are refused until slots have aged. Workers of the aggregator share the nodes, and so the bytes.
 BYTES_MAX: Final = 256 * 1024 * 1024
 # What a record of Kafka holds, twice over: a page of 1,024 GPUs with the usual names takes half a megabyte.
 SLOT_BYTES_MAX: Final = SCRAPE_BYTES_MAX
