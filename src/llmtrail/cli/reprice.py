@@ -29,9 +29,12 @@ EXAMPLE = example(
 # One page of calls in memory; their corrections are one insert.
 PAGE_CALLS = 5_000
 DEFAULT_DAYS = 30
+# Samples and calls may come a day late; what is older was settled with all that there is.
+SETTLE_DAYS = 1
 
 SinceOption = Annotated[
-    datetime | None, typer.Option(formats=["%Y-%m-%d"], help="First day, UTC. Default: 30 days ago.")
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], help="First day, UTC. Default: 30 days ago; to settle: yesterday."),
 ]
 UntilOption = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Last day, UTC. Default: today.")]
 
@@ -58,7 +61,8 @@ def command(
     loaded = settings(config, data).config
     today = datetime.now(UTC).date()
     last = until.date() if until else today
-    first = since.date() if since else last - timedelta(days=DEFAULT_DAYS)
+    days = SETTLE_DAYS if own_gpus and not propose else DEFAULT_DAYS
+    first = since.date() if since else last - timedelta(days=days)
     if first > last:
         raise CommandError(Exit.WRONG_USE, f"--since {first} is after --until {last}.")
     if own_gpus:
