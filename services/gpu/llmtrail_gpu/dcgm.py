@@ -72,7 +72,8 @@ _PARTS: Final[Mapping[str, Part]] = {
     "DCGM_EXP_CLOCK_EVENTS_COUNT": Part("throttle_window", limit=_COUNT_MAX, is_count=True),
     "DCGM_EXP_CLOCK_THROTTLE_REASONS_COUNT": Part("throttle_window", limit=_COUNT_MAX, is_count=True),
 }
-# The names of the first releases, which the old-namespace flag still prints.
+# The names of the first releases, which the old-namespace flag still prints: etc/1.x-compatibility-metrics.csv of
+# dcgm-exporter lists them.
 _OLD_NAMES: Final = {
     "dcgm_sm_clock": "DCGM_FI_DEV_SM_CLOCK",
     "dcgm_memory_clock": "DCGM_FI_DEV_MEM_CLOCK",
@@ -89,6 +90,11 @@ _OLD_NAMES: Final = {
     "dcgm_ecc_dbe_volatile_total": "DCGM_FI_DEV_ECC_DBE_VOL_TOTAL",
     "dcgm_ecc_sbe_aggregate_total": "DCGM_FI_DEV_ECC_SBE_AGG_TOTAL",
     "dcgm_ecc_dbe_aggregate_total": "DCGM_FI_DEV_ECC_DBE_AGG_TOTAL",
+    "dcgm_fi_prof_gr_engine_active": "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+    "dcgm_fi_prof_pipe_tensor_active": "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE",
+    "dcgm_fi_prof_dram_active": "DCGM_FI_PROF_DRAM_ACTIVE",
+    "dcgm_fi_prof_pcie_tx_bytes": "DCGM_FI_PROF_PCIE_TX_BYTES",
+    "dcgm_fi_prof_pcie_rx_bytes": "DCGM_FI_PROF_PCIE_RX_BYTES",
 }
 # Known, and no part of a sample: other engines' use, NVLink errors and links one by one, CPUs, licences, versions.
 _NOT_NEEDED: Final = re.compile(
@@ -97,7 +103,7 @@ _NOT_NEEDED: Final = re.compile(
     r"|BOARD_LIMIT_|LOW_UTIL_|RELIABILITY_|SYNC_BOOST_|THERMAL_|POWER_|CONNECTX_|COMPUTE_|PERSISTENCE_|MAX_|MIG_)"
     r"|PROF_(?:SM_|PIPE_|NVLINK_|NVDEC|NVJPG|NVOFA|C2C_|HOSTMEM_|PEERMEM_)|DRIVER_|PROCESS_|CUDA_|NVML_|BIND_)"
     r"|DCGM_EXP_(?:GPU_HEALTH_|P2P_|CLOCK_EVENTS_TOTAL)"
-    r"|dcgm_(?:mem_copy_utilization|enc_utilization|dec_utilization|fb_|ecc_|nvlink_|[a-z_]*violation|retired_|fi_prof_)"
+    r"|dcgm_(?:mem_copy_utilization|enc_utilization|dec_utilization|fb_|ecc_|nvlink_|[a-z_]*violation|retired_|fi_prof_|pcie_)"
 )
 _DCGM: Final = re.compile(r"(?i:dcgm_)")
 

@@ -122,10 +122,10 @@ def collected(node: SimulatedNode, gateway_url: str, token: str | None, data: Pa
     edges = Edges(clock, clock_module.random_bytes)
     delivery = Delivery(Endpoint(gateway_url, token, path="/v1/gpu"), data / "gpu-spool", _SPOOL_BYTES_MAX, edges)
     pace = Pace(INTERVAL_S, 0.0, INTERVAL_S)
-    half = random.Random(0).random  # noqa: S311 - two pages of one process need no spreading
+    fraction = random.Random(0).random  # noqa: S311 - spreads two readings; nothing secret
 
     def loop_of(target: Target) -> Loop:
-        return Loop(PageReader(target, node.host, pace.deadline_s, clock).read, delivery.take, pace, clock, half)
+        return Loop(PageReader(target, node.host, pace.deadline_s, clock).read, delivery.take, pace, clock, fraction)
 
     scraper = Scraper(loop_of)
     delivery.start()

@@ -86,6 +86,23 @@ def test_the_old_namespace_says_the_same() -> None:
     assert (gpu.utilization, gpu.temperature_c, gpu.ecc_corrected, gpu.pcie_replays) == (0.88, 57.0, 1, 2)
 
 
+# What the list of the first releases' names holds beside those of the fixture, of which most stand there as remarks.
+_MORE_OLD_NAMES = """dcgm_pcie_tx_throughput dcgm_pcie_rx_throughput dcgm_power_violation dcgm_thermal_violation
+dcgm_sync_boost_violation dcgm_board_limit_violation dcgm_low_util_violation dcgm_reliability_violation
+dcgm_retired_pages_sbe dcgm_retired_pages_dbe dcgm_retired_pages_pending dcgm_nvlink_flit_crc_error_count_total
+dcgm_nvlink_replay_error_count_total dcgm_nvlink_bandwidth_total dcgm_fi_prof_sm_active dcgm_fi_prof_sm_occupancy"""
+_OLD_SHARES = ("gr_engine_active", "pipe_tensor_active", "dram_active")
+
+
+def test_every_name_of_the_old_namespace_is_known_and_its_profiling_is_read() -> None:
+    page = "".join(f'{name}{{gpu="0",uuid="GPU-1"}} 0\n' for name in _MORE_OLD_NAMES.split())
+    page += "".join(f'dcgm_fi_prof_{name}{{gpu="0",uuid="GPU-1"}} 0.5\n' for name in _OLD_SHARES)
+    scrape, _ = read(page)
+    (gpu,) = scrape.gpus
+    assert (gpu.engine_active, gpu.tensor_active, gpu.dram_active) == (0.5, 0.5, 0.5)
+    assert set(scrape.rejected_counts) == {Reason.NOT_NEEDED}
+
+
 def test_sentinels_and_nan_are_counted_and_never_a_value() -> None:
     scrape = fixture("sentinels.prom")
     (gpu,) = scrape.gpus
