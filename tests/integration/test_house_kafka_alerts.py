@@ -105,6 +105,10 @@ def test_a_hard_limit_pages_once_stops_callers_and_outlives_its_decider(watched:
     wanted = [["first", "600000000", "false"], ["level_changed", "1200000000", "true"]]
     eventually(lambda: len(watched.sql(told)) >= len(wanted), TOLD_S_MAX)
     assert watched.sql(told) == wanted
+    # What was told is what the calls cost, to the nano-dollar.
+    spent = "SELECT sum(cost_nanousd) FROM llmtrail.calls WHERE feature = 'search'"
+    eventually(lambda: watched.sql(spent) == [[wanted[-1][1]]], TOLD_S_MAX)
+    assert "$1.20" in json.dumps(watched.pager.bodies())
     assert list(open_incidents(watched.pager).values()) == [1]
 
     # The same decider watches GPUs: their samples go to the aggregator, and what they come to goes on from there.
