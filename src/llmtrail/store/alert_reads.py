@@ -117,11 +117,12 @@ def find_of_request(
     alerts = ", ".join(dict.fromkeys(_quoted(place.alert_id) for place in places))
     lines = handle.query_bytes(
         f"SELECT {', '.join(_COLUMNS)} FROM llmtrail.alerts_data "  # noqa: S608 - as below.
-        f"WHERE decided_day IN ({days}) AND rule IN ({rules}) AND alert_id IN ({alerts}) "
-        f"ORDER BY decided_at LIMIT 1 BY alert_id LIMIT {OF_REQUEST_MAX}",
+        f"PREWHERE decided_day IN ({days}) AND rule IN ({rules}) AND alert_id IN ({alerts})",
         "JSONEachRow",
     )
-    found = [_document(line) for line in lines.splitlines()]
+    # A decision may stand there twice until a merge.
+    once = {one["alert_id"]: one for one in map(_document, lines.splitlines())}
+    found = sorted(once.values(), key=lambda one: (one["decided_at"], one["alert_id"]))[:OF_REQUEST_MAX]
     # Two names may share a hash: only what really names the request, or is about a scope of it, concerns it.
     about = {scope.text() for scope in wanted}
     named = {one["alert_id"] for one in found if not set(ids).isdisjoint(one["request_ids"])}
