@@ -31,8 +31,8 @@ from llmtrail_ingest.gpu_prices import END_S
 from stored_calls import a_call, a_row
 
 _S = 1_000_000_000
-# Ten minutes of this day that are over: the simulated node throttles from second 30 to 90, and loses a GPU at 60.
-BEGAN_S = (int(time.time()) - 3_600) // 300 * 300
+# Ten minutes of an hour that is over: the simulated node throttles from second 30 to 90, and loses a GPU at 60.
+BEGAN_S = (int(time.time()) - 3_600) // 3_600 * 3_600
 ENDED_S = BEGAN_S + 600
 NODE = Node()
 SHOWN = Shown(BEGAN_S, ENDED_S, chosen={"host": [NODE.host, "it's another"]})
