@@ -219,12 +219,16 @@ def _read(handle: Handle, table: str, where: str, columns: Collection[str]) -> l
         f"SELECT * FROM llmtrail.{table} PREWHERE {where} LIMIT {AROUND_ROWS_MAX}",  # noqa: S608 - digits only.
         "JSONCompactEachRowWithNames",
     ).splitlines()
-    names = _LINE.decode(lines[0]) if lines else []
+    if not lines:
+        return []
+    at = {name: place for place, name in enumerate(_LINE.decode(lines[0]))}
+    sampled, received = at["sampled_at"], at["received_at"]
+    wanted = [(name, at[name]) for name in columns]
     rows = []
-    for line in lines[1:]:
-        row = dict(zip(names, _LINE.decode(line), strict=True))
-        times = {"sampled_at_ns": _ns(row["sampled_at"]), "received_at_ns": _ns(row["received_at"])}
-        rows.append(times | {name: row[name] for name in columns})
+    for values in map(_LINE.decode, lines[1:]):
+        row = {name: values[place] for name, place in wanted}
+        row["sampled_at_ns"], row["received_at_ns"] = _ns(values[sampled]), _ns(values[received])
+        rows.append(row)
     return rows
 
 

@@ -30,6 +30,9 @@ _GPU_NAMES = (
     "source",
 )
 _ENGINE_NAMES = ("address", "engine", "model", "namespace", "pod", "container")
+# What a sample tells beside what it is of.
+_GPU_TOLD = tuple(part.name for part in fields(GpuRow) if part.name not in {*_NAMES, *_GPU_NAMES})
+_ENGINE_TOLD = tuple(part.name for part in fields(EngineRow) if part.name not in {*_NAMES, *_ENGINE_NAMES})
 
 GpuDocument = dict[str, Any]
 _Key = tuple[str, ...]
@@ -164,7 +167,7 @@ def _series(
             {
                 "host": same[0].host,
                 **{name: getattr(same[-1], name) for name in names},
-                "samples": [_sample(row, phase, call, window, names) for row, phase in _chosen(same, window)],
+                "samples": [_sample(row, phase, call, window) for row, phase in _chosen(same, window)],
             }
         )
     return listed
@@ -186,10 +189,10 @@ def _is_event(row: GpuRow | EngineRow) -> bool:
     return isinstance(row, GpuRow) and row.xid is not None
 
 
-def _sample(row: GpuRow | EngineRow, phase: str, call: _Call, window: Window, names: Sequence[str]) -> dict[str, Any]:
+def _sample(row: GpuRow | EngineRow, phase: str, call: _Call, window: Window) -> dict[str, Any]:
     # By the application's own clock: half-way between what both clocks allow.
     began_there_ns = (window.first_ns + window.last_ns - (call.ended_ns - call.began_ns)) // 2
-    told = {part.name: getattr(row, part.name) for part in fields(row) if part.name not in (*names, *_NAMES)}
+    told = {name: getattr(row, name) for name in (_GPU_TOLD if isinstance(row, GpuRow) else _ENGINE_TOLD)}
     return {
         "phase": phase,
         "after_start_ms": (row.sampled_at_ns - began_there_ns) // _NS_PER_MS,
