@@ -1,5 +1,6 @@
 """Calls on own GPUs are settled in a store: dry, for good, again; and the sums are those that SQL tells."""
 
+import json
 import re
 import time
 import tomllib
@@ -11,8 +12,8 @@ from typing import Any
 import pytest
 from msgspec import Raw
 
-from llmtrail.cli import reprice_gpus
-from llmtrail.cli.reprice import corrections_of
+from llmtrail.cli import reprice, reprice_gpus
+from llmtrail.cli.exits import CommandError
 from llmtrail.config import Config, load_config
 from llmtrail.core.call import Call, Usage
 from llmtrail.core.gpu_map import GpuPrice
@@ -180,7 +181,9 @@ def test_an_hour_is_settled_dry_then_for_good_and_only_once(house: tuple[Config,
     assert _ask(config, entries) == [(4, dry.standard_nanousd, dry.busy_nanousd, "settled")]
 
     assert _settle(config, apply=True).corrected == 0, "settled again, nothing is left"
-    assert sum(len(made) for _, made in corrections_of(config, *_days(), apply=True)) == 0, "no list price undoes it"
+    assert sum(len(made) for _, made in reprice.corrections_of(config, *_days(), apply=True)) == 0, (
+        "no list price undoes it"
+    )
 
     with_idle = _settle(config, apply=True, laid=OnCalls.ALL)
     assert with_idle.corrected == 4
@@ -199,6 +202,21 @@ def test_the_speed_that_hours_tell_is_printed_as_the_file_of_prices_wants_it(
     # 2,217 tokens in 570 s of two GPUs.
     assert tomllib.loads(printed) == {"own_gpu": [{"deployment": "llama", "gpus": 2, "tokens_s": "7.78"}]}
     assert parse_own_gpus(f'{printed}gpu = "g"\n[[gpu_hour]]\ngpu = "g"\nprice = "1"', "f", PRICE)
+
+
+def test_the_command_tells_what_it_would_do(house: tuple[Config, int], capsys: pytest.CaptureFixture[str]) -> None:
+    settings = house[0].server.data / "llmtrail.toml"
+    reprice.command(own_gpus=True, dry_run=True, config=settings)
+    told = capsys.readouterr().out
+    assert re.search(r"^llama: 1 hour settled, 5 calls: standard \$0\.\d+, actual \$0\.57\d+, idle \$0\.6", told)
+    assert "\n  without known tokens, so nothing is laid on them: 1 call\n" in told
+    assert "\n  not settled: no_speed 1 (hours), 0 calls: busy unknown, idle unknown\n" in told
+    reprice.command(own_gpus=True, dry_run=True, as_json=True, config=settings)
+    figures = json.loads(capsys.readouterr().out)["deployments"]
+    assert figures["llama"]["hours"] == {"settled": 1}
+    assert figures["slices"]["unsettled_busy_nanousd"] is None
+    with pytest.raises(CommandError, match="add --own-gpus"):
+        reprice.command(propose=True, config=settings)
 
 
 def test_a_slice_of_a_gpu_does_not_cost_what_the_gpu_does(house: tuple[Config, int]) -> None:

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -26,32 +26,35 @@ class Told:
     """What the hours of a deployment came to, in nano-dollars."""
 
     hours: Counter[str] = field(default_factory=Counter)
-    calls: int = 0
-    calls_without_tokens: int = 0
     corrected: int = 0
     # Of settled hours.
+    calls: int = 0
+    calls_without_tokens: int = 0
     standard_nanousd: int = 0
     busy_nanousd: int = 0
     idle_nanousd: int = 0
-    # Of hours that were not settled, as far as it is known.
-    unsettled_busy_nanousd: int = 0
-    unsettled_idle_nanousd: int = 0
+    # Of hours that were not settled; money of those of which it is known, None where it is of none.
+    unsettled_calls: int = 0
+    unsettled_busy_nanousd: int | None = None
+    unsettled_idle_nanousd: int | None = None
     worked: "list[Worked]" = field(default_factory=list)
 
     def add(self, hour: "SettledHour", corrected: int) -> None:
         """Add an hour."""
         self.hours[hour.outcome] += 1
-        self.calls += hour.calls
-        self.calls_without_tokens += hour.calls_without_tokens
         self.corrected += corrected
-        busy_nanousd, idle_nanousd = hour.busy_nanousd or 0, hour.idle_nanousd or 0
+        busy_nanousd, idle_nanousd = hour.busy_nanousd, hour.idle_nanousd
         if hour.shares:
+            self.calls += hour.calls
+            self.calls_without_tokens += hour.calls_without_tokens
             self.standard_nanousd += hour.standard_nanousd
-            self.busy_nanousd += busy_nanousd
-            self.idle_nanousd += idle_nanousd
+            self.busy_nanousd += busy_nanousd or 0
+            self.idle_nanousd += idle_nanousd or 0
         else:
-            self.unsettled_busy_nanousd += busy_nanousd
-            self.unsettled_idle_nanousd += idle_nanousd
+            self.unsettled_calls += hour.calls
+            if busy_nanousd is not None and idle_nanousd is not None:
+                self.unsettled_busy_nanousd = (self.unsettled_busy_nanousd or 0) + busy_nanousd
+                self.unsettled_idle_nanousd = (self.unsettled_idle_nanousd or 0) + idle_nanousd
         if hour.worked is not None:
             self.worked.append(hour.worked)
 
@@ -107,8 +110,8 @@ def tell(told: dict[str, Told], *, dry_run: bool, as_json: bool) -> None:
         left = ", ".join(f"{why} {number:,}" for why, number in sorted(one.hours.items()) if why != "settled")
         if left:
             print(
-                f"  not settled: {left} (hours): busy {money(one.unsettled_busy_nanousd)}, "
-                f"idle {money(one.unsettled_idle_nanousd)}"
+                f"  not settled: {left} (hours), {count(one.unsettled_calls, 'call')}: "
+                f"busy {money(one.unsettled_busy_nanousd)}, idle {money(one.unsettled_idle_nanousd)}"
             )
         if one.calls_without_tokens:
             print(f"  without known tokens, so nothing is laid on them: {count(one.calls_without_tokens, 'call')}")
@@ -176,6 +179,4 @@ def _second(day: date) -> int:
 
 
 def _figures(told: Told) -> dict[str, Any]:
-    figures = asdict(told)
-    del figures["worked"]
-    return figures
+    return {one.name: getattr(told, one.name) for one in fields(told) if one.name != "worked"}
