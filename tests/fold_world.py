@@ -8,7 +8,7 @@ from llmtrail.core.partial import Partial, Source
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.core.slot import SECONDS_OF, SlotKey, SlotState, Tier
 from llmtrail.core.window import Window, is_counted, is_dead, summed
-from llmtrail_aggregator.fold import Changes, apply
+from llmtrail_aggregator.fold import Changes, apply_all
 from llmtrail_aggregator.shelf import Shelf
 
 SHARD = 3
@@ -35,10 +35,10 @@ class World:
         self.shelf = Shelf(self.table, decoded_cells_max=5)
         self.shelf.reindex(self.table)
 
-    def fold(self, partial: Partial, writes_max: int | None = None) -> Changes:
-        """Apply a partial, or as many of its writes as were made before the worker was killed."""
-        self.now_s = max(self.now_s, partial.watermark_s)
-        changes = apply(self.shelf, partial, self.zones)
+    def fold(self, *partials: Partial, writes_max: int | None = None) -> Changes:
+        """Apply the partials of a message, or as many of its writes as were made before the worker was killed."""
+        self.now_s = max(self.now_s, *(partial.watermark_s for partial in partials))
+        changes = apply_all(self.shelf, partials, self.zones)
         for key, slot in changes.writes[:writes_max]:
             if slot is None:
                 self.shelf.delete(key)

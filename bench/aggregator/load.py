@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 from events import template
 from texts import Texts
 
-from llmtrail.core.partial import Cells, Partial, Source, encode_partial, slot_of
+from llmtrail.core.partial import Cells, Partial, Source, encode_partials, slot_of
 from llmtrail.core.pricing import PriceBook
 from llmtrail.core.scope import SHARDS, Scope, ScopeKind, shard_of
 from llmtrail.log.port import Records
@@ -74,7 +74,7 @@ def paced(producer: Producer, args: argparse.Namespace) -> dict[str, float]:
         source = Source(args.source, partition, offsets[partition], offsets[partition] + per_range)
         offsets[partition] += per_range
         for partial in made[number % len(made)]:
-            value = encode_partial(at(partial, source, now_ns))
+            value = encode_partials([at(partial, source, now_ns)])
             producer.produce(args.topic, value, key=str(partial.shard), partition=partial.shard % PARTITIONS)
             sent += 1
         producer.poll(0)
@@ -100,7 +100,7 @@ def million(producer: Producer, args: argparse.Namespace) -> dict[str, float]:
             source = Source(args.source, 0, offset, offset + 1)
             offset += 1
             partial = Partial(shard=shard, watermark_s=now_ns // NS, source=source, slots={slot_of(now_ns): part})
-            producer.produce(args.topic, encode_partial(partial), key=str(shard), partition=shard % PARTITIONS)
+            producer.produce(args.topic, encode_partials([partial]), key=str(shard), partition=shard % PARTITIONS)
         producer.poll(0)
     producer.flush()
     return {"scopes": args.million}

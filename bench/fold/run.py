@@ -14,7 +14,7 @@ sys.path.insert(0, str(HERE.parent))
 from record import record  # noqa: E402
 
 from llmtrail.core.cell import Cell  # noqa: E402
-from llmtrail.core.partial import Partial, Source, decode_partial, encode_partial, slot_of  # noqa: E402
+from llmtrail.core.partial import Partial, Source, decode_partials, encode_partials, slot_of  # noqa: E402
 from llmtrail.core.scope import SHARDS, Scope, ScopeKind, shard_of  # noqa: E402
 from llmtrail.core.sketch import bucket_of  # noqa: E402
 from llmtrail.core.slot import SlotKey, SlotState, Tier, encode_slot  # noqa: E402
@@ -58,7 +58,7 @@ def log_of(rng: random.Random) -> list[bytes]:
                 source = Source("topic", 0, number * 10_000, number * 10_000 + 10_000)
                 part = parts.setdefault(shard, Partial(shard=shard, watermark_s=now_s, source=source))
                 part.slots.setdefault(slot_of(now_s * 10**9), {}).setdefault(text, Cell()).add(cell)
-        log += [encode_partial(part) for part in parts.values()]
+        log += [encode_partials([part]) for part in parts.values()]
     return log
 
 
@@ -68,7 +68,7 @@ def folded(log: list[bytes]) -> dict[str, float]:
     shelf, updates, bytes_out = Shelf(table), 0, 0
     slots: list[SlotState] = []
     start = time.process_time()
-    partials = [decode_partial(value) for value in log]
+    partials = [part for value in log for part in decode_partials(value)]
     decoding = time.process_time() - start
     start = time.process_time()
     for partial in partials:

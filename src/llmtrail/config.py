@@ -85,7 +85,7 @@ class IngestConfig:
     body_bytes_max: Positive = 16 * _MIB
     # Rows stored together. Larger batches cost memory (100,000 rows take 2.6 GB), smaller ones make too many parts.
     batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
-    # Milliseconds that the first row of a batch waits for others.
+    # Milliseconds that the first row of a batch waits for others; over Kafka up to a second, where the store is busy.
     batch_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 250
     # Milliseconds of quiet after which an OTLP trace counts as complete for now.
     settle_ms: Annotated[int, msgspec.Meta(ge=0, le=60_000)] = 1_500
@@ -159,7 +159,8 @@ class StatsConfig:
     feature_users: tuple[str, ...] = ()
     # Calls of one partition that are remembered, so that a repeat or revision is known: about 900 bytes each.
     known_calls: Annotated[int, msgspec.Meta(ge=1_000)] = 50_000
-    # How long a call waits to be counted together with others: fewer and larger partials for the aggregator.
+    # How long a call waits at most to be counted together with others. While little comes it waits far less; the busier
+    # the process, the fewer and larger its partials.
     batch_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 1_000
 
 

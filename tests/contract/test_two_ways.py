@@ -20,7 +20,7 @@ from llmtrail.core.board_document import document, question_of
 from llmtrail.core.cell import Cell
 from llmtrail.core.ids import uuid7
 from llmtrail.core.minutes import QUARTER_SETTLE_S, MinuteBook
-from llmtrail.core.partial import decode_partial
+from llmtrail.core.partial import decode_partials
 from llmtrail.core.scope import CALL_KINDS, HITTER_KINDS
 from llmtrail.core.slot import SlotKey, decode_slot
 from llmtrail.core.window import Window
@@ -34,12 +34,13 @@ from llmtrail.log.port import CALLS, PARTIALS, Append, GroupLog
 from llmtrail.store.handle import Handle, open_chdb
 from llmtrail.store.migrate import migrate
 from llmtrail.store.rows import CallRow
-from llmtrail_aggregator.fold import apply
+from llmtrail_aggregator.fold import apply_all
 from llmtrail_aggregator.minutes import MinuteWriter
 from llmtrail_aggregator.shelf import Shelf
 from llmtrail_ingest.pricebook import load_pricebook
 from llmtrail_ingest.statistics.cursor import GROUP, IN_FLIGHT, PartialsSink, Publishing, StatisticsCursor
 from llmtrail_ingest.statistics.known import CountedCalls
+from llmtrail_ingest.statistics.outlet import Outlet
 from llmtrail_ingest.tally import CountingTally, Fate
 from llmtrail_ingest.writer.pipeline import Sink, Writer, WriterConfig, WriterParts
 from llmtrail_ingest.writer.step import Batch
@@ -169,7 +170,7 @@ def done(reader: GroupReader) -> bool:
 
 
 def statistics_of(trail: Trail) -> GroupReader:
-    publishing = Publishing(KafkaProducer(trail.client, trail.prefix), trail.partitions, frozenset({"search"}))
+    publishing = Publishing(Outlet(KafkaProducer(trail.client, trail.prefix), trail.partitions), frozenset({"search"}))
     config = WriterConfig(batch_rows=73, batch_ms=20, in_flight=IN_FLIGHT, group=GROUP)
 
     def cursor(log: PartitionLog, partition: int) -> StatisticsCursor:
@@ -186,7 +187,7 @@ def folded(trail: Trail) -> dict[str, bytes]:
     table: dict[str, bytes] = {}
     shelf = Shelf(table)
     for value in partials(trail):
-        for key, slot in apply(shelf, decode_partial(value), ZONES).writes:
+        for key, slot in apply_all(shelf, decode_partials(value), ZONES).writes:
             if slot is None:
                 shelf.delete(key)
             else:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from llmtrail.core.cell import SUMS, Cell
 from llmtrail.core.failure import FailureMode
-from llmtrail.core.partial import Evicted, Partial, Source, decode_partial, encode_partial
+from llmtrail.core.partial import Evicted, Partial, Source, decode_partials, encode_partials
 from llmtrail.core.scope import SHARDS, Scope, ScopeKind, parse_scope, shard_of
 from llmtrail.core.slot import SlotKey, SlotState, Tier, decode_slot, encode_slot
 
@@ -78,7 +78,7 @@ def test_a_partial_comes_back_from_the_log(
     slots: dict[int, dict[str, Cell]], source: Source | None, evicted: dict[str, Evicted], skewed: int
 ) -> None:
     told = Partial(shard=3, watermark_s=7, source=source, slots=slots, hitters=slots, evicted=evicted, skewed=skewed)
-    assert decode_partial(encode_partial(told)) == told
+    assert decode_partials(encode_partials([told])) == [told]
 
 
 @given(cells=SLOTS, fence=st.dictionaries(TEXTS, st.integers(0, 2**63), max_size=3))

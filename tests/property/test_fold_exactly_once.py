@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from fold_world import FEATURE, SHARD, TENANT, USER, ZONES, World, granule, nonzero, once, range_of
 from llmtrail.core.calendar import day_start_s, month_start_s
 from llmtrail.core.cell import Cell
-from llmtrail.core.partial import Partial, decode_partial, encode_partial, slot_of
+from llmtrail.core.partial import Partial, decode_partials, encode_partials, slot_of
 from llmtrail.core.slot import MINUTE_S, QUARTER_S, Tier
 from llmtrail.core.window import Window
 
@@ -38,6 +38,7 @@ class Told:
     counts: list[tuple[str, int, int, int]]
     again: int  # the writer is restarted, and publishes this many of its last ranges again
     zombie: int  # which of all that was ever published somebody publishes once more; -1 for nothing
+    joins: bool  # whether its range stands in one message with what came before
 
 
 TOLD = st.builds(
@@ -48,6 +49,7 @@ TOLD = st.builds(
     st.lists(COUNTS, min_size=1, max_size=4),
     st.sampled_from([0, 0, 0, 1, 2]),
     st.sampled_from([-1, -1, 0, 1, 5]),
+    st.booleans(),
 )
 
 
@@ -60,12 +62,12 @@ class Kill:
     back: int
 
 
-KILLS = st.lists(st.builds(Kill, st.integers(0, 30), st.integers(0, 5), st.integers(0, 8)), max_size=4)
+KILLS = st.lists(st.builds(Kill, st.integers(0, 30), st.integers(0, 9), st.integers(0, 8)), max_size=4)
+Log = list[list[Partial]]  # the messages of `llm.partials` in their order
 
 
-def log_of(steps: list[Told]) -> list[Partial]:
-    """Return the messages of `llm.partials` in their order."""
-    now_s, log = BEGAN_S, []
+def log_of(steps: list[Told]) -> Log:
+    now_s, log = BEGAN_S, Log()
     published: dict[str, list[Partial]] = {source: [] for source in SOURCES}
     for step in steps:
         now_s += step.after_s
@@ -77,23 +79,30 @@ def log_of(steps: list[Told]) -> list[Partial]:
             cells = partial.slots.setdefault(slot_of((watermark_s - age_s) * 10**9), {})
             cell = Cell(calls=calls * sign, cost_nanousd=7 * calls * sign, latency={300 + calls: calls * sign})
             cells.setdefault(scope, Cell()).add(cell)
-        ours.append(decode_partial(encode_partial(partial)))
-        log += ours[-1:] if not step.again else ours[-1 - step.again :]
+        ours += decode_partials(encode_partials([partial]))
+        messages = [[one] for one in (ours[-1:] if not step.again else ours[-1 - step.again :])]
+        if log and step.joins:
+            log[-1] = log[-1] + messages.pop(0)
+        log += messages
         if 0 <= step.zombie < len(log):
             log.append(log[step.zombie])
     return log
 
 
-def folded(log: list[Partial], kills: list[Kill]) -> World:
+def told_in(log: Log) -> list[Partial]:
+    return [partial for message in log for partial in message]
+
+
+def folded(log: Log, kills: list[Kill]) -> World:
     """Fold the log, dying on the way."""
     world, place, waiting = World(), 0, sorted(kills, key=lambda kill: kill.at, reverse=True)
     while place < len(log):
         if waiting and waiting[-1].at == place:
             kill = waiting.pop()
-            world.fold(log[place], writes_max=kill.writes)
+            world.fold(*log[place], writes_max=kill.writes)
             place = max(0, place - kill.back)
         else:
-            world.fold(log[place])
+            world.fold(*log[place])
             place += 1
             while waiting and waiting[-1].at < place:
                 waiting.pop()
@@ -106,7 +115,7 @@ def test_every_range_is_counted_once_whatever_is_repeated_or_killed(steps: list[
     log = log_of(steps)
     world = folded(log, kills)
     for zone in ZONES:
-        assert kept(world.total(zone)) == kept(once(log))
+        assert kept(world.total(zone)) == kept(once(told_in(log)))
 
 
 @settings(max_examples=150, deadline=None)
@@ -114,7 +123,8 @@ def test_every_range_is_counted_once_whatever_is_repeated_or_killed(steps: list[
 def test_windows_hold_what_began_in_them(steps: list[Told], kills: list[Kill]) -> None:
     log = log_of(steps)
     world = folded(log, kills)
-    now_s = max(partial.watermark_s for partial in log)
+    told = told_in(log)
+    now_s = max(partial.watermark_s for partial in told)
     world.beat(now_s)
 
     def since(seconds: int, tier: Tier) -> dict[str, Cell]:
@@ -122,7 +132,7 @@ def test_windows_hold_what_began_in_them(steps: list[Told], kills: list[Kill]) -
         return {
             scope: cell
             for scope, cell in once(
-                log, lambda start: granule(start, tier) >= -(-(now_s - seconds) // step_s) * step_s
+                told, lambda start: granule(start, tier) >= -(-(now_s - seconds) // step_s) * step_s
             ).items()
             if cell.calls > 0
         }
@@ -132,8 +142,8 @@ def test_windows_hold_what_began_in_them(steps: list[Told], kills: list[Kill]) -
     assert world.window(Window.HOUR, now_s) == since(3_600, Tier.MINUTE)
     assert sums(world.window(Window.DAY, now_s)) == sums(since(86_400, Tier.QUARTER))
     for zone in ZONES:
-        today = once(log, day_start_s(now_s, zone).__le__)
-        month = once(log, month_start_s(now_s, zone).__le__)
+        today = once(told, day_start_s(now_s, zone).__le__)
+        month = once(told, month_start_s(now_s, zone).__le__)
         assert sums(world.window(Window.TODAY, now_s, zone)) == sums(today)
         assert sums(world.window(Window.MONTH, now_s, zone)) == sums(month)
 
@@ -143,7 +153,7 @@ def test_windows_hold_what_began_in_them(steps: list[Told], kills: list[Kill]) -
 def test_a_roll_up_at_any_moment_changes_no_window(steps: list[Told], beats: list[int]) -> None:
     log = log_of(steps)
     world = folded(log, [])
-    first_s = max(partial.watermark_s for partial in log)
+    first_s = max(partial.watermark_s for partial in told_in(log))
     world.beat(first_s)
     now_s = first_s + sum(beats)
     before = {(window, zone): sums(world.window(window, now_s, zone)) for window in Window for zone in ZONES}
@@ -159,9 +169,9 @@ def test_a_roll_up_at_any_moment_changes_no_window(steps: list[Told], beats: lis
 @given(steps=st.lists(TOLD, min_size=1, max_size=8), after_s=STEPS_S, order=st.randoms(use_true_random=False))
 def test_what_is_taken_back_leaves_what_was_never_counted(steps: list[Told], after_s: int, order: Random) -> None:
     log = log_of(steps)
-    different = list({repr(one.source): one for one in log}.values())
+    different = list({repr(one.source): one for one in told_in(log)}.values())
     order.shuffle(different)
-    now_s = max(partial.watermark_s for partial in log) + after_s
+    now_s = max(partial.watermark_s for partial in different) + after_s
     undone = [
         Partial(
             shard=SHARD,
@@ -174,7 +184,7 @@ def test_what_is_taken_back_leaves_what_was_never_counted(steps: list[Told], aft
         )
         for place, partial in enumerate(different)
     ]
-    assert folded([*log, *undone], []).total() == {}
+    assert folded([*log, undone], []).total() == {}
 
 
 def kept(cells: dict[str, Cell]) -> dict[str, Cell]:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from llmtrail.core.call import Attempt, Call, Usage, Versions
 from llmtrail.core.cell import Cell
 from llmtrail.core.failure import FailureMode, Status
-from llmtrail.core.partial import Partial, counts_at_ns, decode_partial, encode_partial, slot_of
+from llmtrail.core.partial import Partial, counts_at_ns, decode_partials, encode_partials, slot_of
 from llmtrail.core.scope import Scope, ScopeKind, shard_of
 from llmtrail.core.sketch import bucket_of
 from llmtrail.store.rows import CallRow
@@ -162,7 +162,7 @@ def test_each_scope_stands_in_its_own_shard_and_the_message_reads_back(made: lis
     partials = partials_of(batch_of(made, {}), NOW_NS)
     assert len({one.shard for one in partials}) == len(partials)
     for one in partials:
-        assert decode_partial(encode_partial(one)) == one
+        assert decode_partials(encode_partials([one])) == [one]
         assert all(shard_of(scope) == one.shard for cells in one.slots.values() for scope in cells)
 
 

@@ -2,8 +2,9 @@
 
 Why counts are exact whatever is repeated: a message holds everything that one range of the log adds to one shard, and
 the messages of a shard come in one order. Each slot remembers, per partition of the log, how far it has counted (its
-fence), and skips a range that begins below it. After a crash the slots are as some prefix of the writes left them, so
-of all messages only the last may be half written, and only in slots that no roll-up of that message touches.
+fence), and skips a range that begins below it. A message may hold several ranges of different partitions. After a
+crash the slots are as some prefix of the writes left them, so of all messages only the last may be half written, and
+what was written of it since its last roll-up lies in slots that no roll-up touches.
 
 Why roll-ups are exact: a slot is absorbed by its parent in one write, after which it is dead whether or not it was
 deleted: the parent says through when it has absorbed. What arrives for that time later goes to the parent.
@@ -37,11 +38,14 @@ class SlotView(Protocol):
         """Return the keys of a shard's slots of one tier, in no order."""
 
 
+Write = tuple[SlotKey, SlotState | None]  # None deletes the slot
+
+
 @dataclass(slots=True)
 class Changes:
-    """What a partial changes. `writes` are to be made in this order; None deletes the slot."""
+    """What partials change. `writes` are to be made in this order."""
 
-    writes: list[tuple[SlotKey, SlotState | None]] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
     applied: int = 0  # slots that the partial was added to
     repeated: int = 0  # slots that had counted it already
     late: int = 0  # calls older than anything that is kept
@@ -77,11 +81,37 @@ def apply(view: SlotView, partial: Partial, zones: Sequence[str]) -> Changes:
 
     `zones` are the time zones whose calendar months are kept; the first is the one that late arrivals are judged by.
     """
+    return apply_all(view, [partial], zones)
+
+
+def apply_all(view: SlotView, partials: Sequence[Partial], zones: Sequence[str]) -> Changes:
+    """Return what partials of one shard change, one after the other as `apply` does, each slot written once."""
     overlay = _Overlay(view)
-    _roll_up(overlay, partial.shard, partial.watermark_s, zones)
-    if partial.source is not None:
-        _add(overlay, partial, zones)
+    for partial in partials:
+        _roll_up(overlay, partial.shard, partial.watermark_s, zones)
+        if partial.source is not None:
+            _add(overlay, partial, zones)
+    overlay.changes.writes = _once_each(overlay.changes.writes)
     return overlay.changes
+
+
+def _once_each(writes: Sequence[Write]) -> list[Write]:
+    """Return the writes with each slot once between two deletes.
+
+    A roll-up's parent is written right before its child is deleted, so nothing passes it. Between roll-ups a slot's
+    fence alone decides what is counted again, and it says the same of one write as of several.
+    """
+    found: list[Write] = []
+    run: dict[SlotKey, Write] = {}
+    for write in writes:
+        key, slot = write
+        run.pop(key, None)  # the last one counts, in its own place
+        if slot is None:
+            found += [*run.values(), write]
+            run = {}
+        else:
+            run[key] = write
+    return found + list(run.values())
 
 
 def _add(overlay: _Overlay, partial: Partial, zones: Sequence[str]) -> None:

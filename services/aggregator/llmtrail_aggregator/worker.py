@@ -7,13 +7,14 @@ nothing is raised: what cannot be folded becomes a dead letter.
 
 import base64
 import json
+import logging
 import os
 import signal
 import ssl
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from typing import Any, cast
 
 import faust
@@ -22,9 +23,9 @@ from faust.types import StreamT
 
 from llmtrail.clock import Clock, SystemClock
 from llmtrail.core.gpu_board import GpuBoard
-from llmtrail.core.partial import BadPartialError, decode_partial
+from llmtrail.core.partial import BadPartialError, Partial, decode_partials
 from llmtrail.log.port import DEAD_LETTERS, GPU, GPU_STATS, PARTIALS, STATS
-from llmtrail_aggregator.fold import Changes, apply
+from llmtrail_aggregator.fold import Changes, apply_all
 from llmtrail_aggregator.gpu import GpuFold
 from llmtrail_aggregator.settings import WorkerSettings
 from llmtrail_aggregator.shelf import Shelf
@@ -65,10 +66,10 @@ class Aggregator:
         async for event in stream.events():
             self._end_if_it_slept()
             try:
-                partial = decode_partial(event.value)
-                changes = apply(self._slots(), partial, self._settings.zones)
+                partials = decode_partials(event.value)
+                changes = apply_all(self._slots(), partials, self._settings.zones)
                 self._write(changes)
-                self._report.folded(partial, changes, self._clock.now_ns())
+                self._report.folded(partials, changes, self._clock.now_ns())
             except BadPartialError as bad:
                 await self._turn_away(event, bad)
             except Exception as cause:  # noqa: BLE001 - an agent that raises loses its event and says nothing.
@@ -192,13 +193,13 @@ class Report:
         self._counts = {"partials": 0, "applied": 0, "repeated": 0, "late": 0, "bad": 0}
         self._delay_s = 0.0
 
-    def folded(self, partial: Any, changes: Changes, now_ns: int) -> None:
-        """Count a folded partial."""
-        self._counts["partials"] += 1
+    def folded(self, partials: Sequence[Partial], changes: Changes, now_ns: int) -> None:
+        """Count what one message told."""
+        self._counts["partials"] += len(partials)
         self._counts["applied"] += changes.applied
         self._counts["repeated"] += changes.repeated
         self._counts["late"] += changes.late
-        self._delay_s = max(self._delay_s, now_ns / 1e9 - partial.watermark_s)
+        self._delay_s = max(self._delay_s, *(now_ns / 1e9 - partial.watermark_s for partial in partials))
 
     def turned_away(self) -> None:
         """Count a message that was no partial."""
@@ -276,8 +277,10 @@ def main() -> None:
     settings = WorkerSettings(**{**told, "zones": tuple(told["zones"])})
     with tempfile.TemporaryDirectory(prefix="llmtrail-aggregate-") as scratch:
         aggregator = Aggregator(settings, SystemClock(), Report(), scratch)
-        worker = faust.Worker(aggregator.app, loglevel="WARNING", redirect_stdouts=False)
-        worker.execute_from_commandline()
+        # Faust's libraries make a record of every request, whatever is shown of it.
+    logging.disable(logging.INFO)
+    worker = faust.Worker(aggregator.app, loglevel="WARNING", redirect_stdouts=False)
+    worker.execute_from_commandline()
 
 
 if __name__ == "__main__":

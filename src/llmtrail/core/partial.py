@@ -1,5 +1,7 @@
 """What one range of the log adds to the statistics of one shard: the message on `llm.partials`. Pure."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from llmtrail.core.cell import Cell
@@ -43,7 +45,7 @@ class Evicted(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class Partial(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
-    """Everything that one range adds to one shard: all its slots stand in this one message.
+    """Everything that one range adds to one shard: all its slots stand in one message.
 
     Without a source it adds nothing and only tells the time.
     """
@@ -60,27 +62,31 @@ class Partial(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
 
 
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Partial)
+_DECODER: msgspec.json.Decoder[Partial | list[Partial]] = msgspec.json.Decoder(Partial | list[Partial])
 
 
 class BadPartialError(ValueError):
     """A message on `llm.partials` that is no partial of a version this house knows."""
 
 
-def encode_partial(partial: Partial) -> bytes:
-    """Return a partial as it goes onto the log."""
-    return _ENCODER.encode(partial)
+def encode_partials(partials: Sequence[Partial]) -> bytes:
+    """Return partials of one shard as they go onto the log together: ranges of several partitions, in any order."""
+    return _ENCODER.encode(partials[0] if len(partials) == 1 else partials)
 
 
-def decode_partial(value: bytes) -> Partial:
-    """Return the partial of a message; raises BadPartialError."""
+def decode_partials(value: bytes) -> list[Partial]:
+    """Return the partials of a message, all of one shard; raises BadPartialError."""
     try:
-        partial = _DECODER.decode(value)
+        told = _DECODER.decode(value)
     except msgspec.MsgspecError as cause:
         raise BadPartialError(f"no partial: {cause}") from cause
-    if partial.v != VERSION:
-        raise BadPartialError(f"a partial of version {partial.v}; this llmtrail reads version {VERSION}.")
-    return partial
+    partials = told if isinstance(told, list) else [told]
+    for partial in partials:
+        if partial.v != VERSION:
+            raise BadPartialError(f"a partial of version {partial.v}; this llmtrail reads version {VERSION}.")
+    if len({partial.shard for partial in partials}) > 1:
+        raise BadPartialError("partials of several shards in one message.")
+    return partials
 
 
 def slot_of(instant_ns: int) -> int:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fold_world import FEATURE, SHARD, TENANT, USER, World, range_of
+from fold_world import FEATURE, SHARD, TENANT, USER, World, once, range_of
 from llmtrail.core.cell import Cell
 from llmtrail.core.partial import Partial
 from llmtrail.core.scope import OTHER, Scope, ScopeKind
@@ -136,3 +136,19 @@ def test_a_repeat_writes_nothing() -> None:
     told = partial(0, slots={NOW_S: {TENANT: Cell(calls=1)}, NOW_S - 10: {TENANT: Cell(calls=1)}})
     assert (world.fold(told).applied, world.fold(told).repeated) == (2, 2)
     assert world.fold(told).writes == []
+
+
+@pytest.mark.parametrize("writes", range(12))
+def test_a_message_that_is_cut_short_after_any_write_is_made_up_for_by_its_repeat(writes: int) -> None:
+    former = partial(0, slots={NOW_S + second: {TENANT: Cell(calls=1), USER: Cell(calls=1)} for second in (0, 10, 20)})
+    later_s = NOW_S + 400
+    message = [
+        partial(1, slots={NOW_S + 10: {TENANT: Cell(calls=10)}}),
+        partial(2, later_s, slots={NOW_S + 20: {USER: Cell(calls=100)}, later_s: {TENANT: Cell(calls=100)}}),
+        partial(3, later_s, slots={NOW_S: {TENANT: Cell(calls=1_000)}, later_s: {TENANT: Cell(calls=1_000)}}),
+    ]
+    world = World()
+    world.fold(former)
+    world.fold(*message, writes_max=writes)
+    world.fold(*message)
+    assert world.total() == once([former, *message])

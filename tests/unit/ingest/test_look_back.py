@@ -11,6 +11,7 @@ from llmtrail.log.port import Plan, Records
 from llmtrail_ingest.pricebook import load_pricebook
 from llmtrail_ingest.statistics.cursor import SILENT_READS_MAX, PartialsSink, Publishing, StatisticsCursor
 from llmtrail_ingest.statistics.known import CountedCalls
+from llmtrail_ingest.statistics.outlet import Outlet
 from llmtrail_ingest.tally import CountingTally
 from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
 
@@ -58,7 +59,7 @@ class Partition:
 
 def cursor_over(log: Any, counted: CountedCalls) -> StatisticsCursor:
     book = load_pricebook(None, trust_reported=False)
-    sink = PartialsSink(Publishing(log, 1), counted)
+    sink = PartialsSink(Publishing(Outlet(log, 1)), counted)
     writer = Writer(WriterParts(log, sink, lambda _: book, CountingTally(), log), WriterConfig())
     return StatisticsCursor(log, 0, writer, counted, book)
 

@@ -1,16 +1,16 @@
 """The statistics' own cursor over `llm.calls`: the writer's steps, with partials for a store. It asks no store."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from llmtrail.core.partial import Partial, encode_partial
+from llmtrail.core.partial import Partial
 from llmtrail.core.pricing import PriceBook
 from llmtrail.core.scope import SHARDS
-from llmtrail.log.port import CALLS, PARTIALS, Append, GroupLog, LogClosedError
+from llmtrail.log.port import CALLS, GroupLog, LogClosedError
 from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 from llmtrail_ingest.statistics.known import CountedCalls
+from llmtrail_ingest.statistics.outlet import Outlet
 from llmtrail_ingest.statistics.partials import partials_of
 from llmtrail_ingest.writer.pipeline import Writer
 from llmtrail_ingest.writer.seen import SeenIds, made_at_ms
@@ -21,7 +21,6 @@ GROUP = "llmtrail.statistics"
 IN_FLIGHT = 1
 # A read waits ten seconds; a broker that says nothing for three of them is away, and the group joins anew.
 SILENT_READS_MAX = 3
-PUBLISH_S_MAX = 30.0
 # A shard that gets nothing is told the time this often, so that its slots grow old like the others'.
 HEARTBEAT_S = 30
 _READ_RECORDS = 5_000
@@ -29,14 +28,6 @@ _READ_BYTES = 32 * 1024 * 1024
 _NEVER_MS = 2**62
 _NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
-_HEADERS: Mapping[str, str] = {"schema": "partial.v1"}
-
-
-class Producer(Protocol):
-    """Where partials go."""
-
-    def append(self, appends: Sequence[Append], partitions: Sequence[int] | None = None) -> Future[list[int]]:
-        """Produce all records; the future is done when every one is acknowledged, or failed."""
 
 
 class RereadLog(GroupLog, Protocol):
@@ -48,10 +39,9 @@ class RereadLog(GroupLog, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Publishing:
-    """Where partials go, over how many partitions, and which features' users are counted one by one."""
+    """Where partials go, and which features' users are counted one by one."""
 
-    producer: Producer
-    partitions: int
+    outlet: Outlet
     feature_users: frozenset[str] = frozenset()
     # Told of revisions of calls that are no longer remembered: they are not in the statistics.
     unmatched: Callable[[int], None] = lambda _: None
@@ -73,14 +63,9 @@ class PartialsSink:
         counting = without_unmatched(batch, self._counted.horizon_ms)
         self._publishing.unmatched(len(batch.rows) - len(counting.rows))
         partials = partials_of(counting, watermark_ns, self._publishing.feature_users)
-        self._send(partials + self._heartbeats(partials, watermark_ns // _NS_PER_S))
+        self._publishing.outlet.send(partials + self._heartbeats(partials, watermark_ns // _NS_PER_S))
         for row in counting.rows:
             self._counted.remember(row)
-
-    def _send(self, partials: Sequence[Partial]) -> None:
-        appends = [Append(PARTIALS, [encode_partial(one)], [str(one.shard).encode()], _HEADERS) for one in partials]
-        partitions = [one.shard % self._publishing.partitions for one in partials]
-        self._publishing.producer.append(appends, partitions).result(PUBLISH_S_MAX)
 
     def _heartbeats(self, partials: Sequence[Partial], watermark_s: int) -> list[Partial]:
         for one in partials:

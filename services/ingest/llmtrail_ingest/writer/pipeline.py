@@ -37,6 +37,7 @@ _IDLE_S = 0.5
 # With nothing to read, finished inserts are still to be committed soon.
 _UNDER_WAY_S = 0.02
 _NS_PER_MS = 1_000_000
+_NS_PER_S = 1_000_000_000
 
 
 class Sink(Protocol):
@@ -56,6 +57,16 @@ class Sink(Protocol):
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         """Count the rows of one range that are in the store neither as they are nor in a later revision."""
+
+
+class Company(Protocol):
+    """Says how long ranges wait to be filled, where that is not always the same. For all partitions of a process."""
+
+    def wait_s(self) -> float:
+        """Return how long a range that has its first call waits for others, in seconds."""
+
+    def took(self, seconds: float) -> None:
+        """Take note of how long a range took: to be planned and counted, or to be inserted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +92,7 @@ class WriterParts:
     clock: Clock
     # Told of each range once it is planned, in log order, and again when it is repeated after a crash.
     statistics: Callable[[Batch], None] | None = None
+    company: Company | None = None
 
 
 class Writer:
@@ -133,6 +145,7 @@ class Writer:
             self._settle_inserts(block=bool(self._in_flight))
             return 0
         self._enter()
+        began_ns = self._parts.clock.monotonic_ns()
         try:
             planned = self._planned()
         except BaseException:
@@ -142,9 +155,14 @@ class Writer:
             self._lanes.leave()
             return 0
         batch, plan = planned
+        self._note_took(began_ns)
         self._in_flight.append((batch, plan, self._lanes.submit(lambda: self._insert(batch))))
         self._next_offset = plan.next_offset
         return plan.next_offset - plan.first_offset
+
+    def _note_took(self, began_ns: int) -> None:
+        if self._parts.company is not None:
+            self._parts.company.took((self._parts.clock.monotonic_ns() - began_ns) / _NS_PER_S)
 
     def drain(self) -> None:
         """Wait for the inserts under way and commit them."""
@@ -175,12 +193,14 @@ class Writer:
         self._stopped.set()
 
     def _gathered(self) -> bool:
-        """Wait for a range, full, or as full as it gets within `batch_ms`; return whether there is one."""
+        """Wait for a range, full, or as full as it gets in time; return whether there is one."""
         config, offset = self._config, self._next_offset
         if not self._log.wait(CALLS, self._partition, offset, _UNDER_WAY_S if self._in_flight else _IDLE_S):
             return False
         # Company is waited for even while an insert is under way: each range becomes a part in every table.
-        self._log.wait(CALLS, self._partition, offset + config.batch_rows - 1, config.batch_ms / 1000)
+        company = self._parts.company
+        wait_s = config.batch_ms / 1000 if company is None else company.wait_s()
+        self._log.wait(CALLS, self._partition, offset + config.batch_rows - 1, wait_s)
         return True
 
     def _enter(self) -> None:
@@ -260,6 +280,7 @@ class Writer:
         """Insert until it is done: a store that is away or full is waited for, nothing is passed over."""
         pause_s = RETRY_FIRST_S
         while True:
+            began_ns = self._parts.clock.monotonic_ns()
             try:
                 if batch.rows:
                     self._parts.sink.insert_calls(batch.rows, batch.token)
@@ -273,6 +294,7 @@ class Writer:
                 self._stopped.wait(pause_s)
                 pause_s = min(pause_s * 2, RETRY_LAST_S)
             else:
+                self._note_took(began_ns)
                 return
 
     def _repair(self, batch: Batch) -> None:
