@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from infra_files import INFRA
-from kustomize_build import Built, KustomizeError, build
+from kustomize_build import Built, KustomizeError, build, containers
 
 KUBERNETES = INFRA / "kubernetes"
 OVERLAYS = ("laptop", "production")
@@ -61,6 +61,22 @@ def test_kubectl_builds_what_we_build_with_every_component(everything: Path) -> 
     assert _by_name(built.manifests) == _kubectl_build(everything)
     assert built.only("DaemonSet", "llmtrail-gpu")["metadata"]["namespace"] == "llmtrail"
     assert len(built.only("HorizontalPodAutoscaler", "llmtrail-ingest")["spec"]["metrics"]) == 2
+
+
+def test_the_overlay_of_the_readme_puts_collectors_and_their_account_where_the_rest_is(everything: Path) -> None:
+    example = re.search(r"```yaml\n(apiVersion: kustomize.*?)```", (KUBERNETES / "README.md").read_text(), re.DOTALL)
+    assert example is not None
+    overlay = everything.parent / "overlays/mine"
+    overlay.mkdir()
+    (overlay / "kustomization.yaml").write_text(example[1])
+    built = build(overlay)
+    assert _by_name(built.manifests) == _kubectl_build(overlay)
+    assert built.only("DaemonSet", "llmtrail-gpu")["metadata"]["namespace"] == "llmtrail"
+    (account,) = built.only("ClusterRoleBinding", "llmtrail-gpu")["subjects"]
+    assert account["namespace"] == built.only("ServiceAccount", "llmtrail-gpu")["metadata"]["namespace"] == "llmtrail"
+    assert {found["image"] for one in built.manifests for found in containers(one)} == {
+        "registry.example.com/llmtrail:0.1.0"
+    }
 
 
 def test_every_file_is_part_of_something(everything: Path) -> None:
