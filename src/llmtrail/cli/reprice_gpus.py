@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from llmtrail_ingest.pricebook import GenaiPriceBook
     from llmtrail_ingest.settle import OnCalls, OwnCall, SettledHour
 
+_NO_HOURS = "no GPU of a deployment was sampled in a closed hour of these days."
+
 
 @dataclass(slots=True)
 class Told:
@@ -98,7 +100,7 @@ def tell(told: dict[str, Told], *, dry_run: bool, as_json: bool) -> None:
         print(json.dumps({"dry_run": dry_run, "deployments": {name: _figures(one) for name, one in told.items()}}))
         return
     if not told:
-        print("no GPU of a deployment was sampled in a closed hour of these days.")
+        print(_NO_HOURS)
     for name, one in told.items():
         settled = one.hours["settled"]
         verb = "would be corrected" if dry_run else "corrected"
@@ -125,6 +127,8 @@ def tell_speeds(told: dict[str, Told], *, as_json: bool) -> None:
     if as_json:
         print(json.dumps({name: None if speed is None else asdict(speed) for name, speed in speeds.items()}))
         return
+    if not told:
+        print(f"# {_NO_HOURS}")
     for name, speed in speeds.items():
         if speed is None:
             print(f"# {name}: no hour tells its speed: no tokens, no samples, or GPUs that others use as well.")
