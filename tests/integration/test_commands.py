@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from eventually import eventually
+from llmtrail.cli.app import build
 from llmtrail.cli.client import House, find_house, get_request, post, stream_sql
 from llmtrail.cli.demo_scenario import GPU_LOST_AT, LOCAL, Kind, Phase, plan
 from llmtrail.cli.exits import CommandError, Exit
@@ -260,6 +262,26 @@ def test_a_token_is_asked_for_and_taken(tmp_path: Path) -> None:
             get_request(stranger, "r-1")
         assert error.value.code is Exit.WRONG_USE
         assert get_request(friend, "r-1") is None
+
+
+def test_a_house_at_an_address_is_asked_instead_of_a_folder(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def said(*words: str) -> str:
+        found = CliRunner().invoke(build(), [*words, "--data", str(tmp_path)])
+        assert found.exception is None, found.exception
+        return found.stdout
+
+    assert json.loads(said("show", "r-1", "--json", "--address", house.http)) == get_request(house, "r-1")
+    monkeypatch.setenv("LLMTRAIL_ENDPOINT", house.http)
+    assert json.loads(said("stats", "--window", "month", "--json"))["window"] == "month"
+    monkeypatch.setenv("LLMTRAIL_SQL_ENDPOINT", house.sql)
+    assert said("sql", "SELECT 1 + 1", "--format", "TSV") == "2\n"
+    assert isinstance(json.loads(said("dead-letters", "list", "--json")), list)
+    # One that has no look-up is no answer: nobody may take it for "there is no such request".
+    with pytest.raises(CommandError, match="looks up no requests") as error:
+        get_request(replace(house, http=f"{house.http}/elsewhere"), "r-1")
+    assert error.value.code is Exit.UNREACHABLE
 
 
 def test_a_house_that_went_away_is_unreachable() -> None:

@@ -34,14 +34,20 @@ def find_house(data: Path, token: str = "") -> House | None:
     return House(running.http, running.sql, token) if running else None
 
 
-def get_json(house: House, path: str) -> Any | None:
-    """Return the JSON document at `path`, None where there is none; raise CommandError when it cannot be had."""
+def get_json(house: House, path: str, *, is_there: bool = False) -> Any | None:
+    """Return the JSON document at `path`, None where there is none; raise CommandError when it cannot be had.
+
+    With `is_there` a house that does not know the way at all is no answer.
+    """
     request = urllib.request.Request(house.http + path, headers=_headers(house))  # noqa: S310 - the user's own house.
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
             return json.load(answer)
     except urllib.error.HTTPError as error:
         if error.code == 404:
+            if is_there and not _is_ours(error.read(_ERROR_CHARACTERS)):
+                text = f"{house.http} looks up no requests; name the address of `llmtrail up` or `llmtrail web`."
+                raise CommandError(Exit.UNREACHABLE, text) from error
             return None
         raise _refused(error) from error
     except (OSError, ValueError) as error:
@@ -50,7 +56,7 @@ def get_json(house: House, path: str) -> Any | None:
 
 def get_request(house: House, id_value: str) -> dict[str, Any] | None:
     """Return the document of everything known by this id, or None."""
-    found = get_json(house, f"/v1/requests/{urllib.parse.quote(id_value, safe='')}")
+    found = get_json(house, f"/v1/requests/{urllib.parse.quote(id_value, safe='')}", is_there=True)
     return found if isinstance(found, dict) else None
 
 
@@ -111,6 +117,14 @@ def _words(answer: str) -> str:
     except ValueError:
         return answer
     return told["error"] if isinstance(told, dict) and isinstance(told.get("error"), str) else answer
+
+
+def _is_ours(answer: bytes) -> bool:
+    """Say whether an answer of 404 is a reason, not a server that has no such route."""
+    try:
+        return isinstance(json.loads(answer), dict)
+    except ValueError:
+        return False
 
 
 def _unreachable(url: str, error: Exception) -> CommandError:

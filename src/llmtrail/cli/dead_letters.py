@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from llmtrail.cli import sql
-from llmtrail.cli.client import find_house, post
+from llmtrail.cli.client import post
+from llmtrail.cli.door import AddressOption, Door, SqlAddressOption, house_at
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.safe_text import safe, safe_line
@@ -46,9 +47,11 @@ def list_command(
     data: DataOption = None,
     config: ConfigOption = None,
     token: TokenOption = "",
+    address: AddressOption = "",
+    sql_address: SqlAddressOption = "",
 ) -> None:
     """List dead letters: position, when, why."""
-    letters = read(settings(config, data).config.server.data, token, _where(reason), limit)
+    letters = read(settings(config, data).config.server.data, Door(token, address, sql_address), _where(reason), limit)
     if as_json:
         print(json.dumps(letters))
         return
@@ -67,9 +70,11 @@ def show_command(
     data: DataOption = None,
     config: ConfigOption = None,
     token: TokenOption = "",
+    address: AddressOption = "",
+    sql_address: SqlAddressOption = "",
 ) -> None:
     """Show one dead letter: why it was rejected, and its bytes."""
-    found = read(settings(config, data).config.server.data, token, _at(where), 1)
+    found = read(settings(config, data).config.server.data, Door(token, address, sql_address), _at(where), 1)
     if not found:
         raise CommandError(Exit.NEGATIVE, f"no dead letter at {where}; `llmtrail dead-letters list` tells positions.")
     letter = found[0]
@@ -88,13 +93,18 @@ def replay_command(
     data: DataOption = None,
     config: ConfigOption = None,
     token: TokenOption = "",
+    address: AddressOption = "",
+    sql_address: SqlAddressOption = "",
 ) -> None:
     """Send dead letters to the running gateway again, as they came. What is still bad becomes a dead letter again."""
     folder = settings(config, data).config.server.data
-    house = find_house(folder, token)
+    door = Door(token, address, sql_address)
+    house = house_at(folder, door)
     if house is None:
         raise CommandError(Exit.UNREACHABLE, f"no llmtrail runs on {folder}; start it first: llmtrail up")
-    letters = read(folder, token, _where(reason), limit)
+    if not house.http:
+        raise CommandError(Exit.WRONG_USE, "letters are sent to a gateway: name its address with --address.")
+    letters = read(folder, door, _where(reason), limit)
     accepted = rejected = 0
     for start in range(0, len(letters), REPLAY_BATCH_EVENTS):
         for letter in letters[start : start + REPLAY_BATCH_EVENTS]:
@@ -107,10 +117,10 @@ def replay_command(
         raise CommandError(Exit.NEGATIVE, "some are still bad; `llmtrail dead-letters list` tells why.")
 
 
-def read(folder: Path, token: str, where: str, limit: int) -> list[dict[str, Any]]:
+def read(folder: Path, door: Door, where: str, limit: int) -> list[dict[str, Any]]:
     """Return dead letters that match `where`, the latest first."""
     statement = f"SELECT {_COLUMNS} FROM dead_letters {where} ORDER BY received_at DESC, `offset` DESC LIMIT {limit}"  # noqa: S608 - quoted below.
-    lines = b"".join(sql.run(folder, statement, "JSONEachRow", token)).splitlines()
+    lines = b"".join(sql.run(folder, statement, "JSONEachRow", door)).splitlines()
     return [json.loads(line) for line in lines if line]
 
 

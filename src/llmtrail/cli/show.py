@@ -1,4 +1,4 @@
-"""`llmtrail show`: everything known of one request. Asks the running process, else opens the folder itself."""
+"""`llmtrail show`: everything known of one request. Asks a house, else opens the folder itself."""
 
 import json
 from pathlib import Path
@@ -6,11 +6,17 @@ from typing import Annotated, Any
 
 import typer
 
-from llmtrail.cli.client import find_house, get_request
+from llmtrail.cli.client import get_request
+from llmtrail.cli.door import AddressOption, Door, house_at
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 
-EXAMPLE = example("llmtrail show r-1042", "llmtrail show r-1042 --full", "llmtrail show r-1042 --json | jq .calls")
+EXAMPLE = example(
+    "llmtrail show r-1042",
+    "llmtrail show r-1042 --full",
+    "llmtrail show r-1042 --json | jq .calls",
+    "llmtrail show r-1042 --address https://llmtrail.example.com",
+)
 
 
 def command(
@@ -22,10 +28,11 @@ def command(
     data: DataOption = None,
     config: ConfigOption = None,
     token: TokenOption = "",
+    address: AddressOption = "",
 ) -> None:
     """Print the full record of a request: question, answer, attempts, versions, money, failures."""
     folder = settings(config, data).config.server.data
-    document = look_up(folder, request_id, token)
+    document = look_up(folder, request_id, Door(token, address))
     if document is None:
         raise CommandError(
             Exit.NEGATIVE,
@@ -40,9 +47,9 @@ def command(
     print_page(document, full=full)
 
 
-def look_up(folder: Path, id_value: str, token: str) -> dict[str, Any] | None:
-    """Return the document of this id from the running process, or from the folder where none runs."""
-    house = find_house(folder, token)
+def look_up(folder: Path, id_value: str, door: Door) -> dict[str, Any] | None:
+    """Return the document of this id from the house that is asked, or from the folder where none runs."""
+    house = house_at(folder, door)
     if house is not None:
         return get_request(house, id_value)
     from llmtrail.cli.folder import opened, request_document

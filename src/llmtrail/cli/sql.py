@@ -1,4 +1,4 @@
-"""`llmtrail sql`: read-only SQL over what is stored. Asks the running process, else opens the folder itself."""
+"""`llmtrail sql`: read-only SQL over what is stored. Asks a house, else opens the folder itself."""
 
 import sys
 from collections.abc import Iterator
@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-from llmtrail.cli.client import find_house, stream_sql
+from llmtrail.cli.client import stream_sql
+from llmtrail.cli.door import AddressOption, Door, SqlAddressOption, house_at
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 
 EXAMPLE = example(
     'llmtrail sql "SELECT feature, count() FROM calls GROUP BY feature"',
     'llmtrail sql --format CSVWithNames "SELECT * FROM calls LIMIT 10" > calls.csv',
+    'llmtrail sql --address http://10.0.0.7:4318 "SELECT count() FROM calls"',
 )
 _FOR_PEOPLE = "PrettyCompact"
 _FOR_PROGRAMS = "TabSeparatedWithNames"
@@ -27,18 +29,20 @@ def command(
     data: DataOption = None,
     config: ConfigOption = None,
     token: TokenOption = "",
+    address: AddressOption = "",
+    sql_address: SqlAddressOption = "",
 ) -> None:
     """Run one read-only statement and print its result."""
     folder = settings(config, data).config.server.data
     text = sys.stdin.read() if statement == "-" else statement
-    for piece in run(folder, text, _format(output_format, as_json=as_json), token):
+    for piece in run(folder, text, _format(output_format, as_json=as_json), Door(token, address, sql_address)):
         sys.stdout.buffer.write(piece)
     sys.stdout.flush()
 
 
-def run(folder: Path, statement: str, output_format: str, token: str) -> Iterator[bytes]:
-    """Yield the statement's result from the running process, or from the folder where none runs."""
-    house = find_house(folder, token)
+def run(folder: Path, statement: str, output_format: str, door: Door) -> Iterator[bytes]:
+    """Yield the statement's result from the house that is asked, or from the folder where none runs."""
+    house = house_at(folder, door)
     if house is not None:
         yield from stream_sql(house, statement, output_format)
         return

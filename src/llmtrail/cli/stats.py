@@ -1,4 +1,4 @@
-"""`llmtrail stats`: rolling figures by scope, or of GPUs. Asks the running process, else reads the folder itself."""
+"""`llmtrail stats`: rolling figures by scope, or of GPUs. Asks a house, else reads the folder itself."""
 
 import json
 import sqlite3
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmtrail.cli.client import House, find_house, get_json
+from llmtrail.cli.client import House, get_json
+from llmtrail.cli.door import AddressOption, Door, house_at
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.config import Config
@@ -59,13 +60,14 @@ def command(
     data: DataOption = None,
     config: ConfigOption = None,
     token: TokenOption = "",
+    address: AddressOption = "",
 ) -> None:
     """Print what a window comes to: calls, money, latency percentiles, retries, failure modes; or what GPUs did."""
-    loaded = settings(config, data).config
+    loaded, door = settings(config, data).config, Door(token, address)
     if gpu:
         if by or scope or tenant is not None:
             raise CommandError(Exit.WRONG_USE, "--gpu tells of nodes, which belong to no scope: --window, --host.")
-        _show(lambda: ask_gpus(loaded, window, host, token), _gpus_shown, watch=watch, as_json=as_json)
+        _show(lambda: ask_gpus(loaded, window, host, door), _gpus_shown, watch=watch, as_json=as_json)
         return
     if host:
         raise CommandError(Exit.WRONG_USE, "--host is of GPUs: add --gpu. Calls have --scope and --tenant.")
@@ -81,11 +83,11 @@ def command(
     parameters = {name: value for name, value in asked.items() if value is not None and value != ""}
     if tenant == "":
         parameters["tenant"] = ""
-    _show(lambda: ask(loaded, parameters, token), _calls_shown, watch=watch, as_json=as_json)
+    _show(lambda: ask(loaded, parameters, door), _calls_shown, watch=watch, as_json=as_json)
 
 
-def ask(config: Config, parameters: Mapping[str, str], token: str) -> dict[str, Any]:
-    """Return the document of a question from the running process, or from the folder where none runs.
+def ask(config: Config, parameters: Mapping[str, str], door: Door) -> dict[str, Any]:
+    """Return the document of a question from the house that is asked, or from the folder where none runs.
 
     Raises CommandError.
     """
@@ -95,11 +97,11 @@ def ask(config: Config, parameters: Mapping[str, str], token: str) -> dict[str, 
         question_of(parameters)
     except BadQuestionError as error:
         raise CommandError(Exit.WRONG_USE, str(error)) from error
-    house = find_house(config.server.data, token)
+    house = house_at(config.server.data, door)
     return _from_folder(config, parameters) if house is None else _asked(house, "/v1/stats", parameters)
 
 
-def ask_gpus(config: Config, window: str, host: str, token: str) -> dict[str, Any]:
+def ask_gpus(config: Config, window: str, host: str, door: Door) -> dict[str, Any]:
     """Return the document of what GPUs did from the running process. Raises CommandError."""
     from llmtrail.core.board_document import BadQuestionError
     from llmtrail.core.gpu_document import gpu_question_of
@@ -109,7 +111,7 @@ def ask_gpus(config: Config, window: str, host: str, token: str) -> dict[str, An
         gpu_question_of(parameters)
     except BadQuestionError as error:
         raise CommandError(Exit.WRONG_USE, str(error)) from error
-    house = find_house(config.server.data, token)
+    house = house_at(config.server.data, door)
     if house is None:
         # Samples of before it ended say nothing of now.
         raise CommandError(Exit.UNREACHABLE, f"no llmtrail runs on {config.server.data}: llmtrail up, or llmtrail web")
