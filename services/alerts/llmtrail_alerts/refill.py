@@ -111,6 +111,8 @@ def refilled(former: Fills, answers: Iterable[Answer], statistics: Figures) -> d
         now = found[key] = dict[str, Cell]()
         for one in answer.spent:
             text = one.scope.text()
+            if not one.corrected and text not in had:
+                continue  # Nothing is new of it, and there may be ten thousand others.
             lack = beyond(statistics.figures(text, answer.period.start_s, answer.until_s), one)
             if lack.calls < 0:
                 lack = had.get(text, Cell())

@@ -165,6 +165,15 @@ def test_what_is_known_now_replaces_what_was(
     }
 
 
+def test_of_scopes_without_corrections_the_statistics_are_not_asked() -> None:
+    class Unasked:
+        def figures(self, scope_text: str, start_s: int, end_s: int) -> Cell:
+            raise AssertionError(scope_text)
+
+    others = [Spent(Scope("", ScopeKind.USER, (f"u-{number}",)), 9, 0, 9, 0, 0, 0) for number in range(3)]
+    assert refilled({}, [Answer("daily", TODAY, NOW_S, others)], Unasked()) == {("daily", TODAY.name): {}}
+
+
 def _later(watch: StatisticsWatch, at_s: int) -> list[int | float | None]:
     """Return what is seen once anything is."""
     found: list[int | float | None] = []
