@@ -34,10 +34,10 @@ RULES_EVERY_S = 1.0
 TURN_EVERY_S = 0.25
 # News come with every range: what comes within this is decided together.
 GATHER_S = 0.05
-# After a long turn it rests four times as long, so that deciding takes a fifth of a core at most; but a second is the
-# longest that news wait.
+# After a long turn it rests four times as long, so that deciding takes a fifth of a core at most; but half a second is
+# the longest that news wait.
 REST_TIMES = 4
-REST_S_MAX = 1.0
+REST_S_MAX = 0.5
 AGAIN_FIRST_S = 0.2
 AGAIN_LAST_S = 5.0
 _NS = 1_000_000_000
@@ -77,6 +77,7 @@ class Decider:
         self._table: AlertTable | None = None
         self._prover: Prover | None = None
         self._rest_s = GATHER_S
+        self._ended_ns = 0
         self.failure = "it has not decided yet"
 
     def start(self) -> None:
@@ -168,13 +169,15 @@ class Decider:
 
     def _turn(self) -> None:
         if self._news.wait(TURN_EVERY_S):
-            self._stopping.wait(self._rest_s)
+            rested_s = (self._parts.clock.monotonic_ns() - self._ended_ns) / _NS
+            self._stopping.wait(max(GATHER_S, self._rest_s - rested_s))
         self._news.clear()
         if self._engine is not None and not self._stopping.is_set():
             began_ns = self._parts.clock.monotonic_ns()
-            self._engine.turn()
-            took_s = (self._parts.clock.monotonic_ns() - began_ns) / _NS
-            self._rest_s = min(max(GATHER_S, REST_TIMES * took_s), REST_S_MAX)
+            verdicts = self._engine.turn()
+            self._ended_ns = self._parts.clock.monotonic_ns()
+            if not verdicts:  # else it waited for the journal, which costs no work here
+                self._rest_s = min(REST_TIMES * (self._ended_ns - began_ns) / _NS, REST_S_MAX)
 
     def _reload(self) -> None:
         reloaded = self._folder.poll(self._parts.clock.now_ns())

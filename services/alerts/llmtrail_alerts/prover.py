@@ -21,8 +21,10 @@ from llmtrail_alerts.proof import Question
 
 _LOG = logging.getLogger(__name__)
 
-# Whatever waited for longer goes without: a store that is slow delays each message by a second, not by one a look.
-WAIT_S_MAX = 1.0
+# What is counted already may still be on its way into the store: it is looked for again, at most for so long since it
+# was decided. Whatever waited for longer goes without: a store that is slow delays no message by look after look.
+WAIT_S_MAX = 0.5
+AGAIN_S = 0.15
 _NS = 1_000_000_000
 Ids = tuple[str, ...]
 
@@ -31,7 +33,7 @@ class Proof(Protocol):
     """What finds requests."""
 
     def requests(self, scope: Scope, since_ns: int, worst: Worst, modes: Sequence[str]) -> Ids:
-        """Return their ids, the worst first; none where they cannot be had soon."""
+        """Return their ids, the worst first, as far as they are there; none where they cannot be had soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ class Prover:
         self._wake = threading.Condition()
         self._waiting: deque[_Handed] = deque()
         self._stopped = False
+        self._pause = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llmtrail-alert-proof", daemon=True)
 
     def start(self) -> None:
@@ -71,6 +74,7 @@ class Prover:
         with self._wake:
             self._stopped = True
             self._wake.notify()
+        self._pause.set()
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
 
@@ -106,9 +110,16 @@ class Prover:
     def _ids(self, handed: _Handed, name: str, known: dict[str, Ids]) -> Ids:
         question = handed.questions.get(name)
         if name not in known and question is not None:
-            waited_s = (self._clock.monotonic_ns() - handed.at_ns) / _NS
-            known[name] = self._ask(question) if waited_s < WAIT_S_MAX else ()
+            known[name] = self._looked_for(question, handed.at_ns + int(WAIT_S_MAX * _NS))
         return known.get(name, ())
+
+    def _looked_for(self, question: Question, until_ns: int) -> Ids:
+        while self._clock.monotonic_ns() < until_ns:
+            if ids := self._ask(question):
+                return ids
+            if self._pause.wait(AGAIN_S):
+                break
+        return ()
 
     def _ask(self, question: Question) -> Ids:
         try:

@@ -1,7 +1,6 @@
 """Alerts of one process: a decider over the board, its journal in a file, limits at hand. Composes; decides nothing."""
 
 import logging
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +31,6 @@ _LOG = logging.getLogger(__name__)
 
 FILE_NAME = "alerts.db"
 _NAME_BYTES = 8
-_LOOKS_MAX = 3
-_LOOK_AGAIN_S = 0.2
 # An alert waits no longer than this for the requests that prove it: they are worth a second, not more.
 PROOF_LIMITS = Limits(execution_s=1.0, memory_bytes=256 * 1024 * 1024)
 # Asked once at a start and when rules change: a month of calls may be looked through.
@@ -60,23 +57,16 @@ class StoredProof:
 
     def __init__(self, reader: Handle) -> None:
         self._reader = reader
-        self._pause = threading.Event()
 
     def requests(self, scope: Scope, since_ns: int, worst: Worst, modes: Sequence[str]) -> tuple[str, ...]:
         """Return their ids, the worst first; none where the store is away or slow: the alert does not wait."""
-        found: tuple[str, ...] = ()
         try:
-            for _ in range(_LOOKS_MAX):
-                if scope.kind in MACHINE_KINDS:
-                    found = requests_on(self._reader, scope, since_ns)
-                else:
-                    found = requests_of(self._reader, scope, since_ns, worst, modes)
-                # What is counted already may still be on its way into the store.
-                if found or self._pause.wait(_LOOK_AGAIN_S):
-                    break
+            if scope.kind in MACHINE_KINDS:
+                return requests_on(self._reader, scope, since_ns)
+            return requests_of(self._reader, scope, since_ns, worst, modes)
         except StoreError as error:
             _LOG.warning("no requests are named in an alert: %s", error)
-        return found
+            return ()
 
 
 class StoredSpent:

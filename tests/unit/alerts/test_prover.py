@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import pytest
 
@@ -34,7 +33,7 @@ ALARM = Alarm(
 )
 
 
-def message(name: str = "m-1", scope: Scope = SEARCH) -> Message:
+def message(name: str = "m-1") -> Message:
     return Message(
         id=name,
         incident="i-1",
@@ -42,7 +41,7 @@ def message(name: str = "m-1", scope: Scope = SEARCH) -> Message:
         severity=Severity.CRITICAL,
         title="",
         rule="spend",
-        scope=scope.text(),
+        scope=SEARCH.text(),
         scope_name="",
         reason=Reason.FIRST,
         at_ns=NOW_NS,
@@ -100,6 +99,14 @@ def test_what_is_told_names_the_requests_that_prove_it_and_so_does_its_row() -> 
     assert [tuple(one.request_ids) for one in handed.rows] == [("r-1", "r-2"), ()]
 
 
+def test_what_is_on_its_way_into_the_store_is_looked_for_again() -> None:
+    answers = iter([(), ("r-1",)])
+    with proving(lambda *_: next(answers)) as (prover, handed):
+        prover.hand_on([entry("m-1")], [], {"m-1": QUESTION})
+        eventually(lambda: len(handed.entries) == 1)
+    assert handed.entries[0].message.request_ids == ("r-1",)
+
+
 def test_nothing_overtakes_what_waits_for_its_proof() -> None:
     answer = threading.Event()
 
@@ -138,12 +145,10 @@ def test_a_question_is_about_the_period_or_the_window_of_what_is_told() -> None:
     assert question_of(ALARM, message()) == Question(SEARCH, NOW_NS - 300 * NS, Worst.FAILED, ("timeout",))
 
 
-def test_nothing_is_asked_of_what_is_well_again_known_already_or_no_call() -> None:
-    gpu = Scope("", ScopeKind.GPU, ("node-1", "GPU-a", ""))
-    others: list[Any] = [
+def test_nothing_is_asked_of_what_is_well_again_or_known_already() -> None:
+    others = [
         replace(message(), action=Action.RESOLVE),
         replace(message(), request_ids=("r-1",)),
-        message(scope=gpu),
     ]
-    assert [question_of(BUDGET, one) for one in others] == [None, None, None]
+    assert [question_of(BUDGET, one) for one in others] == [None, None]
     assert question_of(None, message()) is None

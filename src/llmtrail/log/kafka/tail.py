@@ -18,7 +18,7 @@ _LOG = logging.getLogger(__name__)
 _BROKER_S_MAX = 10.0
 _MESSAGES_PER_READ = 2_000
 # A read returns when this is over, however much has come: what was published is handed on about so much later.
-_READ_S = 0.1
+_READ_S = 0.02
 # How often, in reads' time, the topic's id is asked for: one that was made anew holds nothing of what was read.
 _LOOK_EVERY_S = 5.0
 _AGAIN_S = 2.0
