@@ -41,16 +41,16 @@ _IDS = """
 _CALLS = """
 INSERT INTO llmtrail.calls_data (ingest_day, call_id, request_id, trace_id, provider_request_id, session_id, user_id,
   feature, provider, request_model, input_tokens, output_tokens, cost_nanousd, cost_source, started_at, latency_ms,
-  status, first_ingested_at, ingested_at, bodies_key, content_hash, src_offset, attempt_count, record)
+  status, first_ingested_at, ingested_at, bodies_key, content_hash, src_offset, attempt_count, host, record)
 SELECT toDate({day:UInt32}), made_call_id, made_request_id, made_trace_id, made_provider_id, made_session_id,
   concat('u-', toString(n % 100000)), concat('feature-', toString(n % 20)), 'openai', 'gpt-4o-mini', n % 2000, n % 500,
   n % 1000000, 'computed', fromUnixTimestamp64Milli(ms, 'UTC'), (n % 30000) / 10, 'ok',
   fromUnixTimestamp64Milli(ms, 'UTC'), fromUnixTimestamp64Milli(ms, 'UTC'), cityHash64(made_trace_id),
-  cityHash64(n), n, 1,
+  cityHash64(n), n, 1, 'app-7',
   concat('[{"started_at":', toString(ms), '000000,"session_id":"', made_session_id, '","user_id":"u-',
     toString(n % 100000), '","feature":"feature-',
     toString(n % 20), '","operation":"chat","provider":"openai","request_model":"gpt-4o-mini",',
-    '"parameters":{"temperature":0.2},',
+    '"host":"app-7","parameters":{"temperature":0.2},',
     '"usage":{"input_tokens":', toString(n % 2000), ',"output_tokens":', toString(n % 500), '},"latency_ms":',
     toString((n % 30000) / 10), ',"attempts":[{"number":1,"latency_ms":812.5,"outcome":"ok","http_status":200}],',
     '"retry_count":0,"status":"ok","finish_reasons":["stop"],"versions":{"prompt":"v12","release":"2026.11"}},',

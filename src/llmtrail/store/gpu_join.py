@@ -1,11 +1,11 @@
 """The state of the GPUs that answered a call, as a document beside it. What is whose is decided in core/gpu_map."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from llmtrail.core import gpu_map
-from llmtrail.core.gpu_map import Gap, Place, Target, Window
+from llmtrail.core.gpu_map import Deployment, Gap, Place, Target, Window
 from llmtrail.store.gpu import Around, EngineRow, GpuRow, gpu_around
 from llmtrail.store.gpu_places import day_of, stored_deployments, stored_places
 from llmtrail.store.handle import Handle
@@ -50,11 +50,17 @@ class _Call:
         return self.stored.started_at_ns
 
 
-def gpus_of_calls(handle: Handle, stored: Sequence[StoredCall]) -> list[GpuDocument | None]:
-    """Return for each call what the GPUs did around it, ready to become JSON; None where none are known."""
+def gpus_of_calls(
+    handle: Handle, stored: Sequence[StoredCall], deployments: Collection[Deployment] | None = None
+) -> list[GpuDocument | None]:
+    """Return for each call what the GPUs did around it, ready to become JSON; None where none are known.
+
+    `deployments` are those of the store, where they have been read already.
+    """
     told: list[GpuDocument | None] = [None] * len(stored)
     asked = [(index, one, gpu_map.asked_of(one.call)) for index, one in enumerate(stored[:CALLS_MAX])]
-    deployments = stored_deployments(handle)
+    if deployments is None:
+        deployments = stored_deployments(handle)
     # Whatever was not sampled near a call has nothing to tell of it.
     near = ((one.started_at_ns, _ended_ns(one)) for _, one, _ in asked)
     days = {day_of(at_ns) for began, ended in near for at_ns in (began - _REACH_NS, began, ended, ended + _REACH_NS)}

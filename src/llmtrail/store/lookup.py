@@ -1,7 +1,7 @@
 """Find a whole request by any id that a user may hold. Every read is bounded by day and key, so it stays flat."""
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,11 +10,13 @@ from typing import Any
 import msgspec
 
 from llmtrail.core.call import Call
+from llmtrail.core.gpu_map import Deployment
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.alert_reads import find_of_request
 from llmtrail.store.arrow import TIME_MAX_NS
 from llmtrail.store.cityhash import city_hash64
 from llmtrail.store.gpu_join import GpuDocument, gpus_of_calls
+from llmtrail.store.gpu_places import stored_deployments
 from llmtrail.store.handle import Handle, Limits
 from llmtrail.store.ids import named_ids
 from llmtrail.store.records import Bodies, Place, StoredCall, joined, meanwhile, read_bodies, read_by_id, read_places
@@ -49,16 +51,18 @@ def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> Re
     `id_value` may be a request, call, trace, session, provider request or ticket id. With `tenant`, calls of any
     other tenant do not exist.
     """
+    # Needs nothing of the calls, so it is there when they are.
+    deployments = meanwhile(lambda: stored_deployments(handle))
     begun = _find(handle, id_value)
     if begun is None:
         return None
     # What else is known of these calls is read while the rest of the request is still looked for: few have a rest.
     stored = _in_order(begun.calls, tenant)
-    beside = _beside(handle, stored)
+    beside = _beside(handle, stored, deployments.result())
     stored = _in_order(joined(begun.calls, begun.bodies.result()), tenant)
     if siblings := _in_order(begun.siblings(handle), tenant):
         stored = _in_order((*stored, *siblings), tenant)
-        beside = _beside(handle, stored)
+        beside = _beside(handle, stored, deployments.result())
     if not stored:
         return None
     document = _document(id_value, begun.kind, stored) | beside.decisions
@@ -98,8 +102,8 @@ class _Beside:
     gpus: Future[list[GpuDocument | None]]
 
 
-def _beside(handle: Handle, stored: Sequence[StoredCall]) -> _Beside:
-    gpus = meanwhile(lambda: gpus_of_calls(handle, stored[:CALLS_MAX]))
+def _beside(handle: Handle, stored: Sequence[StoredCall], deployments: Collection[Deployment]) -> _Beside:
+    gpus = meanwhile(lambda: gpus_of_calls(handle, stored[:CALLS_MAX], deployments))
     return _Beside(_concerned(handle, stored) if stored else {}, gpus)
 
 
