@@ -35,6 +35,10 @@ def shown(document: Told, width: int) -> RenderableType:
     heading = Text(f"{window} of GPUs", style="bold")
     devices, engines = document["devices"], document["engines"]
     heading.append(f" · {count(len(devices), 'GPU')}, {count(len(engines), 'model')}", style="dim")
+    if document["as_of"] is not None:
+        heading.append(
+            f" · newest sample counted {duration(_age_s(document, document['as_of']) * 1_000)} ago", style="dim"
+        )
     parts: list[RenderableType] = [heading]
     if devices:
         parts.append(_table(devices, _DEVICE_COLUMNS))
@@ -143,13 +147,17 @@ _NAMES: Final = {"node", "GPU", "pod", "server", "model", "held down by", "error
 
 
 def _notes(document: Told) -> Iterator[str]:
-    now = datetime.fromisoformat(document["now"])
     if not document["targets"]:
         yield "No collector was heard of in the last day: see `llmtrail gpu`."
     for target in document["targets"]:
         name = f"{safe_line(target['host'], _NAME_WIDTH)} {safe_line(target['target'], _NAME_WIDTH)}"
-        silent_s = (now - datetime.fromisoformat(target["last_arrived_at"])).total_seconds()
+        silent_s = _age_s(document, target["last_arrived_at"])
         if silent_s > (target["interval_s"] or 60.0) * _SILENT_INTERVALS:
             yield f"{name}: silent for {duration(silent_s * 1_000)}."
         elif target["last_error"]:
             yield f"{name}: {safe_line(target['last_error'], 2 * _NAME_WIDTH)}"
+
+
+def _age_s(document: Told, at: str) -> float:
+    now = datetime.fromisoformat(document["now"])
+    return max((now - datetime.fromisoformat(at)).total_seconds(), 0.0)

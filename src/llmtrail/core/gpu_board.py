@@ -212,6 +212,8 @@ class GpuBoard:
         """Return how many bytes of slots are at hand."""
         return self._bytes
 
+    # --- how it is counted ---
+
     def _take(self, scrape: GpuScrape, arrived_ns: int, partition: int) -> GpuTaken:
         at_s = min(scrape.sampled_at_ns, arrived_ns) // _NS
         skewed = scrape.sampled_at_ns > arrived_ns + AHEAD_S_MAX * _NS

@@ -44,12 +44,16 @@ def gpu_document(board: GpuBoard, question: GpuQuestion, now_ns: int) -> dict[st
     """Return the answer as JSON has it. What is unknown is null."""
     window_s, now_s = WINDOWS[question.window], now_ns / _NS
     hosts = None if question.host is None else {question.host}
+    targets = board.targets(now_s, hosts)
+    as_of_ns = max((one.last_arrived_ns for one in targets), default=None)
     return {
         "window": question.window,
         "now": to_rfc_3339(now_ns),
+        # Where this stands still, nothing is counted any more, whatever nodes do.
+        "as_of": None if as_of_ns is None else to_rfc_3339(as_of_ns),
         "devices": [_device(one) for one in board.devices(window_s, now_s, hosts)],
         "engines": [_engine(one) for one in board.engines(window_s, now_s, hosts)],
-        "targets": [_target(one) for one in board.targets(now_s, hosts)],
+        "targets": [_target(one) for one in targets],
     }
 
 

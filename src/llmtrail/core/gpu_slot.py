@@ -8,7 +8,7 @@ from bisect import insort
 from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
@@ -30,6 +30,10 @@ IDS_MAX: Final = 8_192
 # No GPU draws, and no engine tells, a thousand millions of anything; so a minute's sum stays below 64 bits.
 _AMOUNT_MAX: Final = 1e9
 _MILLIONTHS: Final = 1_000_000
+
+
+# What a value was added up from, once it is written: nobody divides by nothing.
+Some = Annotated[int, msgspec.Meta(ge=1)]
 
 
 class BadGpuSlotError(ValueError):
@@ -64,7 +68,7 @@ class GpuSlotKey(NamedTuple):
 class Measured(msgspec.Struct, array_like=True, gc=False):
     """A measured value's sums, in millionths."""
 
-    count: int
+    count: Some
     total: int
     most: int
     last_ns: int
@@ -101,7 +105,7 @@ class Counted(msgspec.Struct, array_like=True, gc=False):
 class DeviceCell(msgspec.Struct, omit_defaults=True, gc=False):
     """A GPU's part of a slot."""
 
-    samples: int = 0
+    samples: Some
     last_ns: int = 0
     gpu_index: int | None = None
     gpu_name: str = ""
@@ -118,7 +122,7 @@ class DeviceCell(msgspec.Struct, omit_defaults=True, gc=False):
 class EngineCell(msgspec.Struct, omit_defaults=True, gc=False):
     """A model's part of a slot."""
 
-    samples: int = 0
+    samples: Some
     last_ns: int = 0
     namespace: str = ""
     pod: str = ""
@@ -181,10 +185,10 @@ def add_scrape(slot: GpuSlot, scrape: GpuScrape, arrived_ns: int) -> None:
     slot.arrived_ns = max(slot.arrived_ns, arrived_ns)
     for gpu in scrape.gpus:
         text = _ENCODE(DeviceId(gpu.host, gpu.gpu_uuid, gpu.mig_instance)).decode()
-        _add_gpu(slot.devices.setdefault(text, DeviceCell()), gpu, at_ns)
+        _add_gpu(slot.devices.setdefault(text, DeviceCell(0)), gpu, at_ns)
     for engine in scrape.engines:
         text = _ENCODE(EngineId(engine.host, engine.address, engine.engine, engine.model)).decode()
-        _add_engine(slot.engines.setdefault(text, EngineCell()), engine, at_ns)
+        _add_engine(slot.engines.setdefault(text, EngineCell(0)), engine, at_ns)
 
 
 @lru_cache(IDS_MAX)

@@ -189,7 +189,8 @@ def test_what_is_no_slot_changes_nothing() -> None:
         {'[0,"a","b",7,0]': None},
         {key: b"{}"},
         {key: b"x"},
-        {key: b'{"at_ns":[1],"devices":{"x":{}}}'},
+        {key: b'{"at_ns":[1],"devices":{"x":{"samples":1}}}'},
+        {key: b'{"at_ns":[1],"devices":{"[\\"a\\",\\"g\\",\\"\\"]":{"throttled":{"x":1}}}}'},
     ):
         with pytest.raises(BadGpuSlotError):
             board.put(changes)
