@@ -3,10 +3,10 @@
 None is unknown: then nothing is decided. More is worse of every condition.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, assert_never
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
 
-from llmtrail.core.gpu_window import EngineWindow, GpuWindow, TargetSeen
+from llmtrail.core.gpu_window import EngineWindow, Gauge, GpuWindow, TargetSeen
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.core.xid import XidClass, xid_of
 from llmtrail_alerts.model import Alarm, GpuCondition
@@ -25,15 +25,17 @@ INTERVAL_S_MIN = 10.0
 HEARD_INTERVALS = 10
 # Codes, targets and errors that a message names: enough to see what it is about.
 NAMED_MAX = 3
+# Conditions that count what happens: each is told at once, however long its window.
+EVENTS = frozenset(
+    {
+        GpuCondition.XID,
+        GpuCondition.ECC_UNCORRECTED,
+        GpuCondition.REMAPPED_ROWS,
+        GpuCondition.ROW_REMAP_FAILED,
+    }
+)
 # Who has to act at once comes first.
 _CLASSES = (XidClass.HARDWARE, XidClass.RESET, XidClass.MEMORY, XidClass.OTHER, XidClass.APPLICATION)
-
-
-class Seen(NamedTuple):
-    """What was seen of one GPU, model server or node: the value, and what a person wants to know beside it."""
-
-    value: int | float | None
-    detail: dict[str, str]
 
 
 def gpu_scope(window: GpuWindow) -> Scope:
@@ -52,50 +54,64 @@ def node_scope(host: str) -> Scope:
     return Scope("", ScopeKind.NODE, (host,))
 
 
-def seen_of_gpu(alarm: Alarm, window: GpuWindow) -> Seen:
-    """Return what a GPU's condition comes to."""
-    detail = {
-        name: text
-        for name, text in (
-            ("gpu_index", "" if window.gpu_index is None else str(window.gpu_index)),
-            ("gpu_name", window.gpu_name),
-            ("pod", f"{window.namespace}/{window.pod}" if window.namespace and window.pod else window.pod),
-        )
-        if text
-    }
-    match alarm.gpu_condition:
-        case GpuCondition.XID:
-            codes = xid_codes(window, alarm.gpu_kinds)
-            listed = tuple(dict.fromkeys(codes))
-            return Seen(len(codes), detail | ({"xids": " ".join(map(str, listed))} if listed else {}))
-        case GpuCondition.THROTTLED:
-            wanted = alarm.gpu_kinds or THROTTLE_REASONS
-            shares = {reason: share for reason, share in window.throttled.items() if reason in wanted}
-            reasons = sorted(shares, key=lambda reason: (-shares[reason], reason))[:NAMED_MAX]
-            return Seen(
-                max(shares.values(), default=0.0), detail | ({"reasons": ", ".join(reasons)} if reasons else {})
-            )
-        case _:
-            return Seen(_gpu_value(alarm, window), detail)
+def value_of_gpu(alarm: Alarm, window: GpuWindow) -> int | float | None:
+    """Return what a GPU's condition comes to; raises KeyError for one of something else."""
+    return _OF_GPU[alarm.gpu_condition or GpuCondition.XID](alarm, window)
 
 
-def seen_of_engine(alarm: Alarm, window: EngineWindow) -> Seen:
+def detail_of_gpu(alarm: Alarm, window: GpuWindow) -> dict[str, str]:
+    """Return what a person wants to know beside a GPU's value: who it is, which errors, which reasons."""
+    shares = _throttled(alarm, window) if alarm.gpu_condition is GpuCondition.THROTTLED else {}
+    codes = xid_codes(window, alarm.gpu_kinds) if alarm.gpu_condition is GpuCondition.XID else ()
+    return _told(
+        gpu_index="" if window.gpu_index is None else str(window.gpu_index),
+        gpu_name=window.gpu_name,
+        pod=f"{window.namespace}/{window.pod}" if window.namespace and window.pod else window.pod,
+        xids=" ".join(map(str, dict.fromkeys(codes))),
+        reasons=", ".join(sorted(shares, key=lambda reason: (-shares[reason], reason))[:NAMED_MAX]),
+    )
+
+
+def value_of_engine(alarm: Alarm, window: EngineWindow) -> float | None:
     """Return what a model server's condition comes to."""
-    detail = {"engine": str(window.engine)} | ({"pod": window.pod} if window.pod else {})
     gauge = window.waiting if alarm.gpu_condition is GpuCondition.QUEUE_DEEP else window.kv_cache_used
-    return Seen(None if gauge is None else gauge.mean, detail)
+    return None if gauge is None else gauge.mean
 
 
-def seen_of_node(alarm: Alarm, targets: Sequence[TargetSeen], now_ns: int) -> Seen:
+def detail_of_engine(window: EngineWindow) -> dict[str, str]:
+    """Return what a person wants to know beside a model server's value."""
+    return _told(engine=str(window.engine), pod=window.pod)
+
+
+def value_of_node(alarm: Alarm, targets: Sequence[TargetSeen], now_ns: int) -> int | float | None:
     """Return what a node's condition comes to, from all its targets."""
     if alarm.gpu_condition is GpuCondition.TARGETS_FAILING:
-        failing = sorted((one for one in targets if one.last_error and _is_heard(one, now_ns)), key=lambda one: one.id)
-        named = "; ".join(f"{one.target}: {one.last_error}" for one in failing[:NAMED_MAX])
-        return Seen(len(failing), {"targets": named} if failing else {})
+        return len(_failing(targets, now_ns))
     newest = max(targets, key=lambda one: one.last_arrived_ns, default=None)
-    if newest is None:
-        return Seen(None, {})
-    return Seen(_missing(newest, now_ns), {"last_heard_s": str(max(now_ns - newest.last_arrived_ns, 0) // _NS)})
+    return None if newest is None else _missing(newest, now_ns)
+
+
+def detail_of_node(alarm: Alarm, targets: Sequence[TargetSeen], now_ns: int) -> dict[str, str]:
+    """Return what a person wants to know beside a node's value: what cannot be read, and why."""
+    if alarm.gpu_condition is not GpuCondition.TARGETS_FAILING:
+        return {}
+    failing = _failing(targets, now_ns)[:NAMED_MAX]
+    return _told(targets="; ".join(f"{one.target}: {one.last_error}" for one in failing))
+
+
+def _told(**known: str) -> dict[str, str]:
+    return {name: text for name, text in known.items() if text}
+
+
+def _throttled(alarm: Alarm, window: GpuWindow) -> dict[str, float]:
+    """Return the shares of samples by reason, of those that count."""
+    wanted = alarm.gpu_kinds or THROTTLE_REASONS
+    return {reason: share for reason, share in window.throttled.items() if reason in wanted}
+
+
+def _failing(targets: Iterable[TargetSeen], now_ns: int) -> list[TargetSeen]:
+    """Return the targets that could not be read when they were last asked, and are still asked."""
+    return sorted((one for one in targets if one.last_error and _is_heard(one, now_ns)), key=lambda one: one.id)
 
 
 def xid_codes(window: GpuWindow, classes: Iterable[str]) -> list[int]:
@@ -105,47 +121,21 @@ def xid_codes(window: GpuWindow, classes: Iterable[str]) -> list[int]:
     return [code for _, _, code in sorted(told) if xid_of(code).kind in wanted]
 
 
-def _gpu_value(alarm: Alarm, window: GpuWindow) -> int | float | None:
-    found: int | float | None = None
-    match alarm.gpu_condition:
-        case GpuCondition.ECC_UNCORRECTED:
-            found = window.ecc_uncorrected
-        case GpuCondition.ECC_CORRECTED_RATE:
-            found = None if window.ecc_corrected is None else window.ecc_corrected * _HOUR_S / alarm.window_s
-        case GpuCondition.REMAPPED_ROWS:
-            found = window.remapped_rows
-        case GpuCondition.ROW_REMAP_FAILED:
-            found = None if window.row_remap_failed is None else int(window.row_remap_failed)
-        case GpuCondition.MEMORY_NEAR_FULL:
-            found = window.memory_used_share.max if window.memory_used_share is not None else None
-        case GpuCondition.IDLE_ALLOCATED:
-            found = _idle(window)
-        case GpuCondition.TEMPERATURE:
-            found = window.temperature_c.max if window.temperature_c is not None else None
-        case GpuCondition.POWER_LIMIT:
-            found = _power_share(window)
-        case (
-            None
-            | GpuCondition.XID
-            | GpuCondition.THROTTLED
-            | GpuCondition.KV_CACHE_NEAR_FULL
-            | GpuCondition.QUEUE_DEEP
-            | GpuCondition.NODE_SILENT
-            | GpuCondition.TARGETS_FAILING
-        ):
-            raise AssertionError(f"{alarm.gpu_condition} is no value of a GPU.")
-        case _:
-            assert_never(alarm.gpu_condition)
-    return found
+def _corrected_rate(alarm: Alarm, window: GpuWindow) -> float | None:
+    return None if window.ecc_corrected is None else window.ecc_corrected * _HOUR_S / alarm.window_s
 
 
-def _power_share(window: GpuWindow) -> float | None:
+def _power_share(_: Alarm, window: GpuWindow) -> float | None:
     if window.power_w is None or not window.power_limit_w:
         return None
     return window.power_w.mean / window.power_limit_w
 
 
-def _idle(window: GpuWindow) -> float | None:
+def _most(gauge: Gauge | None) -> float | None:
+    return None if gauge is None else gauge.max
+
+
+def _idle(_: Alarm, window: GpuWindow) -> float | None:
     """Return which share of the time a GPU did nothing; 0 where nobody holds it: then that is no waste."""
     held = window.memory_used_share
     if not window.pod and (held is None or held.last < HELD_SHARE):
@@ -170,3 +160,20 @@ def by_node(targets: Iterable[TargetSeen]) -> dict[str, list[TargetSeen]]:
     for one in targets:
         found.setdefault(one.host, []).append(one)
     return found
+
+
+# What each condition of a GPU comes to.
+_OF_GPU: Final[Mapping[GpuCondition, Callable[[Alarm, GpuWindow], int | float | None]]] = {
+    GpuCondition.XID: lambda alarm, window: len(xid_codes(window, alarm.gpu_kinds)),
+    GpuCondition.THROTTLED: lambda alarm, window: max(_throttled(alarm, window).values(), default=0.0),
+    GpuCondition.ECC_UNCORRECTED: lambda _, window: window.ecc_uncorrected,
+    GpuCondition.ECC_CORRECTED_RATE: _corrected_rate,
+    GpuCondition.REMAPPED_ROWS: lambda _, window: window.remapped_rows,
+    GpuCondition.ROW_REMAP_FAILED: lambda _, window: (
+        None if window.row_remap_failed is None else int(window.row_remap_failed)
+    ),
+    GpuCondition.MEMORY_NEAR_FULL: lambda _, window: _most(window.memory_used_share),
+    GpuCondition.IDLE_ALLOCATED: _idle,
+    GpuCondition.TEMPERATURE: lambda _, window: _most(window.temperature_c),
+    GpuCondition.POWER_LIMIT: _power_share,
+}

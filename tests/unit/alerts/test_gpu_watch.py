@@ -1,12 +1,13 @@
 """Each condition of a GPU, a model server or a node is seen as it is, and nothing is seen of what nobody told."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
 
 from gpu_world import START_S, World, alarm, engine, gpu, rules_of, scrape
 from llmtrail.core.gpu import EngineSample, GpuSample
+from llmtrail.core.gpu_window import GpuWindow
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.gpu_watch import GONE, GONE_AFTER_S
 from llmtrail_alerts.model import Reason
@@ -133,8 +134,44 @@ def test_nothing_is_looked_at_without_news_until_the_window_moves_on() -> None:
     world = World(rules_of(alarm("temperature", warning="80")))
     world.take(scrape(0, gpu(temperature_c=90.0)))
     assert len(world.decide(1)) == 1
-    assert [world.look(second) for second in range(2, 11)] == [[]] * 9
-    assert [one.key.scope for one in world.look(11)] == [GPU_0]
+    looks = [[one.key.scope for one in world.look(second)] for second in range(2, 22)]
+    # What holds is looked at in its node's own second of each ten.
+    assert [look for look in looks if look] == [[GPU_0]] * 2
+    assert looks[:10] == looks[10:]
+
+
+def test_a_node_that_is_well_is_looked_at_without_news_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(rules_of(alarm("temperature", warning="80")))
+    world.take(scrape(0, gpu(temperature_c=70.0)))
+    world.decide(1)
+    asked: list[float] = []
+
+    def devices(window_s: int, now_s: float, hosts: Collection[str] | None = None) -> list[GpuWindow]:
+        asked.append(now_s)
+        return []
+
+    monkeypatch.setattr(world.board, "devices", devices)
+    for second in range(2, 62):
+        world.decide(second)
+    assert len(asked) == 1
+
+
+def test_an_event_in_a_long_window_is_seen_at_once_and_a_mean_when_the_window_moves_on() -> None:
+    rules = alarm("xid", critical="3", window='"1h"') + alarm("memory_near_full", warning='"90 %"', window='"5m"')
+    world = World(rules_of(rules))
+    world.take(scrape(0, gpu(xid=31)))
+    world.decide(1)
+    world.take(scrape(600, gpu(xid=31)), scrape(1_200, gpu(xid=31, memory_used_bytes=95, memory_total_bytes=100)))
+    seconds = {one.key.rule: second for second in range(1_201, 1_240) for one in world.decide(second)}
+    assert seconds["xid"] == 1_201
+    assert 1_201 <= seconds["memory_near_full"] <= 1_231
+
+
+def test_an_exporter_may_call_a_node_otherwise_than_its_collector() -> None:
+    world = World(rules_of(alarm("temperature", warning="80")))
+    readings = [scrape(at_s, gpu("h200-1.example.com", temperature_c=90.0)) for at_s in (0, 15, 30)]
+    told = world.run(readings, 70)
+    assert [verdict.reason for _, verdict in told] == [Reason.FIRST]
 
 
 def test_what_was_not_settled_is_seen_again() -> None:
