@@ -142,7 +142,7 @@ def test_one_process_and_the_aggregator_tell_the_same_whenever_a_worker_dies(
         pass
 
     table, there = Table(), GpuBoard()
-    fold = GpuFold(table, lambda: [0])
+    fold = GpuFold(table, lambda: [0], Clock().now_ns)
     for index, one in enumerate(some):
         if index < len(deaths):
             table.writes_left = deaths[index]
@@ -150,7 +150,7 @@ def test_one_process_and_the_aggregator_tell_the_same_whenever_a_worker_dies(
             fold.take(encode_scrape(one), arrived_ns(index), 0)
         except CrashError:
             # Another worker has the table as it is, and the scrapes that were not committed, perhaps one before.
-            fold = GpuFold(table, lambda: [0])
+            fold = GpuFold(table, lambda: [0], Clock().now_ns)
             table.writes_left = None
             for again in range(max(index - 1, 0), index + 1):
                 fold.take(encode_scrape(some[again]), arrived_ns(again), 0)
@@ -208,12 +208,22 @@ def test_a_counter_that_only_grows_has_grown_by_last_less_first(counts: list[int
 def test_a_partition_that_is_another_workers_is_left_alone() -> None:
     table = Table()
     one = GpuScrape(sampled_at_ns=BEGIN_S * NS, host="a", target="t", error="e")
-    GpuFold(table, lambda: [0, 1]).take(encode_scrape(one), arrived_ns(0), 1)
+    GpuFold(table, lambda: [0, 1], Clock().now_ns).take(encode_scrape(one), arrived_ns(0), 1)
     kept = dict(table)
 
-    fold = GpuFold(table, lambda: [0])
+    fold = GpuFold(table, lambda: [0], Clock().now_ns)
     far_ns = (NOW_S + 100_000) * NS
     fold.take(encode_scrape(replace(one, sampled_at_ns=far_ns)), far_ns, 0)
 
     assert kept.items() <= table.values_kept.items()
     assert [seen.last_sampled_ns for seen in fold.board.targets(NOW_S + 100_000)] == [far_ns]
+
+
+def test_what_came_long_before_a_worker_is_passed_over() -> None:
+    table = Table()
+    fold = GpuFold(table, lambda: [0], Clock().now_ns)
+    one = GpuScrape(sampled_at_ns=BEGIN_S * NS, host="a", target="t")
+
+    fold.take(encode_scrape(one), arrived_ns(0) - 4_000 * NS, 0)
+
+    assert (fold.board.counts[GpuFate.LATE], table.records) == (1, [])

@@ -54,7 +54,7 @@ class Aggregator:
         self._shelf: Shelf | None = None
         self.app.agent(self._topic(PARTIALS, settings.partitions), name="fold", concurrency=1)(self.fold)
         gpu_slots = self._new_table("gpu_slots", GPU_STATS, settings.gpu_partitions)
-        self._gpu = GpuFold(gpu_slots, lambda: self._mine(GPU))
+        self._gpu = GpuFold(gpu_slots, lambda: self._mine(GPU), clock.now_ns)
         self.app.agent(self._topic(GPU, settings.gpu_partitions), name="fold_gpu", concurrency=1)(self.fold_gpu)
         self.app.timer(REPORT_EVERY_S, on_leader=False)(self.tell)
         self._awake_ns: int | None = None

@@ -138,9 +138,13 @@ class GpuBoard:
         try:
             scrape = decode_scrape(value)
         except BadScrapeError:
-            self.counts[GpuFate.BAD] += 1
-            return GpuTaken(GpuFate.BAD, {}, skewed=False)
+            return self.pass_over(GpuFate.BAD)
         return self.take(scrape, arrived_ns, partition)
+
+    def pass_over(self, fate: GpuFate) -> GpuTaken:
+        """Count a scrape that changes no slot."""
+        self.counts[fate] += 1
+        return GpuTaken(fate, {}, skewed=False)
 
     def take(self, scrape: GpuScrape, arrived_ns: int, partition: int = 0) -> GpuTaken:
         """Count a scrape that reached the log at `arrived_ns` in a partition, once however often it comes."""
