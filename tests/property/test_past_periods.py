@@ -12,6 +12,7 @@ from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.alerts import AlertRow
 from llmtrail.store.spent import Spent
 from llmtrail_alerts.case_statistics import CaseStatistics
+from llmtrail_alerts.message import Action, facts
 from llmtrail_alerts.model import Budget, Level, Period, Reason, Severity, Target, Unit
 from llmtrail_alerts.past import AFTER_S, GAP_S, Seen, decode_seen, encode_seen, missed, seen_now, without
 from llmtrail_alerts.periods import period_of
@@ -75,6 +76,18 @@ def test_a_crossing_in_an_hour_that_ended_while_nobody_decided_is_told_once_and_
     assert rows(life.world) == first
     assert (len(life.world.opened), len(life.world.pager)) == (1, 0)
     assert len(life.world.slack) == 2
+
+
+def test_its_message_says_that_it_is_over() -> None:
+    life = alone(HOURLY)
+    decide(life, 10)
+    life.process = None
+    call(life, 3_000, 150)
+    decide(life, HOUR_S + 1_200)
+    told = next(entry.message for entry in life.world.written.values() if entry.message.action is Action.TRIGGER)
+    assert told.title == "user u-1 was over its limit: 150 calls of 100 calls a hour, period ended"
+    assert not told.hard
+    assert {fact.name for fact in facts(told)}.isdisjoint({"Calls are refused until", "Begins anew"})
 
 
 def test_what_is_counted_within_half_a_minute_of_the_return_is_told_too() -> None:

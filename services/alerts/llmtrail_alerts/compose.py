@@ -5,9 +5,12 @@ from typing import assert_never
 
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.amount import amount
+from llmtrail_alerts.decide import PERIOD_ENDED
 from llmtrail_alerts.gpu_words import words_of
+from llmtrail_alerts.measures import PROMPT
 from llmtrail_alerts.message import REQUESTS_MAX, Action, Message, Top
 from llmtrail_alerts.model import Alarm, Budget, Level, Period, Reason, Rule, Severity, Unit, Verdict
+from llmtrail_alerts.past import PAST
 from llmtrail_alerts.rules import Rules
 
 _NO_LEVEL = Level("", 0, 0, Severity.INFO)
@@ -54,7 +57,7 @@ def message_of(verdict: Verdict, rules: Rules) -> Message:
         unit=rule.unit if rule else Unit.COUNT,
         below=isinstance(rule, Alarm) and rule.below,
         level=level.label,
-        hard=level.hard,
+        hard=level.hard and PAST not in sighting.detail,
         period=_period(rule, sighting.period),
         period_end_ns=sighting.period_end_ns,
         forecast_ns=sighting.forecast_ns,
@@ -63,7 +66,8 @@ def message_of(verdict: Verdict, rules: Rules) -> Message:
         runbook=feature.runbook if feature else "",
     )
     if not isinstance(rule, Alarm) or rule.gpu_condition is None:
-        return message
+        prompt = sighting.detail.get(PROMPT)
+        return message if prompt is None else _of_prompt(message, scope.tenant, prompt)
     words = words_of(rule, level, scope, verdict)
     return replace(
         message,
@@ -74,6 +78,12 @@ def message_of(verdict: Verdict, rules: Rules) -> Message:
         act=words.act,
         beside=words.beside,
     )
+
+
+def _of_prompt(message: Message, tenant: str, fingerprint: str) -> Message:
+    """Return the message of a prompt that is sent again and again: its own requests prove it."""
+    proof_scope = Scope(tenant, ScopeKind.PROMPT, (fingerprint,)).text()
+    return replace(message, proof_scope=proof_scope, beside=(("Prompt", fingerprint),))
 
 
 def level_of(rule: Rule | None, level: int) -> Level:
@@ -148,8 +158,10 @@ def _title(name: str, rule: Rule | None, level: Level, verdict: Verdict) -> str:
         if verdict.reason is Reason.RESOLVED:
             ended = verdict.sighting.detail.get("why", "")
             return f"{name}: {of_limit}{f', {ended}' if ended else ''}"
-        is_over = value >= rule.limit
-        return f"{name} {'is over its' if is_over else 'has used'} {'limit: ' if is_over else ''}{of_limit}"
+        is_over, past = value >= rule.limit, PAST in verdict.sighting.detail
+        over = "was over its" if past else "is over its"
+        ended = f", {PERIOD_ENDED}" if past else ""
+        return f"{name} {over if is_over else 'has used'} {'limit: ' if is_over else ''}{of_limit}{ended}"
     bound = "" if verdict.reason is Reason.RESOLVED else f" ({level.label}: {amount(level.at, rule.unit)})"
     return f"{name}: {_measure(rule)} {shown}{bound}"
 

@@ -19,6 +19,8 @@ _FIRST_TOKEN = frozenset({Measure.TTFT_P50_MS, Measure.TTFT_P95_MS, Measure.TTFT
 SHARES = frozenset({*_QUANTILES, Measure.ERROR_RATE, Measure.FAILURE_RATE, Measure.RETRY_RATE, Measure.UNPRICED_SHARE})
 # Measures of the heaviest request or prompt of a scope's tenant.
 HEAVIEST = frozenset({Measure.ATTEMPTS_PER_REQUEST, Measure.ATTEMPTS_PER_PROMPT})
+# In the details of what was seen: the fingerprint of the heaviest prompt.
+PROMPT = "prompt"
 # Measures that compare with what is usual.
 COMPARED = frozenset({Measure.ATTEMPTS_TIMES_BASELINE, Measure.COST_TIMES_BASELINE})
 # What a baseline is at least: ten times nearly nothing is still nothing. Attempts, and nano-dollars (a cent).

@@ -71,6 +71,9 @@ class Message:
     period_end_ns: int = 0  # when a budget begins anew; 0: none
     forecast_ns: int | None = None  # when the limit will be reached at this pace
     request_ids: tuple[str, ...] = ()  # the proof, the best first
+    proof_scope: str = (
+        ""  # whose requests prove it, where not the scope's own: of a prompt that is sent again and again
+    )
     owner: str = ""
     runbook: str = ""  # an address or a path
     meaning: str = ""  # what it means, where the title does not say it: of an XID
@@ -135,7 +138,7 @@ def facts(message: Message) -> list[Fact]:
     found.append(_moment("Since", message.since_ns))
     if message.forecast_ns is not None and message.action is Action.TRIGGER:
         found.append(_moment("Reaches the limit", message.forecast_ns))
-    if message.period_end_ns and message.action is Action.TRIGGER:
+    if message.period_end_ns > message.at_ns and message.action is Action.TRIGGER:
         found.append(_moment("Calls are refused until" if message.hard else "Begins anew", message.period_end_ns))
     found.append(_foreign("Owner", message.owner or "nobody: name one in owners.toml"))
     found.append(_foreign("Rule", message.rule))

@@ -38,7 +38,7 @@ def question_of(rule: Rule | None, message: Message) -> Question | None:
     """Return which requests prove a message; None where nothing is wrong any more, or where they are known already."""
     if rule is None or message.action is not Action.TRIGGER or message.request_ids or not message.scope:
         return None
-    scope = parse_scope(message.scope)
+    scope = parse_scope(message.proof_scope or message.scope)
     modes = rule.modes if isinstance(rule, Alarm) else ()
     return Question(scope, _since_ns(rule, message), _worst_of(rule), tuple(modes))
 

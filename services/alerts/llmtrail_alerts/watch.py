@@ -15,7 +15,7 @@ from llmtrail_alerts.baseline import usual
 from llmtrail_alerts.diary import Diary
 from llmtrail_alerts.fill import Fills, fills_of, past_of
 from llmtrail_alerts.forecast import PACE_S, forecast_ns
-from llmtrail_alerts.measures import COMPARED, FLOORS, HEAVIEST, SHARES, basis_of, value_of
+from llmtrail_alerts.measures import COMPARED, FLOORS, HEAVIEST, PROMPT, SHARES, basis_of, value_of
 from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Measure, Rule, Sighting, Target, Unit
 from llmtrail_alerts.past import PAST, lapsed
 from llmtrail_alerts.periods import Bounds, period_of
@@ -277,11 +277,14 @@ class StatisticsWatch:
         start_s = _window_start(alarm, now_s)
         cell = self._statistics.figures(scope_text, start_s, now_s + 1)
         value: int | float | None
-        baseline, request_ids = None, _own_id(scope_text)
+        baseline, request_ids, detail = None, _own_id(scope_text), dict[str, str]()
         if alarm.measure is Measure.NO_DATA_S:
             value = self._silent_s(scope_text, start_s, now_s)
         elif alarm.measure in HEAVIEST:
             value, request_ids, cell = self._heaviest(alarm, scope_text, start_s, now_s)
+            if alarm.measure is Measure.ATTEMPTS_PER_PROMPT:
+                # Which requests sent it is not counted: they are looked for by its fingerprint.
+                detail, request_ids = dict(zip((PROMPT,), request_ids, strict=False)), ()
         elif alarm.measure in COMPARED:
             baseline = self._usual(alarm, scope_text, now_s) if cell.calls >= max(alarm.min_calls, 1) else None
             value = basis_of(alarm.measure, cell) / baseline if baseline else None
@@ -297,6 +300,7 @@ class StatisticsWatch:
             unpriced=cell.unpriced,
             baseline=baseline,
             request_ids=request_ids,
+            detail=detail,
         )
 
     def _usual(self, alarm: Alarm, scope_text: str, now_s: int) -> float | None:
@@ -309,7 +313,7 @@ class StatisticsWatch:
     def _heaviest(
         self, alarm: Alarm, scope_text: str, start_s: int, now_s: int
     ) -> tuple[int | None, tuple[str, ...], Cell]:
-        """Return the attempts of the heaviest request or prompt of a tenant, and which they are."""
+        """Return the attempts of the heaviest request or prompt of a tenant, which they are, and its sums."""
         kind = ScopeKind.REQUEST if alarm.measure is Measure.ATTEMPTS_PER_REQUEST else ScopeKind.PROMPT
         tenant = parse_scope(scope_text).tenant
         texts = [
@@ -320,7 +324,7 @@ class StatisticsWatch:
         if not cells:
             return 0, (), Cell()
         ids = tuple(parse_scope(text).values[0] for text, _ in cells[:REQUESTS_MAX])
-        return cells[0][1].attempts, ids if kind is ScopeKind.REQUEST else (), cells[0][1]
+        return cells[0][1].attempts, ids, cells[0][1]
 
     def _silent_s(self, scope_text: str, start_s: int, now_s: int) -> int:
         """Return for how long a scope has had no calls, by halves: to ten seconds for the last minutes."""

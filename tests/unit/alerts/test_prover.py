@@ -13,12 +13,19 @@ from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.alerts import AlertRow
 from llmtrail.store.proof import Worst
 from llmtrail_alerts import prover as prover_module
+from llmtrail_alerts.case_statistics import CaseStatistics
 from llmtrail_alerts.channels.port import Channel, ChannelKind
+from llmtrail_alerts.compose import message_of
+from llmtrail_alerts.decide import decide_all
 from llmtrail_alerts.message import Action, Message
 from llmtrail_alerts.model import Alarm, Budget, Level, Measure, Period, Reason, Severity, Target, Unit
 from llmtrail_alerts.outbox import Entry, enqueue
 from llmtrail_alerts.proof import Question, question_of
 from llmtrail_alerts.prover import Prover, Steps
+from llmtrail_alerts.quiet import Quiet
+from llmtrail_alerts.rule_case import Event
+from llmtrail_alerts.rules import Rules
+from llmtrail_alerts.watch import StatisticsWatch
 
 NS = 1_000_000_000
 NOW_NS = 1_795_000_123 * NS
@@ -143,6 +150,24 @@ def test_a_question_is_about_the_period_or_the_window_of_what_is_told() -> None:
     ended = replace(message(), at_ns=hour_ns + NS, period_end_ns=hour_ns)
     assert question_of(BUDGET, ended) == Question(SEARCH, hour_ns - 3_600 * NS, Worst.DEAREST)
     assert question_of(ALARM, message()) == Question(SEARCH, NOW_NS - 300 * NS, Worst.FAILED, ("timeout",))
+
+
+def test_a_prompt_that_is_sent_again_and_again_is_proven_by_its_own_requests() -> None:
+    statistics, at_ns = CaseStatistics(), NOW_NS
+    for prompt, attempts, request in (("p-1", 4, "r-1"), ("p-2", 9, "r-2"), ("p-2", 1, "r-3")):
+        event = Event(at_ns=at_ns, tenant="acme", prompt=prompt, request=request, attempts=attempts)
+        statistics.add(event, at_ns)
+    target = Target(ScopeKind.TENANT, ())
+    storm = replace(ALARM, name="storm", target=target, measure=Measure.ATTEMPTS_PER_PROMPT, modes=())
+    storm = replace(storm, levels=(Level("critical", 10, 10, Severity.CRITICAL),))
+    (seen,) = StatisticsWatch(statistics).look([storm], {}, at_ns + NS, everything=True)
+    assert (seen.value, seen.request_ids) == (10, ())
+    _, (verdict,) = decide_all(storm, None, seen, Quiet(), at_ns)
+    told = message_of(verdict, Rules(alarms=(storm,)))
+    assert ("Prompt", "p-2") in told.beside
+    asked = question_of(storm, told)
+    assert asked is not None
+    assert (asked.scope, asked.worst) == (Scope("acme", ScopeKind.PROMPT, ("p-2",)), Worst.RETRIED)
 
 
 def test_nothing_is_asked_of_what_is_well_again_or_known_already() -> None:
