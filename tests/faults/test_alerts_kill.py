@@ -53,7 +53,8 @@ hard = "refuse"
 """
 FEATURE_LIMIT, USER_LIMIT = 1_000_000_000, 400_000_000
 TOKEN_NANOUSD = 150  # gpt-4o-mini, input
-TOLD_S_MAX = 60.0
+# A summary of those that cross together comes 75 seconds after the first of them.
+TOLD_S_MAX = 120.0
 
 
 @dataclass
