@@ -67,11 +67,11 @@ def start(config: Config, process: RoleProcess) -> None:
     process.add("targets", lambda: _not_ready(scraper, discovery, has_nvml=nvml is not None))
     process.add("delivery", lambda: f"{delivery.waiting} scrapes wait on disk" if delivery.is_backing_off else "")
     process.before_scrape(lambda: process.metrics.set(GPU_WAITING, delivery.waiting))
-    process.before_scrape(lambda: _account(process.metrics, delivery.tally))
+    process.before_scrape(lambda: account(process.metrics, delivery.tally))
     process.serve()
 
 
-def _account(metrics: Metrics, tally: Tally) -> None:
+def account(metrics: Metrics, tally: Tally) -> None:
     """Bring the metrics up to what was counted since they were read last."""
     with tally.lock:
         accepted, gone = tally.accepted, tally.dropped + tally.rejected

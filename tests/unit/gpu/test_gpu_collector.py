@@ -11,6 +11,9 @@ from eventually import eventually
 from llmtrail.clock import SystemClock, random_bytes
 from llmtrail.core.gpu import GpuScrape, decode_scrape
 from llmtrail.emit.answer import Answer, Later, Taken
+from llmtrail.emit.tally import DropReason, Tally
+from llmtrail.metrics import GPU_DELIVERED, GPU_LOST, Metrics
+from llmtrail.roles.gpu import account
 from llmtrail_gpu.delivery import Delivery, Edges
 from llmtrail_gpu.scraper import BACKOFF_LAST_S, Loop, Pace, PageReader, Scraper
 from llmtrail_gpu.simulate import THROTTLE_FROM_S, XID_AT_S, Node, pages
@@ -124,6 +127,20 @@ def test_a_full_spool_gives_up_the_oldest_scrapes_whole(tmp_path: Path) -> None:
     second.stop()
     assert poster.taken == sorted(poster.taken)
     assert 1 < len(set(poster.taken)) < 200
+
+
+def test_what_was_delivered_and_what_was_given_up_are_metrics_however_often_they_are_read() -> None:
+    tally, metrics = Tally(), Metrics()
+    tally.accepted = 3
+    tally.drop(DropReason.SPOOL_FULL, calls=2)
+    tally.reject("bad_scrape")
+    for _ in range(2):
+        account(metrics, tally)
+    assert metrics.value(GPU_DELIVERED) == 3
+    assert [metrics.value(GPU_LOST, reason=reason) for reason in ("spool_full", "bad_scrape")] == [2, 1]
+    tally.drop(DropReason.SPOOL_FULL)
+    account(metrics, tally)
+    assert metrics.value(GPU_LOST, reason="spool_full") == 3
 
 
 def read_at(node: Node, at_s: float) -> GpuScrape:
