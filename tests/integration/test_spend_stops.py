@@ -80,6 +80,8 @@ def test_a_client_is_stopped_at_the_hard_limit_and_refusals_cost_nothing(tmp_pat
         # Nobody knows what the local provider charges: its calls count at the ceiling. What was refused counts nothing.
         assert row["unpriced"] == said["made"]
         assert said["made"] * 50_000_000 >= 200_000_000
+        # A decision is told before it is a row: it waits for its proof.
+        eventually(lambda: house.sql("SELECT count() FROM budget_events") != [[0]], TOLD_S_MAX)
         ((charged,),) = house.sql("SELECT max(amount) FROM budget_events")
         assert int(charged) % 50_000_000 == 0
         assert int(charged) <= said["made"] * 50_000_000
