@@ -1,6 +1,6 @@
 """What the GPUs did around a call, for its page. Knows the document's shape only; decides nothing."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import RenderableType
@@ -18,6 +18,8 @@ _GIB = 1024**3
 # From here on a figure is coloured: the cache or memory is nearly full, the GPU is hot.
 _FULL = 0.9
 _HOT_C = 85.0
+# More GPUs of which nothing is to be said than this become a line each: a node's eight would fill two screens.
+_WHOLE_MAX = 2
 _WAYS = {
     "config": "by the deployment {}",
     "address": "by the server's address",
@@ -38,8 +40,14 @@ def gpu_parts(call: Told) -> Iterator[RenderableType]:
     yield Padding(Text("GPUs ", style="bold").append(safe_line(f"found {way}", _NAME_WIDTH), style="dim"), (0, 1))
     for one in _listed(found.get("engines")):
         yield Padding(_table(one, _engine_name(one), _ENGINE_COLUMNS), (0, 1))
-    for one in _listed(found.get("gpus")):
-        yield Padding(_table(one, _gpu_name(one), _GPU_COLUMNS), (0, 1))
+    gpus = _listed(found.get("gpus"))
+    quiet = [one for one in gpus if not _stands_out(one)]
+    brief = quiet if len(quiet) > _WHOLE_MAX else []
+    for one in gpus:
+        if one not in brief:
+            yield Padding(_table(one, _gpu_name(one), _GPU_COLUMNS), (0, 1))
+    if brief:
+        yield Padding(_overview(brief), (0, 1))
     for line in _errors(found):
         yield Padding(Text(safe_line(line, _ERROR_WIDTH), style="red"), (0, 1))
     yield Padding(Text(safe_line(_clocks(found.get("clocks") or {}), 400), style="dim"), (0, 1))
@@ -72,6 +80,39 @@ def _table(one: Told, name: str, columns: Iterable[tuple[str, Any]]) -> Table:
             style="" if during else "dim",
         )
     return table
+
+
+def _stands_out(gpu: Told) -> bool:
+    """Say whether something of a GPU may be the reason: an error, clocks held down, heat."""
+    return any(
+        sample.get("xid") is not None
+        or sample.get("throttle_reasons")
+        or (isinstance(heat := sample.get("temperature_c"), int | float) and heat >= _HOT_C)
+        for sample in _listed(gpu.get("samples"))
+    )
+
+
+def _overview(gpus: Sequence[Told]) -> Table:
+    """Return a line for each GPU: the least and the most that its samples tell."""
+    title = Text(f"{len(gpus)} GPUs without errors, throttling or heat; --json has every sample", style="cyan")
+    table = Table(box=None, padding=(0, 1), header_style="dim", pad_edge=False, title=title, title_justify="left")
+    table.add_column("", overflow="fold")
+    for heading, _, _ in _RANGES:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for gpu in gpus:
+        samples = _listed(gpu.get("samples"))
+        cells = (_range(samples, names, shape) for _, names, shape in _RANGES)
+        table.add_row(safe_line(_gpu_place(gpu), _NAME_WIDTH), *cells)
+    return table
+
+
+def _range(samples: Sequence[Told], names: Sequence[str], shape: str) -> str:
+    told = [next((value for name in names if (value := sample.get(name)) is not None), None) for sample in samples]
+    values = [value for value in told if isinstance(value, int | float)]
+    if not values:
+        return "-"
+    least, most = shape.format(min(values)), shape.format(max(values))
+    return most if least == most else f"{least} to {most}"
 
 
 def _when(sample: Told) -> str:
@@ -143,6 +184,13 @@ _GPU_COLUMNS = (
     ("held down by", _throttle),
     ("error", _xid),
 )
+# What a line of the overview tells: by the first of these names that a sample has.
+_RANGES = (
+    ("busy", ("utilization", "engine_active"), "{:.0%}"),
+    ("heat", ("temperature_c",), "{:.0f} °C"),
+    ("power", ("power_w",), "{:,.0f} W"),
+    ("clock", ("sm_clock_mhz",), "{:,.0f} MHz"),
+)
 _ENGINE_COLUMNS = (
     ("KV-cache", _share("kv_cache_used", full=_FULL)),
     ("queue", _figure("waiting")),
@@ -155,12 +203,16 @@ _ENGINE_COLUMNS = (
 
 
 def _gpu_name(one: Told) -> str:
+    parts = [_gpu_place(one), *(plain(one[name]) for name in ("gpu_name", "pod", "gpu_uuid") if one.get(name))]
+    return " · ".join(parts)
+
+
+def _gpu_place(one: Told) -> str:
     number = f" {one['gpu_index']}" if one.get("gpu_index") is not None else ""
-    parts = [f"{plain(one.get('host') or '')} GPU{number}", plain(one.get("gpu_name") or "")]
-    if one.get("mig_instance"):
-        parts.append(f"MIG {plain(one.get('mig_profile') or '')} #{plain(one['mig_instance'])}")
-    parts += [plain(one[name]) for name in ("pod", "gpu_uuid") if one.get(name)]
-    return " · ".join(part for part in parts if part)
+    mig = (
+        f" · MIG {plain(one.get('mig_profile') or '')} #{plain(one['mig_instance'])}" if one.get("mig_instance") else ""
+    )
+    return f"{plain(one.get('host') or '')} GPU{number}{mig}"
 
 
 def _engine_name(one: Told) -> str:

@@ -31,6 +31,21 @@ def test_each_error_of_the_driver_is_told_with_its_meaning_and_advice_once() -> 
     assert "XID" not in _page(_gpu(0, None))
 
 
+def test_gpus_of_which_nothing_is_to_be_said_are_a_line_each_and_those_that_stand_out_are_told_whole() -> None:
+    def busy(index: int, **odd: object) -> dict[str, Any]:
+        samples = [{"phase": "during", "after_start_ms": ms, "utilization": ms / 1000} for ms in (100, 900)]
+        return {"host": "node-1", "gpu_index": index, "samples": [*samples[:1], {**samples[1], **odd}]}
+
+    quiet = [busy(index) for index in range(3)]
+    page = _page(*quiet, busy(3, throttle_reasons=["hw_thermal"]), busy(4, temperature_c=91.0), busy(5, xid=79))
+    assert "3 GPUs without errors, throttling or heat" in page
+    assert page.count("10% to 90%") == len(quiet)
+    # Two samples of each of the three others.
+    assert page.count("during +") == 6
+    assert "without errors" not in _page(*quiet[:2])
+    assert _page(*quiet[:2]).count("during +") == 4
+
+
 def test_an_error_that_no_table_knows_is_told_as_such() -> None:
     assert "XID 9999 (other): XID 9999. Look it up" in _page(_gpu(0, 9999))
 
