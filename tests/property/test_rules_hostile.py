@@ -4,12 +4,13 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmtrail.core.failure import FailureMode
 from llmtrail_alerts.channels.port import ChannelKind
-from llmtrail_alerts.model import Measure, Severity
+from llmtrail_alerts.model import GpuCondition, Measure, Severity
+from llmtrail_alerts.rule_tests import run_cases
 from llmtrail_alerts.rules import FILES, RulesError
 from llmtrail_alerts.rules_file import parse_rules
 
@@ -20,6 +21,7 @@ KEYS = (
     *("clear", "channels", "kind", "url", "secret", "proxy", "target", "fallback", "deadline", "timeout", "ca_file"),
     *("accountable", "on_call", "runbook", "policy", "who", "why", "from", "until", "on", "rules", "date", "events"),
     *("want", "between", "rule", "level", "reason", "count", "every", "cost_usd", "unpriced", "latency", "failure"),
+    *("host", "gpu", "xid_class", "reasons", "samples", "gpu.owners", "owners"),
     *("max_attempts", "backoff", "then", "message", "owner", "severity", "fallback_owner", "changed_by", *Severity),
 )
 SECTIONS = ("budget", "alarm", "owner", "feature", "channel", "silence", "maintenance", "test", *KEYS)
@@ -38,7 +40,11 @@ WORDS = (
         "10:00",
         "+1 10:00",
     ),
-    *("raise", "static", "fall_back", "sat", "first", *Measure, *FailureMode, *ChannelKind),
+    *("raise", "static", "fall_back", "sat", "first", *Measure, *GpuCondition, *FailureMode, *ChannelKind),
+)
+SAMPLE_NUMBERS = (
+    *("gpu_index", "utilization", "memory_used", "temperature_c", "power_w", "power_limit_w", "xid", "ecc_corrected"),
+    *("ecc_uncorrected", "remapped_rows_corrected", "waiting", "running", "kv_cache_used"),
 )
 SCALARS = st.one_of(
     st.sampled_from(WORDS),
@@ -105,3 +111,33 @@ def test_any_toml_is_rules_or_mistakes(files: tuple[dict[str, Any], ...]) -> Non
 @given(st.text(max_size=80), st.sampled_from(FILES))
 def test_any_text_is_rules_or_mistakes(text: str, name: str) -> None:
     assert all(one.startswith(FILES) for one in problems({name: text}))
+
+
+SAMPLE = st.fixed_dictionaries(
+    {"at": st.just("10:00"), "host": st.sampled_from(["h200-1", "*"])},
+    optional={
+        "gpu": st.just("GPU-0"),
+        "model": st.just("llama"),
+        **{key: st.sampled_from([0, 1, 1, 1, 0.5, 10**11]) for key in SAMPLE_NUMBERS},
+        "throttle_reasons": st.lists(st.sampled_from(["hw_thermal", "x", ""]), max_size=2),
+        "row_remap_failed": st.booleans(),
+        "error": st.text(max_size=8),
+        "count": st.integers(1, 30),
+        "every": st.sampled_from(["1s", "15s"]),
+    },
+)
+GPU_RULES = "".join(
+    f'[[alarm]]\nname = "{one}"\nmeasure = "gpu"\ngpu_condition = "{one}"\nwarning = 1\n' for one in GpuCondition
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(SAMPLE, max_size=3))
+def test_samples_of_a_test_are_mistakes_or_are_decided(samples: list[dict[str, Any]]) -> None:
+    case = f'[[test]]\nname = "x"\nwant = []\nsamples = {toml(samples)}\nuntil = "10:10"\n'
+    owners = 'fallback_owner = "team"\n[owner.team]\nchannels = ["hook"]\n[channel.hook]\nkind = "slack_webhook"\n'
+    try:
+        found = parse_rules({"rules.toml": GPU_RULES + case, "owners.toml": owners + 'url = "env:X"\n'})
+    except RulesError:
+        return
+    assert len(run_cases(found.rules, found.cases)) == 1
