@@ -41,12 +41,15 @@ class Answer:
     spent: Sequence[Spent]
 
 
+_Answers = queue.SimpleQueue[tuple[int, list[Answer]]]
+
+
 class Refill:
     """One question at a time, in a thread of its own. To be used by one thread."""
 
     def __init__(self, stored: Corrected) -> None:
         self._stored = stored
-        self._answers: queue.SimpleQueue[tuple[int, list[Answer]]] = queue.SimpleQueue()
+        self._answers = _Answers()
         self._thread: threading.Thread | None = None
         self._looked_s = 0
         # When costs were last corrected, of all that is taken up; None: nobody knows.
@@ -60,6 +63,8 @@ class Refill:
     def begin(self, now_s: int) -> None:
         """Take note that all that is corrected by now is about to be asked for."""
         self._looked_s = now_s
+        # What was asked before is of former rules, whose names may stand for something else now.
+        self._answers = _Answers()
         self._known_ns = self._stored.corrected_ns(_since_ns(now_s))
 
     def ask(self, rules: Iterable[Rule], now_s: int) -> None:
@@ -68,7 +73,7 @@ class Refill:
             return
         self._looked_s = now_s
         asked = [(rule, period_of(rule, now_s)) for rule in rules if isinstance(rule, Budget) and _is_filled(rule)]
-        args = (asked, self._known_ns, now_s)
+        args = (asked, self._known_ns, now_s, self._answers)
         self._thread = threading.Thread(target=self._run, args=args, name="llmtrail-refill", daemon=True)
         self._thread.start()
 
@@ -80,7 +85,9 @@ class Refill:
             return []
         return answers
 
-    def _run(self, asked: Sequence[tuple[Budget, Bounds]], known_ns: int | None, now_s: int) -> None:
+    def _run(
+        self, asked: Sequence[tuple[Budget, Bounds]], known_ns: int | None, now_s: int, answered: _Answers
+    ) -> None:
         try:
             corrected_ns = self._stored.corrected_ns(_since_ns(now_s))
             if corrected_ns is None or corrected_ns <= (known_ns or 0):
@@ -92,7 +99,7 @@ class Refill:
                     target = budget.target
                     spent = self._stored.spent(target.kind, target.values, period.start_s * _NS, until_s * _NS)
                     answers.append(Answer(budget.name, period, until_s, list(spent)))
-            self._answers.put((corrected_ns, answers))
+            answered.put((corrected_ns, answers))
         except Exception:  # noqa: BLE001 - the thread's edge: the former costs count until it is looked for again.
             _LOG.exception("corrected costs are not counted by budgets yet; looked for again in %d s", LOOK_EVERY_S)
 

@@ -138,6 +138,29 @@ def test_only_long_budgets_of_money_are_asked_for() -> None:
     assert [answer.rule for answer in refill.take()] == ["monthly"]
 
 
+def test_what_was_asked_for_former_rules_is_not_taken_for_those_of_now() -> None:
+    # Given a question under way while the rule of that name comes to be about something else
+    stored = Stored()
+    watch = _watch(stored)
+    assert _values(watch, NOW_S) == [600]
+    watch.settled()
+    stored.correct(1_700, NOW_S + 5)
+    stored.answers.clear()
+    assert _values(watch, NOW_S + LOOK_EVERY_S) == []
+    eventually(lambda: len(stored.asked) > 1, 30)
+    asking = [thread for thread in threading.enumerate() if thread.name == "llmtrail-refill"]
+    stored.answers.set()
+    other = replace(DAILY, target=Target(ScopeKind.FEATURE, ("*",)))
+    watch.fill([other], (NOW_S + LOOK_EVERY_S) * NS)
+    for thread in asking:
+        thread.join(30)
+    # When it is answered, then none of it counts
+    seen = list(watch.look([other], {}, (NOW_S + LOOK_EVERY_S) * NS, everything=True))
+    assert [(sighting.key.scope, sighting.value) for sighting in seen] == [
+        (Scope("", ScopeKind.FEATURE, ("u-1",)).text(), 1_700)
+    ]
+
+
 class Counted:
     """Statistics that know three calls."""
 
