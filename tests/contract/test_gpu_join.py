@@ -14,7 +14,14 @@ from llmtrail.cli.page import print_page
 from llmtrail.core.gpu_map import Deployment, Place, Sought
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.gpu import EngineRow, GpuRow, insert_engine_samples, insert_gpu_samples
-from llmtrail.store.gpu_places import day_of, insert_places, keep_deployments, stored_deployments, stored_places
+from llmtrail.store.gpu_places import (
+    NEEDLES_MAX,
+    day_of,
+    insert_places,
+    keep_deployments,
+    stored_deployments,
+    stored_places,
+)
 from llmtrail.store.gpu_proof import LATELY_S, requests_on
 from llmtrail.store.handle import Handle, open_chdb
 from llmtrail.store.insert import insert_calls
@@ -190,6 +197,7 @@ def test_places_are_found_by_the_names_that_are_sought_and_no_others(store: Hand
         Sought(nodes=frozenset({"gpu-1"})),
         Sought(nodes=frozenset({"10.0.0.5", "10"})),
         Sought(servers=frozenset({"llm.example", "x"})),
+        Sought(servers=frozenset({"llm.example", *(f"10.1.2.{number}" for number in range(2 * NEEDLES_MAX))})),
         Sought(pods=frozenset({"vllm-llama", "x"})),
         Sought(pods=frozenset({"it's_"})),
         Sought(pods=frozenset({""})),

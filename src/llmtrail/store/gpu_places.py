@@ -13,6 +13,8 @@ from llmtrail.store.handle import Handle
 _TEXT = pa.string()
 # A thousand nodes of eight GPUs, each of a pod that moved once a day.
 PLACES_MAX = 20_000
+# The engine refuses to search for more texts at once.
+NEEDLES_MAX = 255
 _PLACE_TEXTS = ("host", "namespace", "pod", "gpu_uuid", "address")
 
 
@@ -48,8 +50,9 @@ def _named(sought: Sought) -> str:
     if sought.nodes:
         nodes = texts(sought.nodes)
         told += [f"lower(host) IN ({nodes})", f"substringIndex(lower(host), '.', 1) IN ({nodes})"]
-    if sought.servers:
-        told.append(f"multiSearchAny(lower(address), [{texts(sought.servers)}])")
+    servers = sorted(sought.servers)
+    for first in range(0, len(servers), NEEDLES_MAX):
+        told.append(f"multiSearchAny(lower(address), [{texts(servers[first : first + NEEDLES_MAX])}])")
     told += [f"startsWith(pod, {texts([begin])})" for begin in sorted(sought.pods)]
     return " OR ".join(told)
 
