@@ -81,6 +81,9 @@ def test_a_rule_that_decides_without_end_does_not_make_look_ups_read_without_end
 ) -> None:
     # Given more decisions on a scope than a look-up reads
     monkeypatch.setattr(alert_reads, "REFS_MAX", 3)
-    insert_alerts(store, [decided(f"busy-{n}", "busy", n - 9, "hard" if n == 8 else "") for n in range(9)], "busy")
-    # Then the latest are read, and of them the last one counts
-    assert found(store, "busy") == [("busy-8", "held")]
+    monkeypatch.setattr(alert_reads, "PLACES_MAX", 4)
+    busy = [decided(f"busy-{n}", "busy", n - 9, "hard" if n == 8 else "") for n in range(9)]
+    # And one of another rule, which was there long before them and still holds
+    insert_alerts(store, [decided("quiet", "busy", -60, rule="quiet"), *busy], "busy")
+    # Then of each rule the last one counts
+    assert found(store, "busy") == [("quiet", "held"), ("busy-8", "held")]
