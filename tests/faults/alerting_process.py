@@ -51,7 +51,7 @@ def main(folder: Path, life: int, count: int, urls: dict[str, str]) -> None:
     journal = FileJournal(folder / "journal.db")
     edges = Edges(journal=journal, clock=SystemClock(), jitter=lambda: 0.0, metrics=Metrics(), new_sender=_sender)
     delivery = Delivery({one.name: one for one in channels}, edges)
-    delivery.load(list(journal.load()))
+    delivery.offer(delivery.recovered(list(journal.load())))
     sys.stdout.write("started\n")
     sys.stdout.flush()
     for message in messages(life, count):
