@@ -39,7 +39,8 @@ from llmtrail_alerts.past import (
     without,
 )
 from llmtrail_alerts.periods import Bounds
-from llmtrail_alerts.proof import Question, question_of
+from llmtrail_alerts.proof import question_of
+from llmtrail_alerts.prover import Asks
 from llmtrail_alerts.quiet import Firing, Hush, quiet_of
 from llmtrail_alerts.rules import Rules
 from llmtrail_alerts.told_rows import (
@@ -92,8 +93,8 @@ class Watch(Protocol):
 class Prover(Protocol):
     """What finds the requests that prove a message, and hands it on."""
 
-    def hand_on(self, entries: Sequence[Entry], rows: Sequence[AlertRow], questions: Mapping[str, Question]) -> None:
-        """Take what the journal holds already, and what to ask for, by the id of message and row. Returns at once."""
+    def hand_on(self, entries: Sequence[Entry], rows: Sequence[AlertRow], asks: Asks) -> None:
+        """Take what the journal holds already, and what to ask for a message. Returns at once."""
 
 
 class Table(Protocol):
@@ -386,9 +387,8 @@ class Engine:
         self._parts.table.offer_audit(turn.audit)
 
     def _hand_on(self, entries: Sequence[Entry], rows: Sequence[AlertRow]) -> None:
-        messages = {entry.message.id: entry.message for entry in entries}
-        asked = {name: question_of(self._rules.rule(one.rule), one) for name, one in messages.items()}
-        self._parts.prover.hand_on(entries, rows, {name: one for name, one in asked.items() if one is not None})
+        rules = self._rules
+        self._parts.prover.hand_on(entries, rows, lambda message: question_of(rules.rule(message.rule), message))
 
     def _measure(self, verdicts: Sequence[Verdict], began_ns: int) -> None:
         for verdict in verdicts:

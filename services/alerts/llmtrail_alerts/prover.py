@@ -6,7 +6,7 @@ Callers hear of a limit at once; only the message to people waits for its proof,
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from llmtrail.clock import Clock
 from llmtrail.core.scope import Scope
 from llmtrail.store.alerts import AlertRow
 from llmtrail.store.proof import Worst
+from llmtrail_alerts.message import Message
 from llmtrail_alerts.outbox import Entry
 from llmtrail_alerts.proof import Question
 
@@ -27,6 +28,7 @@ WAIT_S_MAX = 0.5
 AGAIN_S = 0.15
 _NS = 1_000_000_000
 Ids = tuple[str, ...]
+Asks = Callable[[Message], Question | None]
 
 
 class Proof(Protocol):
@@ -49,7 +51,7 @@ class _Handed:
     at_ns: int
     entries: Sequence[Entry]
     rows: Sequence[AlertRow]
-    questions: Mapping[str, Question]
+    asks: Asks
 
 
 class Prover:
@@ -78,12 +80,15 @@ class Prover:
         if self._thread.ident is not None:
             self._thread.join(timeout_s)
 
-    def hand_on(self, entries: Sequence[Entry], rows: Sequence[AlertRow], questions: Mapping[str, Question]) -> None:
-        """Take what the journal holds already, and what to ask for, by the id of message and row. Returns at once."""
+    def hand_on(self, entries: Sequence[Entry], rows: Sequence[AlertRow], asks: Asks) -> None:
+        """Take what the journal holds already, and what to ask for a message. Returns at once.
+
+        A row that has a message's id is proven by the same requests.
+        """
         if not entries and not rows:
             return
         with self._wake:
-            self._waiting.append(_Handed(self._clock.monotonic_ns(), entries, rows, questions))
+            self._waiting.append(_Handed(self._clock.monotonic_ns(), entries, rows, asks))
             self._wake.notify()
 
     def _run(self) -> None:
@@ -102,31 +107,25 @@ class Prover:
     def _prove(self, handed: _Handed) -> None:
         known: dict[str, Ids] = {}
         for entry in handed.entries:
-            ids = self._ids(handed, entry.message.id, known)
-            self._steps.deliver([_with_ids(entry, ids) if ids else entry])
+            message = entry.message
+            if message.id not in known:
+                known[message.id] = self._ids(handed, message)
+            self._steps.deliver([_with_ids(entry, known[message.id]) if known[message.id] else entry])
         rows = [replace(row, request_ids=known.get(row.alert_id) or row.request_ids) for row in handed.rows]
         self._steps.store(rows)
 
-    def _ids(self, handed: _Handed, name: str, known: dict[str, Ids]) -> Ids:
-        question = handed.questions.get(name)
-        if name not in known and question is not None:
-            known[name] = self._looked_for(question, handed.at_ns + int(WAIT_S_MAX * _NS))
-        return known.get(name, ())
-
-    def _looked_for(self, question: Question, until_ns: int) -> Ids:
-        while self._clock.monotonic_ns() < until_ns:
-            if ids := self._ask(question):
-                return ids
-            if self._pause.wait(AGAIN_S):
-                break
-        return ()
-
-    def _ask(self, question: Question) -> Ids:
+    def _ids(self, handed: _Handed, message: Message) -> Ids:
+        """Return the requests that prove a message, as far as they are found in time."""
+        until_ns = handed.at_ns + int(WAIT_S_MAX * _NS)
         try:
-            return self._proof.requests(question.scope, question.since_ns, question.worst, question.modes)
+            question = handed.asks(message)
+            while question is not None and self._clock.monotonic_ns() < until_ns:
+                found = self._proof.requests(question.scope, question.since_ns, question.worst, question.modes)
+                if found or self._pause.wait(AGAIN_S):
+                    return found
         except Exception:  # noqa: BLE001 - the loop's edge: an alert is worth more than its proof.
             _LOG.exception("an alert goes without the requests that prove it")
-            return ()
+        return ()
 
 
 def _with_ids(entry: Entry, ids: Ids) -> Entry:

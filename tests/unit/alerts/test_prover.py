@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import NoReturn
 
 import pytest
 
@@ -60,6 +61,10 @@ def entry(name: str) -> Entry:
     return enqueue(message(name), CHANNEL, NOW_NS)
 
 
+def of_first(message: Message) -> Question | None:
+    return QUESTION if message.id == "m-1" else None
+
+
 def row(name: str) -> AlertRow:
     return AlertRow(
         alert_id=name,
@@ -100,7 +105,7 @@ def proving(requests: Callable[..., tuple[str, ...]]) -> Iterator[tuple[Prover, 
 
 def test_what_is_told_names_the_requests_that_prove_it_and_so_does_its_row() -> None:
     with proving(lambda *_: ("r-1", "r-2")) as (prover, handed):
-        prover.hand_on([entry("m-1"), entry("m-2")], [row("m-1"), row("m-9")], {"m-1": QUESTION})
+        prover.hand_on([entry("m-1"), entry("m-2")], [row("m-1"), row("m-9")], of_first)
         eventually(lambda: len(handed.rows) == 2)
     assert [one.message.request_ids for one in handed.entries] == [("r-1", "r-2"), ()]
     assert [tuple(one.request_ids) for one in handed.rows] == [("r-1", "r-2"), ()]
@@ -109,7 +114,7 @@ def test_what_is_told_names_the_requests_that_prove_it_and_so_does_its_row() -> 
 def test_what_is_on_its_way_into_the_store_is_looked_for_again() -> None:
     answers = iter([(), ("r-1",)])
     with proving(lambda *_: next(answers)) as (prover, handed):
-        prover.hand_on([entry("m-1")], [], {"m-1": QUESTION})
+        prover.hand_on([entry("m-1")], [], of_first)
         eventually(lambda: len(handed.entries) == 1)
     assert handed.entries[0].message.request_ids == ("r-1",)
 
@@ -122,8 +127,8 @@ def test_nothing_overtakes_what_waits_for_its_proof() -> None:
         return ("r-1",)
 
     with proving(requests) as (prover, handed):
-        prover.hand_on([entry("m-1")], [], {"m-1": QUESTION})
-        prover.hand_on([entry("m-2")], [], {})
+        prover.hand_on([entry("m-1")], [], of_first)
+        prover.hand_on([entry("m-2")], [], of_first)
         assert handed.entries == []
         answer.set()
         eventually(lambda: len(handed.entries) == 2)
@@ -131,15 +136,17 @@ def test_nothing_overtakes_what_waits_for_its_proof() -> None:
 
 
 def test_what_waited_too_long_and_what_cannot_be_asked_goes_without(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> tuple[str, ...]:
+    def fails(*_: object) -> NoReturn:
         raise RuntimeError("no store")
 
     with proving(fails) as (prover, handed):
-        prover.hand_on([entry("m-1")], [], {"m-1": QUESTION})
+        prover.hand_on([entry("m-1")], [], of_first)
         eventually(lambda: len(handed.entries) == 1)
+        prover.hand_on([entry("m-3")], [], fails)
+        eventually(lambda: len(handed.entries) == 2)
     monkeypatch.setattr(prover_module, "WAIT_S_MAX", 0.0)
     with proving(lambda *_: ("r-1",)) as (prover, handed):
-        prover.hand_on([entry("m-1")], [], {"m-1": QUESTION})
+        prover.hand_on([entry("m-1")], [], of_first)
         eventually(lambda: len(handed.entries) == 1)
         assert handed.entries[0].message.request_ids == ()
 
