@@ -1,4 +1,4 @@
-"""The aggregator's Faust worker: partials in, slots out. The only file that knows Faust; `fold` decides.
+"""The aggregator's Faust worker: partials in, slots out. It and `quick_fetch` know Faust; `fold` decides.
 
 The settings are a measured recipe. `at_least_once` with the source position inside each table value counted exactly
 after every kill; Faust's own `exactly_once` lost a sixth. An agent that raises acknowledges its event and loses it, so
@@ -27,6 +27,7 @@ from llmtrail.core.partial import BadPartialError, Partial, decode_partials
 from llmtrail.log.port import DEAD_LETTERS, GPU, GPU_STATS, PARTIALS, STATS
 from llmtrail_aggregator.fold import Changes, apply_all
 from llmtrail_aggregator.gpu import GpuFold
+from llmtrail_aggregator.quick_fetch import QuickApp
 from llmtrail_aggregator.settings import WorkerSettings
 from llmtrail_aggregator.shelf import Shelf
 
@@ -232,7 +233,7 @@ def _credentials(security: Mapping[str, str]) -> SASLCredentials | SSLCredential
 
 
 def _app(settings: WorkerSettings, scratch: str) -> faust.App:
-    return faust.App(
+    return QuickApp(
         settings.prefix + APP,
         broker=[f"kafka://{server}" for server in settings.servers.split(",")],
         broker_credentials=_credentials(settings.security),
