@@ -7,16 +7,15 @@ It is never counted too high.
 import random
 from collections import Counter
 
-from llmtrail.core.board import LIMIT_MAX, Board, Question
+from llmtrail.core.board import LIMIT_MAX, Question
 from llmtrail.core.call import Attempt, Call
 from llmtrail.core.failure import Status
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.core.window import Window
 from llmtrail.store.rows import CallRow
-from llmtrail_aggregator.fold import apply
-from llmtrail_aggregator.shelf import Shelf
 from llmtrail_ingest.statistics.partials import partials_of
 from llmtrail_ingest.writer.step import Batch
+from told_board import ToldBoard
 
 SEEDS = 3
 NS = 1_000_000_000
@@ -29,7 +28,7 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.board, self.shelf = Board(ZONES), Shelf({})
+        self.slots = ToldBoard(ZONES)
         self.offset = 0
         self.attempts: Counter[str] = Counter()
         self.cost_nanousd: Counter[str] = Counter()
@@ -73,14 +72,7 @@ class World:
         first = self.offset
         rows = [self.row(now_s - self.rng.choice((0, 0, 3, 12))) for _ in range(calls)]
         for partial in partials_of(Batch("T", 0, first, self.offset, rows=rows), now_s * NS):
-            changes: dict[str, bytes | None] = {}
-            for key, slot in apply(self.shelf, partial, ZONES).writes:
-                if slot is None:
-                    self.shelf.delete(key)
-                    changes[key.text()] = None
-                else:
-                    changes[key.text()] = self.shelf.put(key, slot)
-            self.board.put(changes)
+            self.slots.fold(partial)
 
 
 def test_a_request_is_missed_by_no_more_than_what_was_let_go_and_never_counted_too_high() -> None:
@@ -92,10 +84,10 @@ def test_a_request_is_missed_by_no_more_than_what_was_let_go_and_never_counted_t
             if now_s > BEGAN_S + 3_400:
                 break
             world.fold(now_s, world.rng.choice((3, 40, 90)))
-        answer = world.board.answer(Question(Window.HOUR, ScopeKind.REQUEST, limit=LIMIT_MAX), now_s)
+        answer = world.slots.board.answer(Question(Window.HOUR, ScopeKind.REQUEST, limit=LIMIT_MAX), now_s)
         let_go = answer.let_go
         assert let_go is not None
-        counted = world.board.since(sorted(world.attempts), BEGAN_S, now_s + 1)
+        counted = world.slots.board.since(sorted(world.attempts), BEGAN_S, now_s + 1)
         for text, attempts in world.attempts.items():
             cell = counted.get(text)
             told = (0, 0) if cell is None else (cell.attempts, cell.cost_nanousd)

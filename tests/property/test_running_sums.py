@@ -4,16 +4,14 @@ import random
 from collections.abc import Iterator
 
 from llmtrail.core import running
-from llmtrail.core.board import Board
 from llmtrail.core.calendar import day_start_s, month_start_s
 from llmtrail.core.cell import Cell
 from llmtrail.core.gains import Follower
 from llmtrail.core.partial import Partial, Source, slot_of
 from llmtrail.core.running import RunningSums, is_kept_boundary
-from llmtrail.core.scope import SHARDS, Scope, ScopeKind, shard_of
-from llmtrail_aggregator.fold import apply
-from llmtrail_aggregator.shelf import Shelf
+from llmtrail.core.scope import Scope, ScopeKind, shard_of
 from llmtrail_alerts.board_statistics import BoardStatistics
+from told_board import ToldBoard
 
 SEEDS = 120
 BEGAN_S = 1_769_896_800  # two hours before midnight of the 31st, UTC; in Kolkata it is February
@@ -26,8 +24,8 @@ class World:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(seed)
-        self.board = Board(ZONES)
-        self.shelf = Shelf({})
+        self.slots = ToldBoard(ZONES)
+        self.board = self.slots.board
         self.now_s = BEGAN_S
         self.offset = 0
         self.new: set[str] = set()
@@ -44,22 +42,11 @@ class World:
         source = Source("t", 0, self.offset, self.offset + 1)
         self.offset += 1
         slots = {slot_of((self.now_s - age_s) * 10**9): {text: cell}}
-        self.fold(Partial(shard=shard_of(text), watermark_s=self.now_s, source=source, slots=slots))
+        self.slots.fold(Partial(shard=shard_of(text), watermark_s=self.now_s, source=source, slots=slots))
         self.new.add(text)
 
     def beat(self) -> None:
-        for shard in range(SHARDS):
-            self.fold(Partial(shard=shard, watermark_s=self.now_s))
-
-    def fold(self, partial: Partial) -> None:
-        changes: dict[str, bytes | None] = {}
-        for key, slot in apply(self.shelf, partial, ZONES).writes:
-            if slot is None:
-                self.shelf.delete(key)
-                changes[key.text()] = None
-            else:
-                changes[key.text()] = self.shelf.put(key, slot)
-        self.board.put(changes)
+        self.slots.beat(self.now_s)
 
     def starts(self) -> Iterator[int]:
         yield self.now_s // 3_600 * 3_600

@@ -14,9 +14,7 @@ import pytest
 from llmtrail.core.board import Board
 from llmtrail.core.cell import Cell
 from llmtrail.core.partial import Partial, Source, slot_of
-from llmtrail.core.scope import SHARDS, Scope, ScopeKind, shard_of
-from llmtrail_aggregator.fold import apply
-from llmtrail_aggregator.shelf import Shelf
+from llmtrail.core.scope import Scope, ScopeKind, shard_of
 from llmtrail_alerts.board_statistics import BoardStatistics
 from llmtrail_alerts.decide import decide_all, is_forgettable
 from llmtrail_alerts.model import (
@@ -34,6 +32,7 @@ from llmtrail_alerts.model import (
 )
 from llmtrail_alerts.quiet import Quiet
 from llmtrail_alerts.watch import StatisticsWatch
+from told_board import ToldBoard
 
 SEEDS = 20
 NS = 1_000_000_000
@@ -118,9 +117,9 @@ class World:
 
     def __init__(self, seed: int, rules: Sequence[Rule]) -> None:
         self.rng = random.Random(seed)
-        self.board, self.shelf = Board(ZONES), Shelf({})
+        self.slots = ToldBoard(ZONES)
         self.now_s, self.offset = BEGAN_S, 0
-        self.lazy, self.thorough = Decider(self.board, rules), Decider(self.board, rules)
+        self.lazy, self.thorough = Decider(self.slots.board, rules), Decider(self.slots.board, rules)
 
     def call(self) -> None:
         rng = self.rng
@@ -149,7 +148,7 @@ class World:
             source = Source("t", 0, self.offset, self.offset + 1)
             self.offset += 1
             told = {at: {text: cell.copy()}}
-            self.fold(
+            self.slots.fold(
                 Partial(
                     shard=shard_of(text),
                     watermark_s=self.now_s,
@@ -159,20 +158,6 @@ class World:
                 )
             )
 
-    def beat(self) -> None:
-        for shard in range(SHARDS):
-            self.fold(Partial(shard=shard, watermark_s=self.now_s))
-
-    def fold(self, partial: Partial) -> None:
-        changes: dict[str, bytes | None] = {}
-        for key, slot in apply(self.shelf, partial, ZONES).writes:
-            if slot is None:
-                self.shelf.delete(key)
-                changes[key.text()] = None
-            else:
-                changes[key.text()] = self.shelf.put(key, slot)
-        self.board.put(changes)
-
 
 def walk(world: World, steps: Sequence[int], said: str) -> int:
     decided = 0
@@ -181,7 +166,7 @@ def walk(world: World, steps: Sequence[int], said: str) -> int:
         for _ in range(world.rng.choice((0, 0, 1, 2, 5))):
             world.call()
         if world.rng.random() < 0.3:
-            world.beat()
+            world.slots.beat(world.now_s)
         wanted = world.thorough.decide(world.now_s, everything=True)
         found = world.lazy.decide(world.now_s, everything=number == 0)
         assert found == wanted, f"{said}, at {world.now_s}: {found ^ wanted}"
