@@ -22,6 +22,8 @@ from llmtrail_alerts.channels.slack import SlackSender
 from llmtrail_alerts.courier import Courier, Surroundings
 from llmtrail_alerts.delivery import Delivery
 from llmtrail_alerts.engine import Engine, EngineParts
+from llmtrail_alerts.gpu_watch import GpuWatch
+from llmtrail_alerts.joint_watch import JointWatch
 from llmtrail_alerts.lane import order
 from llmtrail_alerts.message import Action
 from llmtrail_alerts.model import Alarm, Budget, GroupState, Severity
@@ -192,7 +194,7 @@ class Process:
         self.couriers = _Couriers(world)
         parts = EngineParts(
             journal=world,
-            watch=StatisticsWatch(world.statistics),
+            watch=JointWatch(StatisticsWatch(world.statistics), GpuWatch(world.statistics.gpus)),
             delivery=cast("Delivery", self.couriers),
             table=_Table(),
             prover=self.couriers,
