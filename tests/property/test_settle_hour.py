@@ -170,6 +170,11 @@ def test_a_slice_of_a_gpu_does_not_cost_what_the_gpu_does() -> None:
     own = (*PRICES, GpuPrice("a", 0, END_S, 360_000_000))
     hour = _settle(slices, {"a": [_call(1, 5)]}, prices=own)["a"]
     assert (hour.busy_nanousd, hour.idle_nanousd) == (7_500_000, 22_500_000)
+    # The whole GPU, of which nobody told what it did, is no time that samples lack; a slice of which nobody did is.
+    whole = _settle([*slices, _gpu(busy_s=None)], {"a": [_call(1, 5)]}, prices=own)["a"]
+    assert whole == hour
+    elsewhere = _settle([*slices, _gpu(slot=0, mig_instance="8", busy_s=None)], {"a": [_call(1, 5)]}, prices=own)["a"]
+    assert elsewhere.outcome is HourOutcome.NOT_SAMPLED
 
 
 def test_a_call_weighs_what_its_tokens_cost_before_rounding() -> None:

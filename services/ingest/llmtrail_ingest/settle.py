@@ -184,7 +184,10 @@ def _sums(gpus: Sequence[GpuTime], femtousd: Mapping[str, int], terms: Terms) ->
     }
     sums = {name: _Sum() for name in targets}
     holders: dict[Place, tuple[str, ...]] = {}
+    sliced = {_device(gpu) for gpu in gpus if gpu.mig_instance}
     for gpu in gpus:
+        if gpu.busy_s is None and not gpu.mig_instance and _device(gpu) in sliced:
+            continue  # What it does its slices tell: the driver, read besides, tells nothing of the whole.
         if gpu.place not in holders:
             holders[gpu.place] = tuple(name for name, target in targets.items() if target.holds(gpu.place))
         names = holders[gpu.place]
@@ -192,6 +195,10 @@ def _sums(gpus: Sequence[GpuTime], femtousd: Mapping[str, int], terms: Terms) ->
             sums[name].is_shared |= len(names) > 1
             _add(sums[name], gpu, share, _price(terms.prices, name, gpu))
     return sums
+
+
+def _device(gpu: GpuTime) -> tuple[int, str, str]:
+    return gpu.start_s, gpu.place.host, gpu.place.gpu_uuid
 
 
 def _shares(names: Sequence[str], femtousd: Mapping[str, int]) -> list[Fraction]:
