@@ -11,8 +11,9 @@ from llmtrail.clock import Clock
 
 # While little is to be done, nobody waits longer than this.
 SHORTEST_S = 0.05
-# The work may take half of the time; the other half is everybody else's.
-TIMES = 2
+# As long as the work took, the next one is waited for: half of the time is everybody else's. Most of it is waiting for
+# brokers and store, so this is far less than half a core.
+TIMES = 1
 _NS = 1_000_000_000
 
 
