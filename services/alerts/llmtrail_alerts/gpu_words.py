@@ -128,10 +128,11 @@ def words_of(alarm: Alarm, level: Level, scope: Scope, verdict: Verdict) -> Mach
     codes = _codes(sighting)
     told = [_named(code, ": ") for code in codes[:NAMED_MAX]]
     more = f"; {len(codes) - NAMED_MAX} other codes" if len(codes) > NAMED_MAX else ""
+    is_over = verdict.reason is Reason.RESOLVED
     return MachineWords(
         title=f"{_short_name(scope, sighting)}: {_what(alarm, level, verdict)}",
-        meaning="; ".join(told) + more if told else words.meaning,
-        advice=xid_of(codes[0]).advice if codes else words.advice,
+        meaning="" if is_over else "; ".join(told) + more if told else words.meaning,
+        advice="" if is_over else xid_of(codes[0]).advice if codes else words.advice,
         runbook=runbook_of(condition),
         act='"$EDITOR" rules.toml && llmtrail check',
         beside=tuple(_beside(sighting)),

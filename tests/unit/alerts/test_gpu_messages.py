@@ -70,6 +70,7 @@ def test_an_xid_is_told_once_with_its_meaning_and_ends_once_the_window_is_over()
     assert 80 <= ended <= 30 + FIRST_SUMMARY_S + 10
     assert (last.action, last.incident, last.scope) == (Action.RESOLVE, first.incident, first.scope)
     assert title(last) == "Resolved: GPU 0 of node h200-1: no such XID of late"
+    assert (last.meaning, last.advice) == ("", "")
 
 
 def test_a_rack_that_falls_silent_is_told_its_owner_in_two_messages() -> None:

@@ -11,6 +11,7 @@ from llmtrail_alerts.channels.port import Answer, Channel, Manners, Sending
 from llmtrail_alerts.channels.post import Reply, judge, new_client, post
 from llmtrail_alerts.incident import incident_key
 from llmtrail_alerts.message import (
+    MEANING_CHARS_MAX,
     NAME_CHARS_MAX,
     REQUESTS_MAX,
     Action,
@@ -101,6 +102,8 @@ def _annotations(message: Message, page_url: str) -> dict[str, str]:
     annotations = {
         "summary": title(message),
         "description": how_bad(message),
+        "meaning": one_line(message.meaning, MEANING_CHARS_MAX),
+        "advice": one_line(message.advice, MEANING_CHARS_MAX),
         "owner": one_line(message.owner, NAME_CHARS_MAX),
         "runbook_url": message.runbook,
         "requests": "\n".join(requests),
