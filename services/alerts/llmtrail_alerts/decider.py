@@ -72,6 +72,7 @@ class Decider:
         self._news = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llmtrail-alerts", daemon=True)
         self._folder = RulesFolder(parts.folder)
+        self._untaken: Reloaded | None = None  # changed rules that could not be written yet
         self._engine: Engine | None = None
         self._delivery: Delivery | None = None
         self._table: AlertTable | None = None
@@ -152,7 +153,7 @@ class Decider:
         while not self._stopping.is_set():
             try:
                 now_ns = self._parts.clock.monotonic_ns()
-                if now_ns - looked_ns >= RULES_EVERY_S * _NS:
+                if self._untaken is not None or now_ns - looked_ns >= RULES_EVERY_S * _NS:
                     looked_ns = now_ns
                     self._reload()
                 self._turn()
@@ -180,13 +181,19 @@ class Decider:
                 self._rest_s = min(REST_TIMES * (self._ended_ns - began_ns) / _NS, REST_S_MAX)
 
     def _reload(self) -> None:
-        reloaded = self._folder.poll(self._parts.clock.now_ns())
-        if reloaded is None or self._engine is None:
+        if self._engine is None:
             return
-        if reloaded.error is not None:
-            self._parts.metrics.count(ALERTS_RULES_REFUSED)
-            _LOG.error("the changed rules cannot be used; the former ones stay: %s", reloaded.error)
-        self._take(self._engine, reloaded)
+        if self._untaken is None:
+            self._untaken = self._folder.poll(self._parts.clock.now_ns())
+            if self._untaken is not None and self._untaken.error is not None:
+                self._parts.metrics.count(ALERTS_RULES_REFUSED)
+                _LOG.error("the changed rules cannot be used; the former ones stay: %s", self._untaken.error)
+        if self._untaken is not None:
+            try:
+                self._take(self._engine, self._untaken)
+            finally:
+                if self._engine.rules is self._untaken.rules:
+                    self._untaken = None  # they are written; what came after it is not to hold up decisions
 
     def _take(self, engine: Engine, reloaded: Reloaded) -> None:
         kept: Sequence[Record] = ((_SNAPSHOT_KEY, encode_snapshot(self._folder.known)),)

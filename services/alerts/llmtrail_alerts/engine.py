@@ -191,7 +191,8 @@ class Engine:
     def take_rules(self, rules: Rules, audit: Sequence[AuditRow], kept: Sequence[Record] = ()) -> None:
         """Go on with other rules. What was spent is in the statistics, so no change resets it.
 
-        `kept` is written beside the audit: what tells the next change from these rules.
+        `kept` is written beside the audit: what tells the next change from these rules. Raises what the journal raises;
+        then the former rules are in force, and it is to be done again before any turn.
         """
         former, self._rules = self._rules, rules
         self._everything, self._end_s = True, 0
@@ -200,8 +201,12 @@ class Engine:
         for row in audit:
             _LOG.info("%s %s %r by %s", row.action, row.kind, row.name, row.actor or "nobody known")
         turn = _Turn(audit=list(audit), kept=list(kept))
-        self._leave(turn, former)
-        self._write(turn)
+        try:
+            self._leave(turn, former)
+            self._write(turn)
+        except Exception:
+            self._rules = former  # in whose words what ends with them is to be told
+            raise
         self._parts.watch.fill(self._mine(), self._parts.clock.now_ns())
 
     @property
