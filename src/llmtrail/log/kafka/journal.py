@@ -40,6 +40,8 @@ _PRODUCER: Mapping[str, Any] = {
     "linger.ms": 0,
     "transaction.timeout.ms": _TRANSACTION_MS_MAX,
     "message.max.bytes": 8 * 1024 * 1024,
+    # A broker that comes back is found within a second; the default grows to ten.
+    "reconnect.backoff.max.ms": 1_000,
 }
 _OF_MEMBERS = frozenset({"session.timeout.ms", "heartbeat.interval.ms"})
 
@@ -96,7 +98,7 @@ class KafkaJournal:
         with self._lock:
             # Whoever was in before may have written ours with theirs.
             while not mine.is_done:
-                self._write(self._next())
+                self._write_all(self._next())
         if mine.failure is not None:
             raise mine.failure
 
@@ -117,6 +119,17 @@ class KafkaJournal:
             together, self._waiting = self._waiting[:count], self._waiting[count:]
             return together
 
+    def _write_all(self, puts: Sequence[_Put]) -> None:
+        try:
+            self._write(puts)
+        except BaseException:
+            # Interrupted half-way: whether it was written nobody here knows, and nobody is to wait for it.
+            self._lost = True
+            for put in puts:
+                if not put.is_done:
+                    put.is_done, put.failure = True, JournalLostError("the process ends")
+            raise
+
     def _write(self, puts: Sequence[_Put]) -> None:
         """Write all of these in one step, each by itself where they cannot be written together."""
         failure: Exception | None = None
@@ -126,6 +139,8 @@ class KafkaJournal:
             self._commit()
         except Exception as cause:  # noqa: BLE001 - told to whoever put it
             failure = cause
+            # A driver that is broken for good says so to whoever begins, and to all after them.
+            self._lost = self._lost or _is_fatal(cause)
         if failure is not None and len(puts) > 1 and not self._lost:
             # One of them may be what Kafka refuses.
             for put in puts:
@@ -195,3 +210,7 @@ class KafkaJournal:
         producer = Producer({**_PRODUCER, **client, "transactional.id": transactional_id}, logger=_LOG)
         producer.init_transactions(_OPEN_S_MAX)
         return producer
+
+
+def _is_fatal(cause: Exception) -> bool:
+    return isinstance(cause, KafkaException) and bool(cause.args[0].fatal())
