@@ -56,6 +56,8 @@ _CONSUMER: Mapping[str, Any] = {
     "fetch.max.bytes": 16 * 1024 * 1024,
     "fetch.wait.max.ms": 50,
     "queued.max.messages.kbytes": 65_536,
+    # A broker that comes back is found within a second; the default grows to ten.
+    "reconnect.backoff.max.ms": 1_000,
     "isolation.level": "read_committed",
 }
 

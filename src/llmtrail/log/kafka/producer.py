@@ -38,6 +38,8 @@ _SETTINGS: Mapping[str, Any] = {
     "message.max.bytes": 8 * 1024 * 1024,
     "delivery.timeout.ms": DELIVERY_MS_MAX,
     "socket.keepalive.enable": True,
+    # A broker that comes back is found within a second; the default grows to ten.
+    "reconnect.backoff.max.ms": 1_000,
 }
 
 

@@ -33,6 +33,8 @@ _CONSUMER: Mapping[str, Any] = {
     "check.crcs": True,
     "fetch.wait.max.ms": 50,
     "queued.max.messages.kbytes": 65_536,
+    # A broker that comes back is found within a second; the default grows to ten.
+    "reconnect.backoff.max.ms": 1_000,
 }
 
 # A record: its key, and its value or None where the key is gone.
