@@ -60,7 +60,7 @@ output_tokens_s = 500
 _GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "own-gpus.md"
 SUMS = """
 SELECT sum(cost_nanousd), countIf(cost_source = 'own_gpu_settled'), countIf(cost_source = 'own_gpu'), max(price_id)
-FROM llmtrail.calls WHERE request_model = 'llama-3'
+FROM llmtrail.calls WHERE 'llama-3' IN (request_model, response_model)
 """
 
 
@@ -128,7 +128,9 @@ def _calls(began_s: int) -> Iterator[Call]:
             (-5, Usage(input_tokens=1_000, output_tokens=1_000)),
         ]
     ):
-        yield a_call(number, request_model="llama-3", attributes=ours, usage=usage, started_at=(began_s + second) * _S)
+        # One of them tells its model in the answer only.
+        models = {"request_model": "", "response_model": "llama-3"} if number == 1 else {"request_model": "llama-3"}
+        yield a_call(number, **models, attributes=ours, usage=usage, started_at=(began_s + second) * _S)
     yield a_call(9, usage=Usage(input_tokens=9, output_tokens=9), started_at=(began_s + 5) * _S)
 
 
@@ -168,7 +170,7 @@ def test_an_hour_is_settled_dry_then_for_good_and_only_once(house: tuple[Config,
     hour = f"SELECT sum(cost_nanousd) FROM llmtrail.calls WHERE cost_source = 'own_gpu_settled' AND {began}"
     assert _ask(config, hour) == [(dry.busy_nanousd,)], "the calls cost what the hour came to, to the nano-dollar"
     assert _ask(config, SUMS)[0][1:] == (4, 1, "own_gpu:llama")
-    others = _ask(config, "SELECT sum(cost_nanousd) FROM llmtrail.calls WHERE request_model != 'llama-3'")[0][0]
+    others = _ask(config, "SELECT sum(cost_nanousd) FROM llmtrail.calls WHERE request_model = 'gpt-4o-mini'")[0][0]
     assert _spent(config, began_s) == (6, dry.busy_nanousd + others, 4), "and so budgets are filled"
     (by_day,) = re.findall(r"```sql\n(.*?)```", _GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     days = _ask(config, by_day)

@@ -57,7 +57,9 @@ def calls_of_hour(handle: Handle, hour_s: int, models: Collection[str], after: s
     told: dict[str, object] = {"from": hour_s, "until": hour_s + HOUR_S, "after": after, "most": PAGE_CALLS}
     if "" not in models:
         told["models"] = sorted(models)
-    wanted = "1" if "" in models else "ifNull(request_model, ifNull(response_model, '')) IN {models:Array(String)}"
+    # As `asked_of` has it: a model that is asked for without a name is none.
+    model = "coalesce(nullIf(request_model, ''), response_model, '')"
+    wanted = "1" if "" in models else f"{model} IN {{models:Array(String)}}"
     # A call is stored on the day on which it arrived, by its sender's clock at most a day before it began.
     rows = handle.query(
         f"SELECT toString(call_id), toString(ingest_day) FROM llmtrail.calls_data WHERE {wanted} "  # noqa: S608 - ours

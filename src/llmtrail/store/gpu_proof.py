@@ -40,7 +40,7 @@ def requests_on(handle: Handle, scope: Scope, since_ns: int) -> tuple[str, ...]:
 _SERVER: Final = "ifNull(attributes, ''), 'server"
 # Only calls that came in today or yesterday can have begun within the last minutes.
 _STATEMENT: Final = (
-    "SELECT ifNull(coalesce(request_model, response_model), '') AS model, "  # noqa: S608 - our own words
+    "SELECT coalesce(nullIf(request_model, ''), response_model, '') AS model, "  # noqa: S608 - our own words
     f"JSONExtractString({_SERVER}.address') AS address, JSONExtractRaw({_SERVER}.port') AS port, "
     "ifNull(host, '') AS app, request_id, max(failure_mode IS NOT NULL) AS failed, max(started_at) AS started "
     "FROM llmtrail.calls WHERE ingest_day >= toDate({day:UInt32}) AND request_id IS NOT NULL AND started_at >= "
