@@ -206,6 +206,10 @@ def test_places_are_found_by_the_names_that_are_sought_and_no_others(store: Hand
         found = stored_places(store, [_DAY], sought)
         assert sorted(found, key=repr) == sorted(filter(sought.wants, places), key=repr)
         assert found
+    # A thousand servers by their long names are more than one statement holds: then nothing is left out.
+    hosts = [f"llm-{number}.{'inference.' * 6}local" for number in range(1_000)]
+    many = Sought(frozenset(hosts), frozenset({*hosts, "llm.example"}), frozenset(hosts))
+    assert places[3] in stored_places(store, [_DAY], many)
 
 
 def test_requests_that_ran_on_a_machine_are_found_the_failed_ones_first(store: Handle) -> None:
