@@ -256,8 +256,7 @@ class Engine:
         past = missed(self._seen, rules, now_ns // _NS)
         if past != self._past:
             self._parts.watch.look_back(rules, past)
-            self._back_ns = self._back_ns if self._past else now_ns
-            self._past = past
+            self._back_ns, self._past = now_ns, past
 
     def _note(self, turn: _Turn, rules: Sequence[Rule], now_s: int) -> None:
         """Write how far all is decided: with all that is written, and where a period has been decided to its end."""
