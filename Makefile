@@ -14,6 +14,8 @@ STAMP := $(VENV)/.llmtrail-setup
 # Where the house's Python stands.
 CODE := src services tests bench
 ARGS ?=
+# Most tests wait for processes that they started, so two at once use what two cores have. Each worker starts a Kafka.
+WORKERS ?= 2
 CASE ?=
 KAFKA ?=
 
@@ -36,8 +38,8 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)  ## run llmtrail with real clients and an incident (KAFKA=1: over Kafka; ARGS="--seconds 30 --exit")
 	@$(BIN)/llmtrail demo $(if $(KAFKA),--over-kafka) $(ARGS)
 
-test: $(STAMP)  ## run every test that this machine can run (ARGS="-k name")
-	@$(BIN)/python -m pytest $(ARGS)
+test: $(STAMP)  ## run every test that this machine can run (ARGS="-k name", WORKERS=0 for one at a time)
+	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 check: $(STAMP)  ## format, lint, types, rules of dependency, house rules: under 30 s
 	@$(BIN)/ruff format --check --quiet $(CODE) || { echo "run 'make fmt'" >&2; exit 1; }

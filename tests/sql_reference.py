@@ -1,7 +1,7 @@
 """Write docs/reference/sql.md from the schema itself. Run it after a migration: `python tests/sql_reference.py`."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmtrail.store.migrate import read_migrations
@@ -50,6 +50,10 @@ _CREATE = re.compile(
     r"CREATE (?:OR REPLACE )?(TABLE|VIEW) (?:IF NOT EXISTS )?llmtrail\.(\w+)\n\(\n(.*?)\n\)\n(.*)", re.DOTALL
 )
 _COLUMN = re.compile(r"^  `?([\w.]+)`? (.+?) (?:DEFAULT \S+ )?COMMENT '((?:[^']|'')*)'", re.MULTILINE)
+_ADD = re.compile(
+    r"ALTER TABLE llmtrail\.(\w+)\s+ADD COLUMN (?:IF NOT EXISTS )?(\w+) (.+?) COMMENT '((?:[^']|'')*)'.*? AFTER (\w+)$",
+    re.DOTALL,
+)
 _COMMENT = re.compile(r"COMMENT '((?:[^']|'')*)'$")
 
 
@@ -59,13 +63,26 @@ def relations() -> list[Relation]:
     for migration in read_migrations():
         for statement in migration.statements:
             match = _CREATE.match(statement)
-            if match is not None:
+            if statement.startswith("ALTER"):
+                _grow(found, statement)
+            elif match is not None:
                 kind, name, body, tail = match.groups()
                 columns = tuple(Column(n, t, c.replace("''", "'")) for n, t, c in _COLUMN.findall(body))
                 comment = _COMMENT.search(tail.strip())
                 assert comment is not None, f"{name} has no COMMENT"
                 found[name] = Relation(kind, name, comment.group(1).replace("''", "'"), columns)
     return sorted(found.values(), key=lambda one: one.kind == "TABLE")
+
+
+def _grow(found: dict[str, Relation], statement: str) -> None:
+    """Put an added column in its place."""
+    match = _ADD.match(statement.strip())
+    assert match is not None, f"write it as ADD COLUMN … COMMENT '…' … AFTER …: {statement}"
+    table, name, kind, comment, before = match.groups()
+    columns = list(found[table].columns)
+    place = [column.name for column in columns].index(before) + 1
+    columns.insert(place, Column(name, kind, comment.replace("''", "'")))
+    found[table] = replace(found[table], columns=tuple(columns))
 
 
 def page() -> str:

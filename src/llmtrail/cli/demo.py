@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -40,6 +40,8 @@ SETTLE_S_MAX = 20.0
 # What was decided is in its table within this; a user's own rules may decide nothing.
 DECIDED_S_MAX = 6.0
 _LOOK_S = 0.2
+# A range of the writer takes less: what was acknowledged can be found by then.
+_STEADY_S = 1.5
 # While it stays up, a process of it that has ended is told this soon.
 _CHECK_S = 1.0
 
@@ -221,10 +223,7 @@ def _read_back(place: Place, run_id: str, made: int, watch: _Watch) -> Told:
         arrayStringConcat(groupUniqArrayIf(assumeNotNull(unpriced_reason), unpriced_reason IS NOT NULL), ', ') AS why,
         uniqExact(user_id) AS users,
         quantile(0.5)(latency_ms) AS p50_ms, quantile(0.95)(latency_ms) AS p95_ms FROM calls AS c {mine}"""  # noqa: S608
-    until = time.monotonic() + SETTLE_S_MAX
-    summary = rows(house, totals)[0]
-    while summary["requests"] < made and time.monotonic() < until and not stop.wait(_LOOK_S):
-        summary = rows(house, totals)[0]
+    summary = _settled(lambda: rows(house, totals)[0], made, stop)
     failures = rows(
         house,
         f"""SELECT failure_mode, count() AS calls, groupUniqArray(feature) AS features,
@@ -256,6 +255,20 @@ def _read_back(place: Place, run_id: str, made: int, watch: _Watch) -> Told:
         told_node(lambda statement: rows(house, statement), watch.node, stop.wait),
         lost[0]["request_id"] if lost else None,
     )
+
+
+def _settled(look: Callable[[], dict[str, Any]], made: int, stop: threading.Event) -> dict[str, Any]:
+    """Return the totals once every request is in them, and its second calls too: when they have stayed the same."""
+    begin_s = changed_s = time.monotonic()
+    summary = look()
+    while (now_s := time.monotonic()) < begin_s + SETTLE_S_MAX:
+        if summary["requests"] >= made and now_s >= changed_s + _STEADY_S:
+            break
+        if stop.wait(_LOOK_S):
+            break
+        former, summary = summary, look()
+        changed_s = changed_s if summary == former else now_s
+    return summary
 
 
 def _alerts(house: House, run_id: str, watch: _Watch) -> list[dict[str, Any]]:
