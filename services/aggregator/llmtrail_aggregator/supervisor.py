@@ -105,7 +105,7 @@ class Supervisor:
         self.state.report = {}
         reader = threading.Thread(target=self._read, args=(process,), daemon=True)
         reader.start()
-        progress = Progress(self._now_s())
+        progress = Progress(self._now_s(), self._settings.session_s)
         try:
             while not self._stopping.wait(LOOK_EVERY_S):
                 if process.poll() is not None:
@@ -140,9 +140,10 @@ class Supervisor:
             positions = dict(self._positions())
         except Exception as cause:  # noqa: BLE001 - a cluster that is away tells nothing; the worker is not to blame.
             _LOG.warning("the group's positions are not to be had: %s", cause)
+            progress.see_nothing(self._now_s())
             return
         mine = {place: positions[place] for place in self.state.places if place in positions}
-        progress.see(mine, self.state.recovery_remaining, self._now_s())
+        progress.see(mine, positions, self.state.recovery_remaining, self._now_s())
         self.state.positions, self.state.still_s = mine, progress.still_s(self._now_s())
 
     def _end(self, process: "subprocess.Popen[bytes]") -> None:
