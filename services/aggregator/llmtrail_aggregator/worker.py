@@ -37,6 +37,8 @@ POLL_RECORDS_MAX = 200
 BUFFERED_MAX = 256
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024
 REPORT_EVERY_S = 1.0
+# What a worker may take to end when its supervisor is gone: to commit and to leave the group takes less.
+END_S_MAX = 4.0
 # A worker that was stopped for longer than this part of its session may have lost its partitions without knowing.
 AWAKE_SHARE = 0.75
 AWAKE_EVERY_S = 0.2
@@ -263,17 +265,20 @@ def _app(settings: WorkerSettings, scratch: str) -> faust.App:
     )
 
 
-def _end_with_parent() -> None:
-    """End in order when standard input ends: whoever started this worker is gone."""
+def end_with_parent(patience_s: float = END_S_MAX) -> None:
+    """End in order when standard input ends: whoever started this worker is gone. After `patience_s` end at once."""
     # Not through Python's buffer, whose lock would be held when the interpreter ends.
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(patience_s)
+    # Faust may hang in its end as anywhere else, and one that nobody watches keeps its partitions by its heartbeats.
+    os._exit(1)
 
 
 def main() -> None:
     """Run one worker; its settings are the one argument, as JSON. It ends when its standard input does."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     told = json.loads(sys.argv[1])
     settings = WorkerSettings(**{**told, "zones": tuple(told["zones"])})
     with tempfile.TemporaryDirectory(prefix="llmtrail-aggregate-") as scratch:
