@@ -148,7 +148,8 @@ _NAMES: Final = {"node", "GPU", "pod", "server", "model", "held down by", "error
 
 def _notes(document: Told) -> Iterator[str]:
     if not document["targets"]:
-        yield "No collector was heard of in the last day: see `llmtrail gpu`."
+        where = "" if document["as_of"] is None else " of this node, though of others"
+        yield f"No collector was heard of in the last day{where}: see `llmtrail gpu`."
     for target in document["targets"]:
         name = f"{safe_line(target['host'], _NAME_WIDTH)} {safe_line(target['target'], _NAME_WIDTH)}"
         silent_s = _age_s(document, target["last_arrived_at"])

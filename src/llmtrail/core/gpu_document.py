@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from llmtrail.core.board_document import BadQuestionError, one_of
+from llmtrail.core.board_document import BadQuestionError
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.gpu_window import EngineWindow, GpuWindow, TargetSeen
 from llmtrail.core.times import to_rfc_3339
@@ -32,10 +32,12 @@ def gpu_question_of(parameters: Mapping[str, str]) -> GpuQuestion:
     for name in parameters:
         if name not in _PARAMETERS:
             raise BadQuestionError(f"there is no parameter {name!r}; there are {', '.join(_PARAMETERS)}.")
-    window = one_of(Window, "window", parameters.get("window") or Window.FIVE_MINUTES)
-    if window not in WINDOWS:
+    asked = parameters.get("window") or Window.FIVE_MINUTES
+    window = next((one for one in WINDOWS if one == asked), None)
+    if window is None:
         raise BadQuestionError(
-            f"samples of GPUs are kept at hand for an hour: ask for {', '.join(WINDOWS)}, or by SQL."
+            f"there is no window {asked[:40]!r} of GPUs, of which an hour is at hand: "
+            f"ask for {', '.join(WINDOWS)}, or by SQL."
         )
     return GpuQuestion(window, parameters.get("host"))
 
@@ -45,7 +47,8 @@ def gpu_document(board: GpuBoard, question: GpuQuestion, now_ns: int) -> dict[st
     window_s, now_s = WINDOWS[question.window], now_ns / _NS
     hosts = None if question.host is None else {question.host}
     targets = board.targets(now_s, hosts)
-    as_of_ns = max((one.last_arrived_ns for one in targets), default=None)
+    # Of all nodes, whichever are asked for: it tells whether anybody counts.
+    as_of_ns = max((one.last_arrived_ns for one in board.targets(now_s)), default=None)
     return {
         "window": question.window,
         "now": to_rfc_3339(now_ns),

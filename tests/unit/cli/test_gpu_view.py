@@ -32,11 +32,11 @@ ENGINE = EngineSample(
 )
 
 
-def printed(*scrapes: GpuScrape) -> str:
+def printed(*scrapes: GpuScrape, host: str | None = None) -> str:
     board, paper = GpuBoard(), io.StringIO()
     for one in scrapes:
         board.take(one, one.sampled_at_ns)
-    told = json.loads(json.dumps(gpu_document(board, GpuQuestion(Window.HOUR), NOW_NS)))
+    told = json.loads(json.dumps(gpu_document(board, GpuQuestion(Window.HOUR, host), NOW_NS)))
     Console(file=paper, width=140, highlight=False, markup=False, emoji=False).print(shown(told, 140))
     return paper.getvalue()
 
@@ -75,7 +75,8 @@ def test_targets_that_are_silent_or_fail_are_told() -> None:
     assert "node-a dcgm: silent for 1 min 25 s." in text
     assert "node-b dcgm: refused" in text
     assert "node-c dcgm" not in text
-    assert "No collector was heard of" in printed()
+    assert "No collector was heard of in the last day: see" in printed()
+    assert "in the last day of this node, though of others" in printed(scrape(0, GPU), host="nobody")
 
 
 def test_names_of_senders_are_shown_and_never_obeyed() -> None:

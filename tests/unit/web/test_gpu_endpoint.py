@@ -52,13 +52,16 @@ def test_gpus_model_servers_and_targets_of_a_window_are_told() -> None:
     ]
     assert [one["host"] for one in asked("host=node-b").json()["targets"]] == ["node-b"]
     assert asked("host=node-b").json()["devices"] == []
+    nobody = asked("host=nobody").json()
+    assert nobody["targets"] == []
+    assert nobody["as_of"] == asked("").json()["as_of"], "whether anybody counts is not a matter of who is asked for"
 
 
 @pytest.mark.parametrize(
     ("query", "token", "status", "said"),
     [
         ("window=1d", "", 400, "by SQL"),
-        ("window=x", "", 400, "there is no window"),
+        ("window=x", "", 400, "ask for 1m, 5m, 1h, or by SQL"),
         ("kind=user", "", 400, "there is no parameter"),
         ("host=a&host=b", "", 400, "given once"),
         ("", "Bearer acme", 403, "belong to no tenant"),
