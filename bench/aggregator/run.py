@@ -44,10 +44,12 @@ class Worker:
     def child(self) -> int:
         """Return the Faust worker's process id."""
         children: list[str] = []
+        end = time.monotonic() + START_S_MAX
         while not children:
-            told = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-            others = [path.read_text() for path in Path(f"/proc/{self.process.pid}/task").glob("*/children")]
-            children = (told + " ".join(others)).split()
+            if time.monotonic() > end or self.process.poll() is not None:
+                raise RuntimeError(f"the aggregator has no worker after {START_S_MAX} s; it printed what it lacks.")
+            listed = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+            children = " ".join(path.read_text() for path in listed).split()
             time.sleep(0.02)
         return int(children[0])
 
