@@ -106,6 +106,7 @@ def a_row(call: Call, **fields: Any) -> CallRow:
         "unpriced_reason": None,
         "prompt_fingerprint": "fp",
         "tenant": call.tenant or "",
+        "model": call.response_model or call.request_model or "",
         "writes_body": True,
         "content_hash": 2**64 - 1,
     }

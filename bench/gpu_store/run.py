@@ -142,7 +142,21 @@ def call_at(at_ns: int, node: int, told: str) -> StoredCall:
     day = time.strftime("%Y-%m-%d", time.gmtime(at_ns // NS))
     ended_ns = at_ns + CALL_MS * 1_000_000
     return StoredCall(
-        call, CallPlace(call.call_id or "", day, 1), "", at_ns, ended_ns, ended_ns, None, "", None, None, None, False
+        call,
+        CallPlace(call.call_id or "", day, 1),
+        "",
+        at_ns,
+        ended_ns,
+        ended_ns,
+        None,
+        "",
+        None,
+        None,
+        None,
+        False,
+        "llama-3",
+        None,
+        None,
     )
 
 

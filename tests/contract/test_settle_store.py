@@ -59,7 +59,8 @@ output_tokens_s = 500
 """
 _GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "own-gpus.md"
 SUMS = """
-SELECT sum(cost_nanousd), countIf(cost_source = 'own_gpu_settled'), countIf(cost_source = 'own_gpu'), max(price_id)
+SELECT sum(cost_nanousd), countIf(cost_source = 'self_hosted_final'), countIf(cost_source = 'self_hosted'),
+  max(price_id)
 FROM llmtrail.calls WHERE 'llama-3' IN (request_model, response_model)
 """
 
@@ -167,7 +168,7 @@ def test_an_hour_is_settled_dry_then_for_good_and_only_once(house: tuple[Config,
     assert _settle(config, apply=True) == dry
     assert began_s * _S < _corrected_ns(config, began_s) <= time.time_ns()
     began = f"started_at >= toDateTime({began_s})"
-    hour = f"SELECT sum(cost_nanousd) FROM llmtrail.calls WHERE cost_source = 'own_gpu_settled' AND {began}"
+    hour = f"SELECT sum(cost_nanousd) FROM llmtrail.calls WHERE cost_source = 'self_hosted_final' AND {began}"
     assert _ask(config, hour) == [(dry.busy_nanousd,)], "the calls cost what the hour came to, to the nano-dollar"
     assert _ask(config, SUMS)[0][1:] == (4, 1, "own_gpu:llama")
     others = _ask(config, "SELECT sum(cost_nanousd) FROM llmtrail.calls WHERE request_model = 'gpt-4o-mini'")[0][0]

@@ -327,7 +327,7 @@ def test_the_demo_tells_a_request_worth_a_look_and_show_prints_it(tmp_path: Path
     assert "XID 79 (hardware): The GPU has fallen off the bus" in page.stdout
     assert "clocks against the log's: the application" in page.stdout
     saved = _run(folder, "sql", "--format", "TSV", _OWN_GPU_COSTS)
-    assert saved.stdout.split() == ["1", "own_gpu"]
+    assert saved.stdout.split() == ["1", "self_hosted"]
 
 
 def test_every_demo_has_its_incident_and_its_showpiece() -> None:

@@ -68,6 +68,7 @@ def rows(draw: st.DrawFn) -> CallRow:
         unpriced_reason=None,
         prompt_fingerprint=draw(NAMES),
         tenant=draw(TENANTS),
+        model=call.response_model or call.request_model or "",
         writes_body=True,
     )
 
@@ -111,7 +112,7 @@ def cell_of(row: CallRow) -> Cell:
 
 def scopes_of(row: CallRow) -> list[Scope]:
     call = row.call
-    model = call.response_model or call.request_model
+    model = row.model or None
     named: list[tuple[ScopeKind, tuple[str | None, ...]]] = [
         (ScopeKind.TENANT, ()),
         (ScopeKind.FEATURE, (call.feature,)),

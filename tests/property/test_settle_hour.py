@@ -26,7 +26,7 @@ from llmtrail_ingest.settle import (
 HOUR_S = 497_000 * 3_600
 NOW_NS = (HOUR_S + 9_000) * 10**9
 END_S = 2**32 - 1
-RATES = {name: Rates(f"own_gpu:{name}", input=10**6, output=3 * 10**6, cost_source="own_gpu") for name in "abc"}
+RATES = {name: Rates(f"own_gpu:{name}", input=10**6, output=3 * 10**6, cost_source="self_hosted") for name in "abc"}
 # a and b share GPU 0; b has GPU 1 to itself; c has a node of its own.
 DEPLOYMENTS = (
     Deployment("a", "", "m-a", ("node-1",), ("0",)),
@@ -43,7 +43,7 @@ def _gpu(slot: int = 0, host: str = "node-1", index: int = 0, **told: Any) -> Gp
 
 
 def _call(key: int, femtousd: int | None, second: int = 0) -> OwnCall:
-    return OwnCall(key, 20_000, 1, HOUR_S + second, femtousd or 0, 0, femtousd, 7, "own_gpu", "own_gpu:a")
+    return OwnCall(key, 20_000, 1, HOUR_S + second, femtousd or 0, 0, femtousd, 7, "self_hosted", "own_gpu:a")
 
 
 def _settle(
@@ -132,7 +132,11 @@ def test_busy_time_is_laid_on_calls_as_their_standard_costs_are_and_idle_time_is
     assert [(call.call_key, nanousd) for call, nanousd in hour.shares] == [(1, 56_250_000), (2, 18_750_000)]
     assert (hour.calls, hour.calls_without_tokens, hour.price_id) == (3, 1, "own_gpu:a")
     (first, second) = corrections_of(hour, "book", NOW_NS)
-    assert (first.old_cost_nanousd, first.new_cost_nanousd, first.new_cost_source) == (7, 56_250_000, "own_gpu_settled")
+    assert (first.old_cost_nanousd, first.new_cost_nanousd, first.new_cost_source) == (
+        7,
+        56_250_000,
+        "self_hosted_final",
+    )
     assert (second.reason, second.corrected_at_ns, second.book_id) == ("settled", NOW_NS, "book")
 
 

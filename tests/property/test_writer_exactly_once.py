@@ -69,6 +69,7 @@ class FakeSink:
                 ingested_at_ns=row.ingested_at_ns,
                 cost_nanousd=row.cost_nanousd,
                 tenant=row.tenant,
+                model=row.model,
                 topic_id=row.topic_id,
                 partition=row.partition,
                 offset=row.offset,
@@ -129,6 +130,9 @@ class NoPrices:
     book_id = "none"
 
     trusts_reported = False
+
+    def model(self, call: Call) -> str:
+        return call.request_model or ""
 
     def rates(self, call: Call, started_at_ns: int) -> UnpricedReason:
         return UnpricedReason.UNKNOWN_MODEL

@@ -160,6 +160,10 @@ class GenaiPriceBook:
         """Say whether the caller's own cost is taken where no price is known."""
         return self._trusts_reported
 
+    def model(self, call: Call) -> str:
+        """Return the one name of a call's model; empty where no model is known."""
+        return call.response_model or call.request_model or ""
+
     def rates(self, call: Call, started_at_ns: int) -> Rates | UnpricedReason:
         """Return what tokens cost for this call at its time.
 

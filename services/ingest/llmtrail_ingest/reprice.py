@@ -52,7 +52,7 @@ def plan_corrections(rows: Iterable[StoredCost], book: PriceBook, now_ns: int) -
 
 
 def _reason(row: StoredCost, priced: Priced) -> CorrectionReason | None:
-    if priced.cost_nanousd is None or row.cost_source == CostSource.OWN_GPU_SETTLED:
+    if priced.cost_nanousd is None or row.cost_source == CostSource.SELF_HOSTED_FINAL:
         return None
     if row.cost_nanousd is None:
         return CorrectionReason.NOW_PRICED

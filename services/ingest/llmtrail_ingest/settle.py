@@ -140,7 +140,7 @@ def settle_hour(
 
 def corrections_of(hour: SettledHour, book_id: str, now_ns: int) -> list[Correction]:
     """Return an entry for each call whose stored cost is not what its hour came to. Applied, none is left."""
-    source = CostSource.OWN_GPU_SETTLED.value
+    source = CostSource.SELF_HOSTED_FINAL.value
     return [
         Correction(
             call_key=call.call_key,

@@ -25,7 +25,7 @@ EXAMPLE = example("llmtrail doctor", "llmtrail doctor --json", "llmtrail doctor 
 FREE_BYTES_MIN = 2 * 1024**3
 _EXTRAS = {"server": "starlette", "embedded": "chdb", "grpc": "grpc", "kafka": "confluent_kafka", "aggregator": "faust"}
 _UNPRICED = """SELECT ifNull(unpriced_reason, 'unknown') AS reason,
-    coalesce(response_model, request_model) AS model, count() AS calls
+    calls.model AS model, count() AS calls
     FROM calls WHERE cost_nanousd IS NULL AND ingest_day >= today() - 7
     GROUP BY reason, model ORDER BY calls DESC LIMIT 10"""
 _PRICE_CURE = "add a dated price to the file that [pricing] overrides names, then llmtrail reprice"

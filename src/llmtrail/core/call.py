@@ -44,6 +44,21 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbi
     input_image_tokens: Count | None = None
     output_image_tokens: Count | None = None
     web_search_requests: Count | None = None
+    cache_read_audio_tokens: Count | None = None
+    cache_read_image_tokens: Count | None = None
+    input_video_tokens: Count | None = None
+    citation_tokens: Count | None = None
+    file_search_requests: Count | None = None
+    code_interpreter_sessions: Count | None = None
+    total_tokens: Count | None = None
+
+
+class Served(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """How the provider served the call, as its answer reports it: what was billed, not what was asked."""
+
+    service_tier: Name | None = None
+    speed: Name | None = None
+    region: Name | None = None
 
 
 class Versions(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid_unknown_fields=True, gc=False):
@@ -127,6 +142,7 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid
     response_model: Name | None = None
     parameters: msgspec.Raw = msgspec.Raw()
     stream: bool | None = None
+    served: Served | None = None
     # content
     input: msgspec.Raw = msgspec.Raw()
     messages: msgspec.Raw = msgspec.Raw()
@@ -135,6 +151,8 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, forbid
     tool_calls: msgspec.Raw = msgspec.Raw()
     retrieval: Retrieval | None = None
     parser: Parser | None = None
+    input_bytes: Count | None = None
+    output_bytes: Count | None = None
     # versions, usage, money
     versions: Versions | None = None
     usage: Usage | None = None

@@ -2,15 +2,17 @@
 
 from typing import Final
 
-from llmtrail.core.call import Attempt, Call, CallError, Usage, Versions
+from llmtrail.core.call import Attempt, Call, CallError, Served, Usage, Versions
 
 # What stands here instead of a column of `calls`: the field is content and stands in `bodies`.
 BODIES: Final = "bodies"
 # Groups, whose fields have columns of their own.
-GROUPS: Final = frozenset({"usage", "versions", "error", "parser", "retrieval", "attempts"})
+GROUPS: Final = frozenset({"usage", "served", "versions", "error", "parser", "retrieval", "attempts"})
 
 # usage.* keep their names, in the call and in each attempt.
 COUNT_FIELDS: Final = Usage.__struct_fields__
+# served.* keep theirs.
+SERVED_FIELDS: Final = Served.__struct_fields__
 # Content fields of the call itself, which stand in `bodies` under their own names.
 CONTENT_FIELDS: Final = ("input", "messages", "prompt", "output", "tool_calls")
 # Content fields, by their path, -> columns of `bodies`.
@@ -36,6 +38,7 @@ _ERROR_COLUMNS: Final = {"type": "error_type", "message": "error_message", "http
 CALL_COLUMNS: Final = {
     **{name: name for name in Call.__struct_fields__ if name not in GROUPS},
     **{f"usage.{name}": name for name in COUNT_FIELDS},
+    **{f"served.{name}": name for name in SERVED_FIELDS},
     **{f"versions.{name}": VERSION_COLUMNS[name] for name in Versions.__struct_fields__},
     **{f"error.{name}": _ERROR_COLUMNS[name] for name in CallError.__struct_fields__},
     "parser.status": "parser_status",

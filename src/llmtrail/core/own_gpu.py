@@ -84,7 +84,7 @@ def _rates(entry: OwnGpu, nanousd_per_hour: int, start_s: int) -> Rates:
         input=_rate(entry, nanousd_per_hour, entry.input_tokens_s),
         output=_rate(entry, nanousd_per_hour, entry.output_tokens_s),
         cache_read=_rate(entry, nanousd_per_hour, entry.cache_read_tokens_s),
-        cost_source=CostSource.OWN_GPU.value,
+        cost_source=CostSource.SELF_HOSTED.value,
     )
 
 

@@ -22,9 +22,10 @@ class CostSource(StrEnum):
 
     COMPUTED = "computed"
     REPORTED = "reported"  # the caller's, where ours has no price and the configuration trusts the caller
-    OWN_GPU = "own_gpu"  # tokens at the declared speed and the price of one's own GPUs
-    OWN_GPU_SETTLED = "own_gpu_settled"  # its share of what those GPUs' busy time of its hour came to
-    ESTIMATED = "estimated"  # from guessed tokens; nothing guesses tokens yet
+    SELF_HOSTED = "self_hosted"  # tokens at the declared speed and the price of one's own GPUs
+    SELF_HOSTED_FINAL = "self_hosted_final"  # its share of what those GPUs' busy time of its hour came to
+    ESTIMATED = "estimated"  # from tokens estimated by the text that was sent and received
+    NOT_BILLED = "not_billed"  # 0: the provider does not bill such a failure
     UNPRICED = "unpriced"
 
 
@@ -87,6 +88,9 @@ class PriceBook(Protocol):
     @property
     def trusts_reported(self) -> bool:
         """Say whether the caller's own cost is taken where no price is known."""
+
+    def model(self, call: Call) -> str:
+        """Return the one name of a call's model; empty where no model is known."""
 
     def rates(self, call: Call, started_at_ns: int) -> Rates | UnpricedReason:
         """Return what tokens cost for this call at its time, or why that is unknown."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Usage, Versions
+from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Served, Usage, Versions
 
 _SLICES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -16,6 +16,7 @@ _ENCODER = msgspec.json.Encoder()
 _Groups = Mapping[str, type[msgspec.Struct]]
 _CALL_GROUPS: _Groups = {
     "usage": Usage,
+    "served": Served,
     "versions": Versions,
     "error": CallError,
     "parser": Parser,

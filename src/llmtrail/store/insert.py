@@ -8,8 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Usage, Versions
-from llmtrail.core.columns import CONTENT_FIELDS, COUNT_FIELDS, VERSION_COLUMNS
+from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Served, Usage, Versions
+from llmtrail.core.columns import CONTENT_FIELDS, COUNT_FIELDS, SERVED_FIELDS, VERSION_COLUMNS
 from llmtrail.core.times import to_ns
 from llmtrail.store import arrow
 from llmtrail.store.handle import Handle
@@ -41,6 +41,7 @@ _MADE = """(
   AND corrected_at <= fromUnixTimestamp64Milli({{to:Int64}})
 )"""
 _NO_USAGE = Usage()
+_NO_SERVED = Served()
 _NO_VERSIONS = Versions()
 _NO_ERROR = CallError()
 _NO_PARSER = Parser()
@@ -185,6 +186,9 @@ def _own_columns(rows: Sequence[CallRow]) -> dict[str, arrow.Column]:
         "call_id": arrow.uuids(get("call_key")),
         "record": pa.array(list(map(encode_record, rows)), pa.binary()),
         "tenant": pa.array(get("tenant"), _TEXT),
+        "model": pa.array(get("model"), _TEXT),
+        "estimated_input_tokens": pa.array(get("estimated_input_tokens"), _COUNT),
+        "estimated_output_tokens": pa.array(get("estimated_output_tokens"), _COUNT),
         "cost_nanousd": pa.array(get("cost_nanousd"), _COUNT),
         "cost_source": pa.array(get("cost_source"), _TEXT),
         "price_id": pa.array(get("price_id"), _TEXT),
@@ -220,6 +224,8 @@ def _event_columns(calls: Sequence[Call]) -> dict[str, arrow.Column]:
         "attributes": arrow.raw_texts(get("attributes")),
         "stream": pa.array(get("stream"), pa.bool_()),
         "reported_cost_nanousd": pa.array(get("reported_cost_nanousd"), _COUNT),
+        "input_bytes": pa.array(get("input_bytes"), _COUNT),
+        "output_bytes": pa.array(get("output_bytes"), _COUNT),
         "latency_ms": pa.array(get("latency_ms"), _FLOAT),
         "time_to_first_token_ms": pa.array(get("time_to_first_token_ms"), _FLOAT),
         "retry_count": pa.array(get("retry_count"), _SMALL),
@@ -231,13 +237,15 @@ def _event_columns(calls: Sequence[Call]) -> dict[str, arrow.Column]:
 
 
 def _group_columns(calls: Sequence[Call]) -> dict[str, arrow.Column]:
-    """Build the columns of the event's groups: usage, versions, error, parser, retrieval."""
+    """Build the columns of the event's groups: usage, served, versions, error, parser, retrieval."""
     of_usage = _getter([call.usage or _NO_USAGE for call in calls])
+    of_served = _getter([call.served or _NO_SERVED for call in calls])
     of_versions = _getter([call.versions or _NO_VERSIONS for call in calls])
     of_error = _getter([call.error or _NO_ERROR for call in calls])
     retrievals = [call.retrieval or _NO_RETRIEVAL for call in calls]
     return {
         **{name: pa.array(of_usage(name), _COUNT) for name in COUNT_FIELDS},
+        **{name: pa.array(of_served(name), _TEXT) for name in SERVED_FIELDS},
         **{column: pa.array(of_versions(field), _TEXT) for field, column in VERSION_COLUMNS.items()},
         "error_type": pa.array(of_error("type"), _TEXT),
         "error_message": pa.array(of_error("message"), _TEXT),

@@ -128,7 +128,7 @@ def _concerned(handle: Handle, stored: Sequence[StoredCall]) -> RequestDocument:
 def _scopes(stored: StoredCall) -> Iterable[Scope]:
     """Return what a call was counted under, as far as it says so."""
     call = stored.call
-    model = call.response_model or call.request_model
+    model = stored.model or None
     versions = call.versions
     values: dict[ScopeKind, tuple[str | None, ...]] = {
         ScopeKind.TENANT: (),
@@ -253,6 +253,9 @@ def _call_document(stored: StoredCall) -> dict[str, Any]:
             "error": call.parser.error,
         }
     return document | {
+        "model": stored.model or None,
+        "estimated_input_tokens": stored.estimated_input_tokens,
+        "estimated_output_tokens": stored.estimated_output_tokens,
         "started_at_ns": stored.started_at_ns,
         "cost_nanousd": stored.cost_nanousd,
         "cost_source": stored.cost_source,

@@ -7,15 +7,14 @@ from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.handle import Handle
 
 REQUESTS_MAX = 5
-# Which columns a scope's values stand in. A model is what answered, else what was asked for, as it is counted.
-_MODEL = "coalesce(response_model, request_model)"
+# Which columns a scope's values stand in.
 COLUMNS = {
     ScopeKind.TENANT: (),
     ScopeKind.FEATURE: ("feature",),
     ScopeKind.USER: ("user_id",),
-    ScopeKind.MODEL: (_MODEL,),
+    ScopeKind.MODEL: ("model",),
     ScopeKind.VERSION: ("prompt_name", "prompt_version"),
-    ScopeKind.FEATURE_MODEL: ("feature", _MODEL),
+    ScopeKind.FEATURE_MODEL: ("feature", "model"),
     ScopeKind.FEATURE_USER: ("feature", "user_id"),
     ScopeKind.REQUEST: ("request_id",),
     ScopeKind.SESSION: ("session_id",),

@@ -50,6 +50,9 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
     prompt_fingerprint: str | None = None
     clock_skew: bool = False
     started_at_ns: int = 0
+    model: str = ""
+    estimated_input_tokens: int | None = None
+    estimated_output_tokens: int | None = None
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -81,6 +84,9 @@ class StoredCall:
     unpriced_reason: str | None
     prompt_fingerprint: str | None
     clock_skew: bool
+    model: str
+    estimated_input_tokens: int | None
+    estimated_output_tokens: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +142,9 @@ def encode_record(row: CallRow) -> bytes:
             row.prompt_fingerprint,
             row.clock_skew,
             row.started_at_ns,
+            row.model,
+            row.estimated_input_tokens,
+            row.estimated_output_tokens,
         )
     )
 
@@ -238,6 +247,9 @@ def _stored(row: Mapping[str, Any]) -> StoredCall:
         **{name: costs[name] for name in _COST_NAMES},
         prompt_fingerprint=kept.prompt_fingerprint,
         clock_skew=kept.clock_skew,
+        model=kept.model,
+        estimated_input_tokens=kept.estimated_input_tokens,
+        estimated_output_tokens=kept.estimated_output_tokens,
     )
 
 

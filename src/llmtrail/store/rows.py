@@ -29,6 +29,10 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     unpriced_reason: str | None
     prompt_fingerprint: str | None
     tenant: str  # empty where there is none
+    model: str = ""  # the model's one name (core.model_identity); empty where no model is known
+    # Tokens of an answered call whose source reports none, estimated from its text.
+    estimated_input_tokens: int | None = None
+    estimated_output_tokens: int | None = None
     writes_body: bool  # False for a revision that brought no content
     content_hash: int = 0  # 64-bit hash of the event's bytes, by which repeats are known
 
@@ -92,6 +96,9 @@ class KnownCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ingested_at_ns: int
     cost_nanousd: int | None
     tenant: str
+    model: str = ""
+    estimated_input_tokens: int | None = None
+    estimated_output_tokens: int | None = None
     # Where the stored revision stands in the log: the writer tells its own doing from a repeat by it.
     topic_id: str
     partition: int

@@ -39,14 +39,15 @@ def spent_by_scope(handle: Handle, kind: ScopeKind, values: Sequence[str], since
     told: dict[str, object] = {"since": since_ns, "until": until_ns, "day": since_ns // 86_400_000_000_000}
     for number, (column, value) in enumerate(zip(columns, values, strict=False)):
         if value == "*":
-            conditions.append(f"{column} IS NOT NULL")
+            conditions.append(f"notEmpty(coalesce({column}, ''))" if column == "model" else f"{column} IS NOT NULL")
         else:
             conditions.append(f"{column} = {{v{number}:String}}")
             told[f"v{number}"] = value
     names = ", ".join(["tenant", *columns])
     rows = handle.query(
         f"SELECT {names}, count(), countIf(failure_mode = 'budget_refused'), sum(cost_nanousd), "  # noqa: S608 - ours
-        "countIf(cost_nanousd IS NULL), sum(input_tokens), sum(output_tokens), countIf(cost_corrected_at IS NOT NULL) "
+        "countIf(cost_nanousd IS NULL), sum(coalesce(input_tokens, estimated_input_tokens)), "
+        "sum(coalesce(output_tokens, estimated_output_tokens)), countIf(cost_corrected_at IS NOT NULL) "
         f"FROM llmtrail.calls WHERE {' AND '.join(conditions)} GROUP BY {names} "
         f"ORDER BY sum(cost_nanousd) DESC, count() DESC LIMIT {SCOPES_MAX}",
         told,

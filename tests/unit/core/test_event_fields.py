@@ -10,7 +10,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Usage, Versions
+from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Served, Usage, Versions
 from llmtrail.core.codec import decode_call, encode_call
 from llmtrail.core.columns import ATTEMPT_COLUMNS, BODIES, BODY_COLUMNS, CALL_COLUMNS
 from llmtrail.core.failure import FailureMode
@@ -24,6 +24,7 @@ EXAMPLES = sorted((ROOT / "schemas/examples").glob("*.json"))
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 GROUPS: dict[str, type[msgspec.Struct]] = {
     "usage": Usage,
+    "served": Served,
     "versions": Versions,
     "error": CallError,
     "parser": Parser,

@@ -62,7 +62,7 @@ def test_a_call_costs_the_gpu_time_that_its_tokens_take_at_the_price_of_its_time
     book = _book(tmp_path)
     # 0.1 s to read and 100 / 500.5 s to write, of two GPUs at 0.001 dollars a second.
     nanousd = round((0.1 + 100 / 500.5) * 2 * 1_000_000)
-    assert price(_call(), _at(6, 30), book) == Priced(nanousd, "own_gpu", "own_gpu:llama@2026-06-01", None)
+    assert price(_call(), _at(6, 30), book) == Priced(nanousd, "self_hosted", "own_gpu:llama@2026-06-01", None)
     dearer = price(_call(), _at(7), book)
     assert dearer.cost_nanousd == pytest.approx(2 * nanousd, abs=1)
     assert dearer.price_id == "own_gpu:llama@2026-07-01"

@@ -18,6 +18,9 @@ class Book:
         self._rates = rates
         self.book_id = f"book-{hash(frozenset(rates))}"
 
+    def model(self, call: Call) -> str:
+        return call.request_model or ""
+
     def rates(self, call: Call, started_at_ns: int) -> Rates | UnpricedReason:
         return self._rates.get(call.request_model or "", UnpricedReason.UNKNOWN_MODEL)
 
@@ -71,7 +74,7 @@ def test_a_callers_own_cost_gives_way_to_a_computed_one() -> None:
 
 
 def test_a_cost_that_was_settled_by_measured_time_stands() -> None:
-    row = replace(_stored("a", 100, _book(a=2)), cost_source="own_gpu_settled")
+    row = replace(_stored("a", 100, _book(a=2)), cost_source="self_hosted_final")
     assert plan_corrections([row], _book(a=3), NOW_NS) == []
 
 

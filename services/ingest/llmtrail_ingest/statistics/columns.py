@@ -75,6 +75,7 @@ def table_of(contributions: Contributions) -> pa.Table:
     stands, signs = contributions.stands, contributions.signs
     calls = [one.call for one in stands]
     usages = [call.usage or _NO_USAGE for call in calls]
+    counted = list(zip(usages, stands, strict=True))
     costs = [one.cost_nanousd for one in stands]
     retries = [call.retry_count for call in calls]
     versions = [call.versions for call in calls]
@@ -84,8 +85,12 @@ def table_of(contributions: Contributions) -> pa.Table:
         "errors": _signed([1 if call.status is Status.ERROR else 0 for call in calls], signs),
         "cost_nanousd": _signed([cost or 0 for cost in costs], signs),
         "unpriced": _signed([1 if cost is None else 0 for cost in costs], signs),
-        "input_tokens": _signed([usage.input_tokens or 0 for usage in usages], signs),
-        "output_tokens": _signed([usage.output_tokens or 0 for usage in usages], signs),
+        "input_tokens": _signed(
+            [_tokens(usage.input_tokens, one.estimated_input_tokens) for usage, one in counted], signs
+        ),
+        "output_tokens": _signed(
+            [_tokens(usage.output_tokens, one.estimated_output_tokens) for usage, one in counted], signs
+        ),
         "cache_read_tokens": _signed([usage.cache_read_tokens or 0 for usage in usages], signs),
         "cache_write_tokens": _signed([usage.cache_write_tokens or 0 for usage in usages], signs),
         "reasoning_tokens": _signed([usage.reasoning_tokens or 0 for usage in usages], signs),
@@ -99,7 +104,7 @@ def table_of(contributions: Contributions) -> pa.Table:
         "tenant": _names([one.tenant for one in stands]),
         "feature": _names([call.feature for call in calls]),
         "user": _names([call.user_id for call in calls]),
-        "model": _names([call.response_model or call.request_model for call in calls]),
+        "model": _names([one.model or None for one in stands]),
         "prompt_name": _names([(told.prompt_name or "") if told and told.prompt else None for told in versions]),
         "prompt_version": _names([told.prompt if told else None for told in versions]),
         "request": _names([call.request_id for call in calls]),
@@ -107,6 +112,10 @@ def table_of(contributions: Contributions) -> pa.Table:
         "prompt": _names([_fingerprint(one) for one in stands]),
     }
     return pa.table(columns)
+
+
+def _tokens(reported: int | None, estimated: int | None) -> int:
+    return reported if reported is not None else estimated or 0
 
 
 def differs(call: Call) -> bool:

@@ -185,6 +185,7 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
         unpriced_reason=priced.unpriced_reason,
         prompt_fingerprint=call.prompt_fingerprint or prompt_fingerprint(call),
         tenant=tenant,
+        model=context.book.model(call),
         writes_body=known is None or _has_content(event.call),
     )
     if known is not None:
