@@ -111,7 +111,9 @@ def _texts(root: Path) -> Iterator[Path]:
             hidden = any(part in {"__pycache__", "fixtures", ".hypothesis"} for part in path.parts)
             if path.is_file() and path.suffix in TEXT_SUFFIXES and not hidden:
                 yield path
-    yield from (path for path in root.iterdir() if path.is_file() and path.suffix in TEXT_SUFFIXES)
+    # In a worktree `.git` is a file, which names the checkout's folder.
+    own = (path for path in root.iterdir() if path.name != ".git")
+    yield from (path for path in own if path.is_file() and path.suffix in TEXT_SUFFIXES)
 
 
 def _sizes(name: str, lines: list[str], tree: ast.Module) -> Iterator[Finding]:
