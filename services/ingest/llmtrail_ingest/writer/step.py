@@ -11,6 +11,7 @@ from llmtrail.core.call import Call
 from llmtrail.core.ids import derived_call_id
 from llmtrail.core.outcome import BadEventError, Reject, Skip, SkipReason
 from llmtrail.core.pricing import PriceBook, price
+from llmtrail.core.usage import with_reconciled_usage
 from llmtrail.log.port import Records
 from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 from llmtrail_ingest.writer.decisions import Decisions
@@ -161,7 +162,7 @@ def _to_look_up(events: Sequence[_Event], records: Records, context: StepContext
 
 def _accept(event: _Event, known: Standing | None, records: Records, batch: Batch, context: StepContext) -> None:
     place = _place(records, event.index)
-    call = merge.merge_calls(known.call, event.call) if known else event.call
+    call = with_reconciled_usage(merge.merge_calls(known.call, event.call) if known else event.call)
     tenant = records.headers[event.index].get("tenant") or call.tenant or ""
     started_at_ns = times.to_ns(call.started_at)
     priced = price(call, started_at_ns, context.book)
