@@ -24,9 +24,9 @@ from llmtrail_alerts.gpu_measure import (
     value_of_gpu,
     value_of_node,
 )
-from llmtrail_alerts.gpu_target import is_machine_meant
 from llmtrail_alerts.model import Alarm, GroupKey, GroupState, Rule, Sighting
 from llmtrail_alerts.periods import Bounds
+from llmtrail_alerts.targets import is_machine_meant
 
 _NS = 1_000_000_000
 # A window's far edge is as fine as its slots (core.gpu_board): what holds or waits, and silence, is looked at as often.

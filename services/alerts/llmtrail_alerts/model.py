@@ -1,7 +1,9 @@
 """The words of this room: rules, groups, what was seen and decided. Types only: no files, no clock, no channels."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -87,9 +89,31 @@ class GpuCondition(StrEnum):
     TARGETS_FAILING = "targets_failing"  # exporters and model servers of a node that could not be read
 
 
+# By which keys rules, silences and tests name each kind of scope, beside `tenant`; in the order of the scope's values.
+KEYS: Final[Mapping[ScopeKind, tuple[str, ...]]] = {
+    ScopeKind.TENANT: (),
+    ScopeKind.FEATURE: ("feature",),
+    ScopeKind.USER: ("user",),
+    ScopeKind.MODEL: ("model",),
+    ScopeKind.FEATURE_USER: ("feature", "user"),
+    ScopeKind.FEATURE_MODEL: ("feature", "model"),
+    ScopeKind.REQUEST: ("request",),
+    ScopeKind.SESSION: ("session",),
+    ScopeKind.VERSION: ("prompt_name", "prompt_version"),
+    ScopeKind.PROMPT: ("prompt",),
+    ScopeKind.GPU: ("host", "gpu"),
+    ScopeKind.ENGINE: ("host", "model"),
+    ScopeKind.NODE: ("host",),
+}
+
+
+# Of a silence or a window of maintenance: by key, the patterns of which one must match.
+Labels = tuple[tuple[str, tuple[str, ...]], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which scopes a rule is about. A value of "*" stands for every one: each is a group of its own."""
+    """Which scopes a rule is about. A value may be a pattern, "*" the widest: each scope it means is its own group."""
 
     kind: ScopeKind
     values: tuple[str, ...]

@@ -8,9 +8,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from llmtrail.core.policy import FailurePolicy
-from llmtrail.core.scope import ScopeKind
 from llmtrail_alerts.channels.port import ChannelKind
-from llmtrail_alerts.model import Severity
+from llmtrail_alerts.model import Labels, Severity
 from llmtrail_alerts.quiet import Hush
 
 _NS: Final = 1_000_000_000
@@ -80,12 +79,11 @@ class Feature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matcher:
-    """Which groups are meant. Patterns may hold `*` and `?`."""
+    """Which groups are meant: by patterns of rules, of the tenant, and of each label that a group must carry."""
 
     rules: tuple[str, ...] = ("*",)
     tenant: str = "*"
-    kind: ScopeKind | None = None
-    values: tuple[str, ...] = ("*",)
+    labels: Labels = ()
 
     def hush(self, name: str, start_ns: int, end_ns: int, *, maintenance: bool) -> Hush:
         """Return the quiet of these groups between two moments."""
@@ -96,8 +94,7 @@ class Matcher:
             maintenance=maintenance,
             rules=self.rules,
             tenant=self.tenant,
-            kind=self.kind,
-            values=self.values,
+            labels=self.labels,
         )
 
 

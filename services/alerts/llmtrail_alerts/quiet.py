@@ -5,11 +5,11 @@ Quiet hides and never loses: what it hides is decided and recorded, and is told 
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import NamedTuple
 
+from llmtrail.core.pattern import matches
 from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind, parse_scope
-from llmtrail_alerts.model import Alarm, GroupKey, Reason
+from llmtrail_alerts.model import KEYS, Alarm, GroupKey, Labels, Reason
 
 
 class Quiet(NamedTuple):
@@ -30,7 +30,9 @@ class Firing(NamedTuple):
 class Hush:
     """Groups that are not told of between two moments: a silence, or a window of maintenance.
 
-    Each pattern may hold `*` and `?`. A scope is covered where its tenant, its kind and each of its values match.
+    As Alertmanager's silences: a group is covered where its rule and tenant match, and it carries each of the labels
+    with a value that one of the label's patterns matches. What does not carry a label is not covered, whatever its
+    pattern: `user = "*"` is every group of some user, and none of a feature or a GPU.
     """
 
     name: str
@@ -39,19 +41,20 @@ class Hush:
     maintenance: bool = False
     rules: tuple[str, ...] = ("*",)
     tenant: str = "*"
-    kind: ScopeKind | None = None  # None: of any kind
-    values: tuple[str, ...] = ("*",)  # any of them matches any value of the scope
+    labels: Labels = ()
 
     def covers(self, key: GroupKey, now_ns: int) -> bool:
-        """Say whether it keeps a group quiet at a time."""
-        if not self.start_ns <= now_ns < self.end_ns or not any(fnmatchcase(key.rule, rule) for rule in self.rules):
+        """Whether it keeps a group quiet at a time."""
+        if not self.start_ns <= now_ns < self.end_ns or not any(matches(rule, key.rule) for rule in self.rules):
             return False
         scope = parse_scope(key.scope)
-        if self.kind is not None and scope.kind is not self.kind:
+        if not matches(self.tenant, scope.tenant):
             return False
-        if not fnmatchcase(scope.tenant, self.tenant):
-            return False
-        return "*" in self.values or any(fnmatchcase(value, wanted) for value in scope.values for wanted in self.values)
+        carried = dict(zip(KEYS[scope.kind], scope.values, strict=False))
+        return all(
+            label in carried and any(matches(wanted, carried[label]) for wanted in patterns)
+            for label, patterns in self.labels
+        )
 
 
 def quiet_of(key: GroupKey, now_ns: int, hushes: Iterable[Hush], firing: Sequence[Firing] = ()) -> Quiet:

@@ -8,13 +8,13 @@ from zoneinfo import ZoneInfo
 from llmtrail.core.calendar import UnknownZoneError, check_zone
 from llmtrail.core.failure import FailureMode
 from llmtrail.core.scope import MACHINE_KINDS, ScopeKind
-from llmtrail_alerts.gpu_target import MACHINE_KEYS
 from llmtrail_alerts.model import Reason, Target
 from llmtrail_alerts.quantity import QuantityError, duration_ms, nanousd, whole
 from llmtrail_alerts.read_gpu import read_machine
 from llmtrail_alerts.read_samples import MIDNIGHT, Clock, read_samples
 from llmtrail_alerts.read_target import TARGET_KEYS, read_target
 from llmtrail_alerts.rule_case import Case, Event, Samples, Want
+from llmtrail_alerts.targets import MACHINE_KEYS
 from llmtrail_alerts.toml_table import Table, nearest, shown
 
 _NS: Final = 1_000_000_000

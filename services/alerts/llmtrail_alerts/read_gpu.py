@@ -7,9 +7,9 @@ from typing import Final
 
 from llmtrail.core.scope import ScopeKind
 from llmtrail.core.xid import XidClass
-from llmtrail_alerts.gpu_target import KIND_OF, MACHINE_KEYS
 from llmtrail_alerts.model import GpuCondition, Target, Unit
 from llmtrail_alerts.quantity import share, times
+from llmtrail_alerts.targets import KIND_OF, MACHINE_KEYS
 from llmtrail_alerts.toml_table import Table, nearest, shown
 
 # The windows that GPUs' statistics are kept for.

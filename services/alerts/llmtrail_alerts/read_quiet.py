@@ -5,23 +5,17 @@ from datetime import UTC, datetime
 from typing import Final
 
 from llmtrail.core.calendar import UnknownZoneError, check_zone
-from llmtrail.core.scope import ScopeKind
+from llmtrail.core.pattern import EVERY
+from llmtrail_alerts.model import KEYS
 from llmtrail_alerts.owners import Maintenance, Matcher, Silence
 from llmtrail_alerts.rules import Place
-from llmtrail_alerts.toml_table import Table, nearest, shown
+from llmtrail_alerts.toml_table import Gravity, Table, nearest, shown
 
 _NS: Final = 1_000_000_000
 _DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _CLOCK: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
-_KIND_KEYS: Final = {
-    "feature": ScopeKind.FEATURE,
-    "user": ScopeKind.USER,
-    "model": ScopeKind.MODEL,
-    "request": ScopeKind.REQUEST,
-    "session": ScopeKind.SESSION,
-    "host": ScopeKind.NODE,
-    "gpu": ScopeKind.GPU,
-}
+# What a group may carry besides its tenant.
+_LABELS: Final = tuple(dict.fromkeys(key for keys in KEYS.values() for key in keys))
 
 _Places = dict[tuple[str, str], Place]
 
@@ -72,18 +66,27 @@ def read_maintenance(root: Table, places: _Places) -> tuple[Maintenance, ...]:
 
 
 def _matcher(table: Table) -> Matcher:
-    """Return which groups are meant: rules by pattern, and one kind of scope by pattern."""
-    named = [key for key in _KIND_KEYS if key in table]
-    values = {key: table.texts(key) for key in _KIND_KEYS}
-    if len(named) > 1:
-        table.wrong(named[1], f"{' and '.join(named)} together are not matched; write one silence for each.")
-    # A feature's silence is meant for its users and models too, a node's for its GPUs; the value alone tells.
-    narrow = _KIND_KEYS[named[0]] if named and named[0] in {"request", "session"} else None
+    """Return which groups are meant: rules and tenant by pattern, and each label that they must carry.
+
+    A feature's silence is one of its users and models too, a node's one of its GPUs: they carry its name as well.
+    """
+    labels = {label: table.texts(label) for label in _LABELS if label in table}
+    for label in _LABELS:
+        table.raw(label)
+    for label, patterns in labels.items():
+        if not patterns:
+            table.wrong(label, f'{label} names nothing; write a name, {label} = "*" for any, or leave it out.')
+    if labels and not any(set(labels) <= set(keys) for keys in KEYS.values()):
+        table.wrong(
+            next(iter(labels)), f"no alarm or budget carries {' and '.join(labels)} together; it is never meant."
+        )
+    if not labels and "rules" not in table and "tenant" not in table:
+        # Who means all of it says so: what is forgotten here is heard of nowhere.
+        table.wrong("", 'is of everything; if that is meant, write rules = ["*"].', Gravity.WARNING)
     return Matcher(
-        rules=table.texts("rules") or ("*",),
-        tenant=table.text("tenant", "*"),
-        kind=narrow,
-        values=values[named[0]] if named else ("*",),
+        rules=table.texts("rules") or (EVERY,),
+        tenant=table.text("tenant", EVERY),
+        labels=tuple(labels.items()),
     )
 
 

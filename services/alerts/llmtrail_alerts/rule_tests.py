@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo
 from llmtrail.core.scope import MACHINE_KINDS, Scope, parse_scope
 from llmtrail_alerts.case_statistics import CaseStatistics
 from llmtrail_alerts.decide import decide_all
-from llmtrail_alerts.gpu_target import is_machine_meant
 from llmtrail_alerts.gpu_watch import GpuWatch
 from llmtrail_alerts.joint_watch import JointWatch
 from llmtrail_alerts.model import Alarm, GroupKey, GroupState, Reason, Rule, Sighting, Target, Verdict
 from llmtrail_alerts.quiet import Firing, quiet_of
 from llmtrail_alerts.rule_case import Case, Event, Samples, Want
 from llmtrail_alerts.rules import Rules
+from llmtrail_alerts.targets import is_machine_meant, is_meant
 from llmtrail_alerts.watch import StatisticsWatch
 
 _NS: Final = 1_000_000_000
@@ -200,9 +200,7 @@ def _matches(want: Want, rules: Rules, verdict: Verdict) -> bool:
 def _is_of(target: Target, scope: Scope) -> bool:
     if scope.kind in MACHINE_KINDS:
         return is_machine_meant(target, scope)
-    if target.kind is not scope.kind or target.tenant not in {"*", scope.tenant}:
-        return False
-    return all(wanted in {"*", value} for wanted, value in zip(target.values, scope.values, strict=True))
+    return is_meant(target, scope)
 
 
 def _level_names(rules: Rules, verdict: Verdict) -> tuple[str, ...]:

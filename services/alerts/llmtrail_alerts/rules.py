@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
 
 from llmtrail.core.failure import FailureMode
+from llmtrail.core.pattern import is_pattern, matches
 from llmtrail.core.policy import FailurePolicy
 from llmtrail.core.scope import MACHINE_KINDS, ScopeKind, parse_scope
 from llmtrail_alerts.model import Alarm, Budget, Measure, Rule, Severity
@@ -87,7 +87,7 @@ class Rules:
         scope = parse_scope(scope_text)
         if scope.kind not in MACHINE_KINDS:
             return ""
-        found = (owner for pattern, owner in self.gpu_owners.items() if fnmatchcase(scope.values[0], pattern))
+        found = (owner for pattern, owner in self.gpu_owners.items() if matches(pattern, scope.values[0]))
         return next(found, "")
 
     def channels_for(self, rule: Rule, scope_text: str, severity: Severity) -> tuple[str, ...]:
@@ -144,10 +144,10 @@ def _owners_of_rules(rules: Rules) -> Iterable[Problem]:
             )
         has_feature = rule.target.kind in {ScopeKind.FEATURE, ScopeKind.FEATURE_USER, ScopeKind.FEATURE_MODEL}
         feature = rule.target.values[0] if has_feature else ""
-        if has_feature and feature != "*" and feature not in rules.features:
+        if has_feature and not is_pattern(feature) and feature not in rules.features:
             what = f"feature {feature!r} has no owner; write [feature.{_toml_key(feature)}] in {OWNERS_FILE}."
             yield _problem(rules, kind, rule.name, what)
-        elif (not has_feature or feature == "*") and not (
+        elif (not has_feature or is_pattern(feature)) and not (
             rule.owner or rules.fallback_owner or _all_owned(rules, rule)
         ):
             nodes = " or whose nodes are in [gpu.owners]," if rule.target.kind in MACHINE_KINDS else ""

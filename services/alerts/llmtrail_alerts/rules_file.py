@@ -4,7 +4,7 @@ The one place that opens these files; what their keys mean is in `read_*`, wheth
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from llmtrail_alerts.read_owners import read_channels, read_features, read_gpu_o
 from llmtrail_alerts.read_quiet import read_maintenance, read_silences
 from llmtrail_alerts.rule_case import Case
 from llmtrail_alerts.rules import ALARMS_FILE, BUDGETS_FILE, FILES, OWNERS_FILE, Place, Rules, RulesError, check_rules
-from llmtrail_alerts.toml_table import Gravity, Problem, Table, TomlFile
+from llmtrail_alerts.toml_table import UNKNOWN_KEY, Gravity, Problem, Table, TomlFile
 
 # Some 10,000 rules; a larger file is something else.
 _FILE_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -102,10 +102,16 @@ def parse_rules(texts: Mapping[str, str]) -> Loaded:
     problems = [problem for file in files.values() for problem in file.problems]
     if None not in roots.values():
         # What a file that cannot be read would have named is not missing elsewhere.
-        problems += check_rules(rules)
+        problems += _beyond_spelling(check_rules(rules), problems)
     if any(problem.gravity is Gravity.ERROR for problem in problems):
         raise RulesError(problems)
     return Loaded(rules, cases, tuple(problems), digest_of(texts), authors)
+
+
+def _beyond_spelling(found: Iterable[Problem], mistakes: Iterable[Problem]) -> list[Problem]:
+    """Return what does not fit together, but of tables with a misspelt key: what that key says is not known yet."""
+    misspelt = {(one.file, one.where) for one in mistakes if one.what.startswith(UNKNOWN_KEY)}
+    return [one for one in found if (one.file, one.where) not in misspelt]
 
 
 def digest_of(texts: Mapping[str, str]) -> str:

@@ -11,7 +11,8 @@ from llmtrail_alerts.forecast import PACE_S, forecast_ns
 from llmtrail_alerts.model import Budget, Unit
 from llmtrail_alerts.periods import period_of
 from llmtrail_alerts.rules import Rules
-from llmtrail_alerts.watch import amount_of, is_meant
+from llmtrail_alerts.targets import is_meant
+from llmtrail_alerts.watch import amount_of
 
 _NS = 1_000_000_000
 # Sums of so many scopes are held at once, however many a budget has.

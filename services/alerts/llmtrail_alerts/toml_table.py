@@ -20,6 +20,7 @@ _HEADER: Final = re.compile(r"\s*(\[\[?)\s*([^\]]+?)\s*\]\]?\s*(?:#.*)?$")
 _PART: Final = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([A-Za-z0-9_-]+)")
 # Brackets of a line, past its texts; a comment ends it.
 _MARKS: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|#.*|[\[\]{}]")
+UNKNOWN_KEY: Final = "unknown key"
 _SHOWN_CHARS_MAX: Final = 60  # of a value in an error: enough to find it
 
 
@@ -275,9 +276,12 @@ class Table:
     def done(self, others: Iterable[str] = ()) -> None:
         """Note each key that nobody asked for, with the nearest known one."""
         known = [*self._known, *others]
-        for key in self._values:
-            if key not in known:
-                self.wrong(key, f"unknown key {key!r}; {nearest(key, known)}")
+        for key in self.unasked(others):
+            self.wrong(key, f"{UNKNOWN_KEY} {key!r}; {nearest(key, known)}")
+
+    def unasked(self, others: Iterable[str] = ()) -> list[str]:
+        """Return the keys that nobody has asked for yet."""
+        return [key for key in self._values if key not in self._known and key not in others]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

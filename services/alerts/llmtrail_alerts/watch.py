@@ -20,6 +20,7 @@ from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Measure, 
 from llmtrail_alerts.past import PAST, lapsed
 from llmtrail_alerts.periods import Bounds, period_of
 from llmtrail_alerts.refill import Corrected, Refill, refilled
+from llmtrail_alerts.targets import is_meant, named_scope
 
 _NS = 1_000_000_000
 # How fine a window's far edge is: as fine as its slots are kept (core.board).
@@ -359,13 +360,6 @@ def amount_of(budget: Budget, cell: Cell) -> int:
             return cell.cost_nanousd + cell.unpriced * budget.unpriced_ceiling_nanousd
 
 
-def is_meant(target: Target, scope: Scope) -> bool:
-    """Say whether a rule is about a scope."""
-    if target.kind is not scope.kind or target.tenant not in {"*", scope.tenant}:
-        return False
-    return all(wanted in {"*", value} for wanted, value in zip(target.values, scope.values, strict=False))
-
-
 def _slides(rule: Rule | None) -> bool:
     """Say whether a rule's value can get worse without any call: a share, a percentile, or something too small."""
     return isinstance(rule, Alarm) and (rule.below or rule.measure in SHARES)
@@ -376,10 +370,8 @@ def _is_of_heaviest(rule: Rule | None) -> bool:
 
 
 def _named(target: Target) -> str | None:
-    """Return the one scope that a target names; None where it stands for many."""
-    if "*" in target.values:
-        return None
-    return Scope("" if target.tenant == "*" else target.tenant, target.kind, target.values).text()
+    scope = named_scope(target)
+    return None if scope is None else scope.text()
 
 
 def _tells_silence(rule: Rule) -> bool:

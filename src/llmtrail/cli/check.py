@@ -66,6 +66,7 @@ def _beside(rules: Path | None) -> Path | None:
 
 def _setting_problems(loaded: "Loaded", config: Config) -> "Iterator[Problem]":
     """Return where rules ask for what the settings do not keep."""
+    from llmtrail.core.pattern import is_pattern
     from llmtrail.core.scope import ScopeKind
     from llmtrail_alerts.model import Budget, Period
     from llmtrail_alerts.toml_table import Problem
@@ -77,7 +78,7 @@ def _setting_problems(loaded: "Loaded", config: Config) -> "Iterator[Problem]":
         if rule.target.kind is ScopeKind.FEATURE_USER and rule.target.values[0] not in config.stats.feature_users:
             feature = rule.target.values[0]
             what = f"users of {feature!r} are not counted one by one; add it to [stats] feature_users in llmtrail.toml."
-            if feature == "*":
+            if is_pattern(feature):
                 what = "name the feature: users are counted one by one for those in [stats] feature_users only."
             yield Problem(place.file, place.line, where, what)
         if isinstance(rule, Budget) and rule.period is Period.MONTH and rule.zone not in config.stats.zones:

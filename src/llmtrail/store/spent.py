@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmtrail.core.pattern import EVERY, is_pattern, regex_of
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.handle import Handle
 from llmtrail.store.proof import COLUMNS
@@ -28,7 +29,8 @@ class Spent:
 def spent_by_scope(handle: Handle, kind: ScopeKind, values: Sequence[str], since_ns: int, until_ns: int) -> list[Spent]:
     """Return what each scope of a kind used of calls that began in [since_ns, until_ns); raises StoreError.
 
-    `values` are the scope's names, "*" for any. A call that claims to begin after it arrived counts when it arrived.
+    `values` are the scope's names or patterns of them. A call that claims to begin after it arrived counts when it
+    arrived.
     """
     columns = COLUMNS[kind]
     began = "least(started_at, ingested_at)"
@@ -38,8 +40,11 @@ def spent_by_scope(handle: Handle, kind: ScopeKind, values: Sequence[str], since
     conditions.append("ingest_day >= toDate({day:UInt32})")
     told: dict[str, object] = {"since": since_ns, "until": until_ns, "day": since_ns // 86_400_000_000_000}
     for number, (column, value) in enumerate(zip(columns, values, strict=False)):
-        if value == "*":
+        if value == EVERY:
             conditions.append(f"notEmpty(coalesce({column}, ''))" if column == "model" else f"{column} IS NOT NULL")
+        elif is_pattern(value):
+            conditions.append(f"match(assumeNotNull({column}), {{v{number}:String}}) AND {column} IS NOT NULL")
+            told[f"v{number}"] = regex_of(value)
         else:
             conditions.append(f"{column} = {{v{number}:String}}")
             told[f"v{number}"] = value

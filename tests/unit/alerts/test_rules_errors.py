@@ -59,7 +59,6 @@ def _line(text: str, wanted: str) -> int:
         ("soft = []", "nobody is ever told"),
         ('soft = ["50 %", "49.5 %"]', "the same amount"),
         ('repeat = "soon"', 'write "30s", "5m"'),
-        ("user = 'u-*'", "is a pattern"),
         ("session = '*'", "feature and session together are not counted"),
         ("tenant = 5", "tenant = 5 is no text"),
         ('unpriced_call_usd = "1"', "counts for limits in dollars only"),
@@ -191,7 +190,8 @@ def test_a_mistake_in_a_policy_says_what_to_write(policy: str, told: str) -> Non
         ('[[silence]]\nfrom = "2026-11-21"', "write from = 2026-11-21T10:00:00Z (without quotes)"),
         ("[[silence]]\nfrom = 2026-11-21T10:00:00", "has no zone"),
         ("[[silence]]\nfrom = 2026-11-21T10:00:00Z\nuntil = 2026-11-21T09:00:00Z", "until must lie after from"),
-        ("[[silence]]\nfeature = 'a'\nuser = 'b'", "together are not matched"),
+        ("[[silence]]\nfeature = 'a'\nhost = 'b'", "no alarm or budget carries feature and host together"),
+        ("[[silence]]\nfeature = []", "feature names nothing"),
         ("[[maintenance]]", "say whose time it is"),
         ('[[maintenance]]\nfrom = "25:00"', "is no time of day"),
         ('[[maintenance]]\non = ["funday"]', "'fun' is no day; did you mean 'sun'?"),
@@ -291,3 +291,17 @@ want = [
         f"budgets.toml:{_line(text, 'late')}",
         f"budgets.toml:{_line(text, 'rule = .c.')}",
     ]
+
+
+@pytest.mark.parametrize("key", ["featur", "Feature", "modle", "users", "tennant"])
+def test_a_misspelt_key_is_the_one_mistake_that_is_told(key: str) -> None:
+    found = problems(budgets=BUDGET.replace("feature =", f"{key} ="))
+    assert len(found) == 1, found
+    assert f"unknown key '{key}'; did you mean" in found[0]
+
+
+@pytest.mark.parametrize("key", ["api_key", "team", "key_alias", "organization", "provider"])
+def test_a_budget_of_what_is_not_counted_says_what_is(key: str) -> None:
+    found = problems(budgets=BUDGET.replace("feature =", f"{key} ="))
+    assert any("Calls are counted by: tenant (of their token); feature; user; model;" in one for one in found), found
+    assert any(f"unknown key '{key}'" in one for one in found), found
