@@ -62,6 +62,18 @@ INGEST_BACKLOG_EVENTS = Metric("llmtrail_ingest_backlog_events", Kind.GAUGE, "Ev
 INGEST_UNPRICED_CALLS = Metric(
     "llmtrail_ingest_unpriced_calls", Kind.COUNTER, "Calls stored without a cost, by the reason why.", ("reason",)
 )
+INGEST_REPORTED_CALLS = Metric(
+    "llmtrail_ingest_reported_cost_calls",
+    Kind.COUNTER,
+    "Calls whose source reports a cost beside ours, by provider and whether it is the same, more or less.",
+    ("provider", "reported"),
+)
+INGEST_REPORTED_GAP = Metric(
+    "llmtrail_ingest_reported_cost_gap_dollars",
+    Kind.COUNTER,
+    "Dollars by which reported costs differ from ours, by provider and whether more or less is reported.",
+    ("provider", "reported"),
+)
 INGEST_SPANS = Metric(
     "llmtrail_ingest_spans", Kind.COUNTER, "OTLP spans and log records by what became of them.", ("fate",)
 )
@@ -175,6 +187,8 @@ METRICS = (
     INGEST_FRESHNESS_SECONDS,
     INGEST_BACKLOG_EVENTS,
     INGEST_UNPRICED_CALLS,
+    INGEST_REPORTED_CALLS,
+    INGEST_REPORTED_GAP,
     INGEST_SPANS,
     GPU_SCRAPES,
     GPU_READ,

@@ -17,7 +17,7 @@ from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.safe_text import safe_line
 from llmtrail.cli.topics import topic_differences
-from llmtrail.cli.wording import count
+from llmtrail.cli.wording import count, money
 from llmtrail.config import KafkaConfig, Loaded
 
 EXAMPLE = example("llmtrail doctor", "llmtrail doctor --json", "llmtrail doctor --settings")
@@ -29,7 +29,26 @@ _UNPRICED = """SELECT ifNull(unpriced_reason, 'unknown') AS reason,
     FROM calls WHERE cost_nanousd IS NULL AND ingest_day >= today() - 7
     GROUP BY reason, model ORDER BY calls DESC LIMIT 10"""
 _PRICE_CURE = "add a dated price to the file that [pricing] overrides names, then llmtrail reprice"
-_UNPRICED_CURES = {"no_usage": "none where they failed; else let the client ask for usage (stream_options)"}
+# What to do about calls without a cost, by the reason that is stored with them.
+_UNPRICED_CURES = {
+    "no_usage": "none where they failed; else let the client ask for usage (stream_options)",
+    "incomplete_usage": "the sender reports one of input and output tokens alone; let it report both (pricing.md)",
+    "inconsistent_usage": "no price mends it: the sender counts by another rule, its parts exceed or miss their total; "
+    "let it send the provider's own usage object, or its total_tokens (pricing.md)",
+    "ambiguous_usage": "no price mends it: cached tokens may be audio or image; let the sender report how many are "
+    "(cache_read_audio_tokens, cache_read_image_tokens; pricing.md)",
+    "unknown_provider": "let the sender name the provider, or add a price for this name of one to the file that "
+    "[pricing] overrides names, then llmtrail reprice",
+    "out_of_range": "more than a call can cost: check the sender's token counts and the price's unit",
+}
+# Costs of a model that differ by less than 2 % and a cent are worth nobody's time.
+_REPORTED = """SELECT calls.model AS model, count() AS calls,
+    sum(toFloat64(cost_nanousd)) AS ours, sum(toFloat64(reported_cost_nanousd)) AS reported
+    FROM calls
+    WHERE reported_cost_nanousd > 0 AND cost_source IN ('computed', 'estimated') AND ingest_day >= today() - 7
+    GROUP BY model HAVING abs(reported - ours) > greatest(10000000, 0.02 * ours)
+    ORDER BY abs(reported - ours) DESC LIMIT 10"""
+_GAP_CURE = "compare llmtrail show of such a call; a contract's price goes into the file that [pricing] overrides names"
 
 
 class Grade(StrEnum):
@@ -126,6 +145,7 @@ def _running(house: House) -> Iterator[Finding]:
             grade = Grade.GOOD if state == "ready" else Grade.BAD
             yield Finding(grade, f"{part}: {state}", "" if grade is Grade.GOOD else "see the process's own log")
         lines = b"".join(stream_sql(house, _UNPRICED, "JSONEachRow")).splitlines()
+        gaps = b"".join(stream_sql(house, _REPORTED, "JSONEachRow")).splitlines()
     except CommandError as error:
         yield Finding(Grade.BAD, safe_line(str(error), 300), "see the process's own log")
         return
@@ -135,3 +155,7 @@ def _running(house: House) -> Iterator[Finding]:
         yield Finding(Grade.ODD, what, _UNPRICED_CURES.get(row["reason"], _PRICE_CURE))
     if not lines:
         yield Finding(Grade.GOOD, "every call of the last 7 days has a cost")
+    for row in map(json.loads, gaps):
+        reported, ours = money(int(row["reported"])), money(int(row["ours"]))
+        named = f"{count(int(row['calls']), 'call')} of {safe_line(str(row['model']), 80)}"
+        yield Finding(Grade.ODD, f"{named} in 7 days: reported {reported}, ours {ours}", _GAP_CURE)

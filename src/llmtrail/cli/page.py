@@ -118,6 +118,8 @@ def _facts(call: Mapping[str, Any], *, full: bool) -> Iterator[tuple[str, Text]]
     if handled:
         yield "handled by", Text(safe_line(handled, _NAME_WIDTH))
     yield "took", Text(_timing(call))
+    if served := parts.served_line(call):
+        yield "served", Text(served)
     yield "live", Text(parts.versions_line(call))
     yield "tokens", Text(parts.tokens_line(call))
     yield "money", parts.money_line(call)
@@ -149,13 +151,21 @@ def _retries(number: int) -> str:
 
 
 def _what(call: Mapping[str, Any]) -> str:
-    asked, came = call.get("request_model"), call.get("response_model")
-    model = plain(asked or came or "model unknown")
-    if asked and came and asked != came:
-        model += f" → {plain(came)}"
+    model = _model(call)
     named = [plain(call[name]) for name in ("operation", "provider") if call.get(name)]
     outcome = f"failed: {_mode(call)}" if _failed(call) else "ok"
     return " · ".join([*named, model, "streamed" if call.get("stream") else "", outcome]).replace(" ·  · ", " · ")
+
+
+def _model(call: Mapping[str, Any]) -> str:
+    """Return the model's one name, with the names that it was asked by and answered under where they differ."""
+    asked, came = call.get("request_model"), call.get("response_model")
+    model = call.get("model") or asked or came
+    if not model:
+        return "model unknown"
+    ways = (("asked as", asked), ("answered as", came))
+    told = ", ".join(f"{way} {plain(name)}" for way, name in ways if name and name != model)
+    return f"{plain(model)} ({told})" if told else plain(model)
 
 
 def _failure(call: Mapping[str, Any]) -> str:

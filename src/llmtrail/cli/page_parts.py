@@ -12,6 +12,7 @@ from rich.text import Text
 
 from llmtrail.cli.safe_text import safe, safe_line
 from llmtrail.cli.wording import conversation, count, duration, money, plain, tool_call_text
+from llmtrail.core.reported import cost_gap_nanousd
 
 # What a person reads before scrolling; `--full` and `--json` have the rest.
 LINES_A_TEXT_MAX = 14
@@ -21,6 +22,13 @@ DOCUMENTS_MAX = 5
 _HEAD_MESSAGES = 2
 _BAR_WIDTH = 30
 _LINE_WIDTH = 400
+# What stands before an amount and after it, where a cost's source needs words.
+_SOURCE_WORDS = {
+    "estimated": ("~", "estimated from what was sent and received"),
+    "not_billed": ("", "not billed"),
+    "self_hosted": ("", "self-hosted, until its hour is settled"),
+    "self_hosted_final": ("", "self-hosted"),
+}
 
 _ROLE_STYLES = {"system": "magenta", "developer": "magenta", "user": "cyan", "assistant": "green", "tool": "yellow"}
 
@@ -156,7 +164,7 @@ def versions_line(call: Call) -> str:
 
 
 def tokens_line(call: Call) -> str:
-    """Return the tokens by class; what the source did not tell is unknown, never zero."""
+    """Return the tokens by class; `~` marks what is estimated. What nobody knows is unknown, never zero."""
     usage = call.get("usage") or {}
     kinds: dict[str, list[str]] = {"input": [], "output": []}
     other: list[str] = []
@@ -170,18 +178,32 @@ def tokens_line(call: Call) -> str:
     parts = []
     for kind, details in kinds.items():
         detail = f" ({', '.join(details)})" if details else ""
-        parts.append(f"{kind} {_number(usage.get(f'{kind}_tokens'))}{detail}")
+        parts.append(f"{kind} {_tokens(usage.get(f'{kind}_tokens'), call.get(f'estimated_{kind}_tokens'))}{detail}")
     return " · ".join(parts + other)
+
+
+def served_line(call: Call) -> str:
+    """Return how the call was served, as its answer reports it; "" where it reports nothing."""
+    served = call.get("served") or {}
+    told = [f"{name.replace('_', ' ')} {plain(value)}" for name, value in served.items() if value]
+    return safe_line(" · ".join(told), _LINE_WIDTH)
 
 
 def money_line(call: Call) -> Text:
     """Return the cost and whose price it is, or why there is none."""
     if call.get("cost_nanousd") is None:
         reason = safe_line(plain(call.get("unpriced_reason") or "no reason was stored"), _LINE_WIDTH)
-        return Text(f"unpriced: {reason}", style="yellow")
+        reported = call.get("reported_cost_nanousd")
+        told = f" · reported {money(reported)}" if reported else ""
+        return Text(f"unpriced: {reason}{told}", style="yellow")
     source = plain(call.get("cost_source") or "")
+    about, words = _SOURCE_WORDS.get(source, ("", source))
     price = f" by price {plain(call['price_id'])}" if call.get("price_id") else ""
-    return Text(safe_line(f"{money(call['cost_nanousd'])} {source}{price}", _LINE_WIDTH))
+    line = Text(safe_line(f"{about}{money(call['cost_nanousd'])} {words}{price}", _LINE_WIDTH))
+    gap = cost_gap_nanousd(call["cost_nanousd"], source, call.get("reported_cost_nanousd"))
+    if gap:
+        line.append(f" · reported {money(call['reported_cost_nanousd'])}, ours {money(call['cost_nanousd'])}", "yellow")
+    return line
 
 
 def cut(text: str, *, full: bool) -> Text:
@@ -211,8 +233,10 @@ def _succeeded(attempt: Mapping[str, Any]) -> bool:
     return outcome in {"ok", "success"} if outcome else not attempt.get("error")
 
 
-def _number(value: int | None) -> str:
-    return "unknown" if value is None else f"{value:,}"
+def _tokens(reported: int | None, estimated: int | None) -> str:
+    if reported is not None:
+        return f"{reported:,}"
+    return "unknown" if estimated is None else f"~{estimated:,}"
 
 
 def _epoch_ns(value: object) -> int | None:

@@ -1,5 +1,6 @@
 """Measure what passes between the rooms: inserts, requests, statements. Changes nothing of it."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,15 +9,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llmtrail import metrics as names
 from llmtrail.clock import Clock
+from llmtrail.core.reported import cost_gap_nanousd
 from llmtrail.local.sink import StoreSink
 from llmtrail.metrics import Metrics
 from llmtrail.store.errors import StoreError
 from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 
 _NS_PER_S = 1e9
+_NANOUSD_A_DOLLAR = 1e9
 # Labels are a closed set: a path that somebody made up is no label.
 _ROUTES = frozenset({"/v1/calls", "/v1/traces", "/v1/logs", "/v1/metrics"})
 _LOOK_UP = "/v1/requests/"
+_PROVIDER = re.compile(r"[a-z][a-z0-9._-]{0,39}")
+_PROVIDERS_MAX = 50
 
 
 class MeasuredSink:
@@ -26,6 +31,7 @@ class MeasuredSink:
         self._sink = sink
         self._metrics = metrics
         self._clock = clock
+        self._providers: set[str] = set()
 
     def insert_calls(self, rows: Sequence[CallRow], token: str) -> None:
         """Insert all rows of one range; the same token again adds nothing."""
@@ -44,6 +50,26 @@ class MeasuredSink:
         unpriced = Counter(row.unpriced_reason or "unknown" for row in rows if row.cost_nanousd is None)
         for reason, calls in unpriced.items():
             self._metrics.count(names.INGEST_UNPRICED_CALLS, calls, reason=reason)
+        self._count_reported(rows)
+
+    def _count_reported(self, rows: Sequence[CallRow]) -> None:
+        """Count the costs that sources report beside ours, and what they differ by."""
+        for row in rows:
+            reported = row.call.reported_cost_nanousd
+            gap = None if reported is None else cost_gap_nanousd(row.cost_nanousd, row.cost_source, reported)
+            if gap is None:
+                continue
+            labels = {"provider": self._provider(row), "reported": "same" if not gap else "more" if gap > 0 else "less"}
+            self._metrics.count(names.INGEST_REPORTED_CALLS, 1, **labels)
+            if gap:
+                self._metrics.count(names.INGEST_REPORTED_GAP, abs(gap) / _NANOUSD_A_DOLLAR, **labels)
+
+    def _provider(self, row: CallRow) -> str:
+        """Return a provider's name as a label: one that somebody made up is no label, nor is the fifty-first."""
+        name = (row.call.provider or "").strip().lower()
+        if name not in self._providers and len(self._providers) < _PROVIDERS_MAX and _PROVIDER.fullmatch(name):
+            self._providers.add(name)
+        return name if name in self._providers else "other"
 
     def insert_dead_letters(self, letters: Sequence[DeadLetterRow], token: str) -> None:
         """Insert dead letters; a letter of the same place again replaces itself."""

@@ -96,7 +96,7 @@ def _printed(document: dict[str, Any], *, full: bool = False) -> str:
         "prompt support v12 · parser p3 · release 2026.11",
         "input unknown · output unknown",
         "unpriced: no_tokens",
-        "Call 2 of 2 gpt-4o-mini → gpt-4o-mini-2024-07-18 · streamed · ok",
+        "Call 2 of 2 gpt-4o-mini (answered as gpt-4o-mini-2024-07-18) · streamed · ok",
         "On its way.",
         "track({})",
         "failed: no JSON",
@@ -177,3 +177,37 @@ def test_a_call_of_which_next_to_nothing_is_known_has_a_page() -> None:
     assert "model unknown" in text
     assert "retries unknown" in text
     assert "no versions were told" in text
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        (
+            {"model": "gpt-4o-mini", "request_model": "my-mini"},
+            "gpt-4o-mini (asked as my-mini, answered as gpt-4o-mini-2024",
+        ),
+        ({"model": "gpt-4o-mini", "response_model": None}, "Call 1 of 1 gpt-4o-mini · streamed"),
+        (
+            {"served": {"service_tier": "priority", "speed": "fast", "region": None}},
+            "service tier priority · speed fast",
+        ),
+        ({"usage": {}, "estimated_input_tokens": 1_234}, "input ~1,234 · output unknown"),
+        (
+            {"usage": {"input_tokens": 0}, "estimated_input_tokens": 9, "estimated_output_tokens": 7},
+            "input 0 · output ~7",
+        ),
+        ({"cost_source": "estimated"}, "~$0.000123 estimated from what was sent and received"),
+        ({"cost_source": "not_billed", "cost_nanousd": 0, "price_id": None}, "$0 not billed"),
+        ({"reported_cost_nanousd": 200_000}, "reported $0.000200, ours $0.000123"),
+        (
+            {"cost_nanousd": None, "unpriced_reason": "unknown_model", "reported_cost_nanousd": 1_000_000},
+            "reported $0.001",
+        ),
+    ],
+)
+def test_the_page_tells_how_a_call_was_served_and_what_is_only_estimated(known: dict[str, Any], told: str) -> None:
+    assert told in _printed(_document(ANSWERED | known))
+
+
+def test_a_reported_cost_that_is_ours_but_for_rounding_is_not_worth_a_line() -> None:
+    assert "reported" not in _printed(_document(ANSWERED | {"reported_cost_nanousd": 123_000}))
