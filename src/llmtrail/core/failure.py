@@ -36,6 +36,12 @@ _BY_ERROR_TYPE = (
     ("contentfilter", FailureMode.CONTENT_FILTERED),
     ("contentpolicy", FailureMode.CONTENT_FILTERED),
     ("responsibleai", FailureMode.CONTENT_FILTERED),
+    ("contentmoderation", FailureMode.CONTENT_FILTERED),
+    ("guardrail", FailureMode.CONTENT_FILTERED),  # Bedrock, LiteLLM
+    ("datainspection", FailureMode.CONTENT_FILTERED),  # DashScope
+    ("blockedprompt", FailureMode.CONTENT_FILTERED),  # google-generativeai
+    ("stopcandidate", FailureMode.CONTENT_FILTERED),
+    ("blockedsafety", FailureMode.CONTENT_FILTERED),
     ("lengthfinishreason", FailureMode.TRUNCATED),
     ("refusal", FailureMode.REFUSED),
     ("ratelimit", FailureMode.RATE_LIMITED),
@@ -43,9 +49,15 @@ _BY_ERROR_TYPE = (
     ("resourceexhausted", FailureMode.RATE_LIMITED),
     ("throttl", FailureMode.RATE_LIMITED),
     ("insufficientquota", FailureMode.RATE_LIMITED),
+    ("quotaexceeded", FailureMode.RATE_LIMITED),
+    ("quotalimit", FailureMode.RATE_LIMITED),
     ("timeout", FailureMode.TIMEOUT),
     ("timedout", FailureMode.TIMEOUT),
     ("deadlineexceeded", FailureMode.TIMEOUT),
+    # Bedrock's names of the model's own failures, before the parts of connections that they hold.
+    ("modelstreamerror", FailureMode.MODEL_ERROR),
+    ("modelerror", FailureMode.MODEL_ERROR),
+    ("modelnotready", FailureMode.MODEL_ERROR),
     ("cancel", FailureMode.CANCELLED),
     ("keyboardinterrupt", FailureMode.CANCELLED),
     ("generatorexit", FailureMode.CANCELLED),
@@ -62,12 +74,17 @@ _BY_ERROR_TYPE = (
     # An answer that breaks the provider's own protocol, and a request that does, before what an application rejects.
     ("responsevalidation", FailureMode.MODEL_ERROR),
     ("paramvalidation", FailureMode.MODEL_ERROR),
+    ("validationexception", FailureMode.MODEL_ERROR),  # Bedrock's word for a bad request
     ("outputparser", FailureMode.PARSER_FAILED),
     ("jsondecodeerror", FailureMode.PARSER_FAILED),
     ("validationerror", FailureMode.PARSER_FAILED),
     ("pydanticusererror", FailureMode.PARSER_FAILED),
     ("overloaded", FailureMode.MODEL_ERROR),
-    ("serviceunavailable", FailureMode.MODEL_ERROR),
+    ("unavailable", FailureMode.MODEL_ERROR),
+    ("malformedfunctioncall", FailureMode.MODEL_ERROR),
+    ("accessdenied", FailureMode.MODEL_ERROR),
+    ("invalidargument", FailureMode.MODEL_ERROR),
+    ("failedprecondition", FailureMode.MODEL_ERROR),
     ("internalserver", FailureMode.MODEL_ERROR),
     ("servererror", FailureMode.MODEL_ERROR),
     ("badgateway", FailureMode.MODEL_ERROR),
@@ -90,20 +107,29 @@ _BY_MESSAGE = (
     (FailureMode.CANCELLED, ("cancel",)),
     (FailureMode.CONNECTION, ("connection", "peer closed", "incomplete read")),
 )
-# Reasons for which a model stops short, as the providers spell them.
+# Reasons for which a model stops short, letters only and in small letters, each as some provider spells it:
+# OpenAI, Anthropic, Gemini (ai.google.dev/api/generate-content#FinishReason), Vertex, Bedrock, Cohere, Mistral, Zhipu,
+# DeepSeek, vLLM and SGLang, the Vercel AI SDK. A reason that is in no list is no failure.
+_FILTERED_REASONS = (
+    *("contentfilter", "contentfiltered", "safety", "blockedsafety", "prohibitedcontent", "blocklist", "recitation"),
+    *("spii", "language", "imagesafety", "imageprohibitedcontent", "imagerecitation", "modelarmor", "jailbreak"),
+    *("guardrailintervened", "guardrails", "errortoxic", "sensitive", "blocked"),
+)
+_TRUNCATED_REASONS = (
+    *("length", "maxtokens", "maxoutputtokens", "modelcontextwindowexceeded", "contextwindowexceeded", "modellength"),
+    *("errorlimit", "maxtokensreached", "maxlength"),
+)
+_BROKEN_REASONS = (
+    *("error", "malformedfunctioncall", "malformedresponse", "malformedmodeloutput", "malformedtooluse"),
+    *("unexpectedtoolcall", "toomanytoolcalls", "missingthoughtsignature", "insufficientsystemresource"),
+    *("networkerror", "imageother", "noimage"),
+)
 _BY_FINISH_REASON = {
-    "content_filter": FailureMode.CONTENT_FILTERED,
-    "contentfilter": FailureMode.CONTENT_FILTERED,
-    "safety": FailureMode.CONTENT_FILTERED,
-    "prohibited_content": FailureMode.CONTENT_FILTERED,
-    "blocklist": FailureMode.CONTENT_FILTERED,
-    "refusal": FailureMode.REFUSED,
-    "length": FailureMode.TRUNCATED,
-    "max_tokens": FailureMode.TRUNCATED,
-    "max_output_tokens": FailureMode.TRUNCATED,
-    "model_context_window_exceeded": FailureMode.TRUNCATED,
-    "cancelled": FailureMode.CANCELLED,
-    "error": FailureMode.MODEL_ERROR,
+    **dict.fromkeys(_FILTERED_REASONS, FailureMode.CONTENT_FILTERED),
+    **dict.fromkeys(_TRUNCATED_REASONS, FailureMode.TRUNCATED),
+    **dict.fromkeys(_BROKEN_REASONS, FailureMode.MODEL_ERROR),
+    **dict.fromkeys(("refusal", "refused"), FailureMode.REFUSED),
+    **dict.fromkeys(("cancelled", "canceled", "abort", "aborted", "usercancel"), FailureMode.CANCELLED),
 }
 _CLIENT_CLOSED_REQUEST = 499  # nginx's status for a client that left; providers' proxies pass it on.
 
@@ -140,7 +166,7 @@ def classify(
 
 
 def _reason_name(reason: str) -> str:
-    return reason.strip().rpartition(".")[2].lower()
+    return "".join(filter(str.isalnum, reason.rpartition(".")[2].lower()))
 
 
 def _mode_of_error(names: Sequence[str], http_status: int | None, words: str) -> FailureMode:

@@ -34,6 +34,8 @@ Probe = Callable[[bytes], bool]
 
 _STRICTNESS: Final = {policy.value: rank for rank, policy in enumerate(ContentPolicy)}
 _CONTENT: Final = ("input", "messages", "prompt", "output", "tool_calls")
+# Field -> content of which it says the size, where that content is left out: tokens can be estimated by it.
+_SIZES: Final = {"input_bytes": ("messages", "prompt"), "output_bytes": ("output", "tool_calls")}
 _CONTENT_PARTS: Final = {"retrieval": ("query", "documents"), "parser": ("value",)}
 # Fields that hold text next to the content: secrets are taken out of them by every policy but `full`.
 _TEXTS: Final = ("parameters", "attributes")
@@ -45,7 +47,7 @@ _Fields = dict[str, msgspec.Raw]
 _FIELDS: Final = msgspec.json.Decoder(_Fields)
 _ATTEMPTS: Final = msgspec.json.Decoder(list[_Fields])
 _KNOWN: Final = frozenset(Call.__struct_fields__)
-_HASHED: Final = re.compile(rb'"sha256:[0-9a-f]{64}:[0-9]{1,12}"')
+_HASHED: Final = re.compile(rb'"sha256:[0-9a-f]{64}:([0-9]{1,12})"')
 # One token of JSON: a string with the colon behind it when it is a key, or a number.
 _TOKEN: Final = re.compile(
     rb'"(?P<text>[^"\\]*+(?:\\.[^"\\]*+)*+)"(?P<colon>[ \t\r\n]*+:[ \t\r\n]*+)?|(?P<number>-?[0-9][0-9.eE+-]*+)',
@@ -65,6 +67,8 @@ def apply_policy(value: bytes, policy: ContentPolicy, probe: Probe = suspicious)
         fields = _FIELDS.decode(value)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadEventError(RejectReason.NOT_JSON, "an event must be one JSON object.") from error
+    if policy is not ContentPolicy.REDACTED:
+        _note_sizes(fields)
     changed = _treat_content(fields, policy, probe)
     changed |= _redact_texts(fields, probe)
     if policy is ContentPolicy.REDACTED and not changed:
@@ -87,6 +91,21 @@ def redact_json(raw: bytes, policy: ContentPolicy, probe: Probe = suspicious) ->
             return b"null"
         case _:
             assert_never(policy)
+
+
+def _note_sizes(fields: _Fields) -> None:
+    """Note the bytes of the text that is about to be left out, unless the event says them already."""
+    for name, parts in _SIZES.items():
+        if bytes(fields.get(name, b"null")) == b"null" and (size := sum(map(_size_of, map(fields.get, parts)))):
+            fields[name] = msgspec.Raw(b"%d" % size)
+
+
+def _size_of(raw: msgspec.Raw | None) -> int:
+    text = b"null" if raw is None else bytes(raw)
+    if text == b"null":
+        return 0
+    hashed = _HASHED.fullmatch(text)
+    return int(hashed[1]) if hashed is not None else len(text)
 
 
 def _treat_content(fields: _Fields, policy: ContentPolicy, probe: Probe) -> bool:

@@ -16,7 +16,7 @@ from llmtrail.emit.context import NoteKind, Request
 HOLD_NS: Final = 2_000_000_000
 # Beyond this many held calls the oldest goes at once; its findings become revisions.
 HELD_MAX: Final = 10_000
-_GROUPS: Final = ("versions", "attributes", "retrieval", "parser")
+_GROUPS: Final = ("versions", "attributes", "retrieval", "parser", "served")
 # What a revision repeats: the schema requires the start and a model, and the ids keep it in its call's log partition.
 _REPEATED: Final[tuple[str, ...]] = (
     "call_id",

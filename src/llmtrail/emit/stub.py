@@ -5,6 +5,8 @@ from typing import Any, Final
 
 import orjson
 
+from llmtrail.emit.encode import encode
+
 # All of a call event but the text of users and models. Error messages quote text, so only types and codes stay.
 _KEPT: Final = (
     "call_id",
@@ -26,6 +28,9 @@ _KEPT: Final = (
     "request_model",
     "response_model",
     "stream",
+    "served",
+    "input_bytes",
+    "output_bytes",
     "versions",
     "usage",
     "reported_cost_nanousd",
@@ -50,6 +55,8 @@ _ATTEMPT_KEPT: Final = (
     "usage",
     "provider_request_id",
 )
+# Field -> text of which it says the size.
+_SIZES: Final = {"input_bytes": ("messages", "prompt"), "output_bytes": ("output", "tool_calls")}
 _ERROR_KEPT: Final = ("type", "http_status")
 # Attribute that tells a reader why a stored call has no text.
 STRIPPED_ATTRIBUTE: Final = "llmtrail.text_dropped"
@@ -68,6 +75,9 @@ def accounting_stub(event: Mapping[str, Any], reason: str) -> dict[str, Any]:
         found = event.get(group)
         if isinstance(found, Mapping) and "status" in found:
             stub[group] = {"status": found["status"]}
+    for name, parts in _SIZES.items():
+        if name not in stub and (size := sum(_size_of(event.get(part)) for part in parts)):
+            stub[name] = size
     stub["attributes"] = {STRIPPED_ATTRIBUTE: reason}
     stub["content_policy"] = "none"
     return stub
@@ -83,6 +93,16 @@ def stub_bytes(event: bytes, reason: str) -> bytes | None:
         return None
     stub = orjson.dumps(accounting_stub(fields, reason))
     return stub if len(stub) < len(event) else None
+
+
+def _size_of(part: Any) -> int:
+    """Return a part's bytes as JSON; 0 where that cannot be told."""
+    if part is None:
+        return 0
+    try:
+        return len(encode({"": part})) - len(b'{"":}')
+    except Exception:  # noqa: BLE001  # Text is left out because it could not be handled; its size must not fail too.
+        return 0
 
 
 def _only(fields: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

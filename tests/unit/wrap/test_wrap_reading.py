@@ -23,7 +23,7 @@ from llmtrail.emit.wrap.openai_chat import (
 from llmtrail.emit.wrap.openai_responses import assemble_response, read_response
 from llmtrail.emit.wrap.providers import provider_of
 from llmtrail.emit.wrap.sse import events_of
-from llmtrail.emit.wrap.usage import anthropic_usage, openai_usage
+from llmtrail.emit.wrap.usage import counted
 
 OPENAI_USAGE = {
     "chat with details": (
@@ -40,6 +40,7 @@ OPENAI_USAGE = {
             "cache_read_tokens": 64,
             "input_audio_tokens": 3,
             "reasoning_tokens": 7,
+            "total_tokens": 120,
         },
     ),
     "responses": (
@@ -51,7 +52,7 @@ OPENAI_USAGE = {
         },
         {"input_tokens": 9, "output_tokens": 2, "cache_read_tokens": 4, "reasoning_tokens": 1},
     ),
-    "embeddings": ({"prompt_tokens": 5, "total_tokens": 5}, {"input_tokens": 5, "output_tokens": 0}),
+    "embeddings": ({"prompt_tokens": 5, "total_tokens": 5}, {"input_tokens": 5, "output_tokens": 0, "total_tokens": 5}),
     "deepseek's cache": (
         {"prompt_tokens": 5, "completion_tokens": 1, "prompt_cache_hit_tokens": 3},
         {"input_tokens": 5, "output_tokens": 1, "cache_read_tokens": 3},
@@ -65,7 +66,7 @@ OPENAI_USAGE = {
 @pytest.mark.parametrize("case", OPENAI_USAGE.values(), ids=OPENAI_USAGE.keys())
 def test_usage_of_openais_protocol_is_read(case: tuple[Any, dict[str, int]]) -> None:
     usage, expected = case
-    assert openai_usage(usage) == expected
+    assert counted(usage) == expected
 
 
 def test_anthropics_cached_input_is_counted_into_input() -> None:
@@ -77,7 +78,7 @@ def test_anthropics_cached_input_is_counted_into_input() -> None:
         "output_tokens": 7,
         "server_tool_use": {"web_search_requests": 2},
     }
-    assert anthropic_usage(usage) == {
+    assert counted(usage) == {
         "input_tokens": 160,
         "cache_read_tokens": 100,
         "cache_write_tokens": 50,
@@ -85,7 +86,7 @@ def test_anthropics_cached_input_is_counted_into_input() -> None:
         "output_tokens": 7,
         "web_search_requests": 2,
     }
-    assert anthropic_usage({"output_tokens": 7}) == {"output_tokens": 7}
+    assert counted({"output_tokens": 7}) == {"output_tokens": 7}
 
 
 LAST_CHUNKS = {

@@ -6,8 +6,9 @@ from typing import Any
 import orjson
 
 from llmtrail.core.failure import classify
-from llmtrail.emit.wrap.found import Assembled, Found, list_of, mapping_of, text_of
-from llmtrail.emit.wrap.usage import anthropic_usage
+from llmtrail.emit.wrap.error_bodies import error_of
+from llmtrail.emit.wrap.found import Assembled, Found, list_of, mapping_of, text_of, texts_of
+from llmtrail.emit.wrap.usage import counted
 
 _TEXT_DELTAS = {"text_delta": "text", "thinking_delta": "thinking"}
 
@@ -20,15 +21,29 @@ def read_message(body: Mapping[str, Any]) -> Found:
     only_text = all(block.get("type") == "text" for block in said)
     content: Any = "".join(str(block.get("text", "")) for block in said) if only_text else said
     reason = text_of(body.get("stop_reason"))
+    usage = mapping_of(body.get("usage"))
+    error = None if blocks else error_of(body)
     return Found(
         response_id=text_of(body.get("id")),
         response_model=text_of(body.get("model")),
         output={"role": body.get("role", "assistant"), "content": content} if said else None,
         tool_calls=calls,
         finish_reasons=[reason] if reason else [],
-        usage=anthropic_usage(body.get("usage")),
-        failure_mode=classify(finish_reasons=[reason] if reason else [])[1],
+        usage=counted(usage),
+        failure_mode=classify(finish_reasons=[reason] if reason else [])[1] if error is None else error.failure_mode,
+        error=None if error is None else error.message or error.type or "",
+        error_type=None if error is None else error.type,
+        error_status=None if error is None else error.http_status,
+        served=_served(usage),
     )
+
+
+def _served(usage: Mapping[str, Any]) -> dict[str, str]:
+    """Return how the message was served; a model without regions says "not_available"."""
+    served = texts_of(
+        service_tier=usage.get("service_tier"), speed=usage.get("speed"), region=usage.get("inference_geo")
+    )
+    return {name: value for name, value in served.items() if value != "not_available"}
 
 
 def assemble_message(events: Sequence[tuple[str | None, Any]]) -> Assembled:

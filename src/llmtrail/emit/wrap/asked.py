@@ -24,10 +24,10 @@ SECRET = "[redacted:secret]"  # noqa: S105 - what stands in a secret's place
 _DEPTH_MAX = 32
 
 
-def asked_fields(endpoint: Endpoint, body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the event's fields that a request's body tells."""
+def asked_fields(endpoint: Endpoint, body: Mapping[str, Any], addressed: str | None = None) -> dict[str, Any]:
+    """Return the event's fields that a request tells; `addressed` is the model that its address names, if any."""
     fields: dict[str, Any] = {}
-    model = text_of(body.get("model"))
+    model = addressed or text_of(body.get("model"))
     if model:
         fields["request_model"] = model
     match endpoint:

@@ -1,20 +1,31 @@
 """Make a call's event from what was noted while it ran. Runs in the background; raises nothing that could be helped."""
 
 import zlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 import orjson
 
 from llmtrail.core.failure import FailureMode
 from llmtrail.emit.recorder import get_recorder
+from llmtrail.emit.wrap.addressed import NOWHERE, read_address
 from llmtrail.emit.wrap.answer_cache import ANSWERS, answer_key, is_whole
 from llmtrail.emit.wrap.anthropic_messages import assemble_message, read_message
 from llmtrail.emit.wrap.asked import asked_fields, unsent
 from llmtrail.emit.wrap.endpoints import OPERATIONS, Endpoint
-from llmtrail.emit.wrap.found import Assembled, Found, mapping_of
+from llmtrail.emit.wrap.error_bodies import error_in, error_of
+from llmtrail.emit.wrap.found import REPORTED_BY, Assembled, BodyError, Found, mapping_of
 from llmtrail.emit.wrap.guard import swallow
-from llmtrail.emit.wrap.judge import ERROR_LENGTH_MAX, Verdict, error_fields, failure_of, judge, status_failure
+from llmtrail.emit.wrap.judge import (
+    ERROR_LENGTH_MAX,
+    NAME_LENGTH_MAX,
+    Verdict,
+    error_fields,
+    failure_of,
+    judge,
+    status_failure,
+)
 from llmtrail.emit.wrap.live import EXCHANGE_BYTES, Begun, ClientFacts, LiveCall, Sent
 from llmtrail.emit.wrap.openai_chat import (
     DONE,
@@ -26,7 +37,7 @@ from llmtrail.emit.wrap.openai_chat import (
 )
 from llmtrail.emit.wrap.openai_responses import assemble_response, read_response
 from llmtrail.emit.wrap.providers import provider_of
-from llmtrail.emit.wrap.sse import events_of
+from llmtrail.emit.wrap.sse import EVENT_STREAM, aws_events_of, events_of
 
 READERS = {
     Endpoint.CHAT: read_chat,
@@ -41,6 +52,9 @@ _ASSEMBLERS = {
     Endpoint.RESPONSES: assemble_response,
     Endpoint.MESSAGES: assemble_message,
 }
+# Where Bedrock says which tier served a call, and what kind of error it is.
+_TIER_HEADER: Final = "x-amzn-bedrock-service-tier"
+_ERROR_TYPE_HEADER: Final = "x-amzn-errortype"
 # Where providers and gateways name a request.
 _ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
 # As many attempts as an event may hold; a client that retries more often keeps its last ones.
@@ -74,7 +88,9 @@ def build_event(call: LiveCall) -> Mapping[str, Any]:
     asked = _request_body(call)
     if verdict.failure_mode is None:
         _keep_answer(call, asked, assembled.body)
-    event = asked_fields(call.endpoint, asked)
+    host = str(call.url.host) if call.url is not None else None
+    address = read_address(host or "", call.url.path) if call.url is not None else NOWHERE
+    event = asked_fields(call.endpoint, asked, address.model)
     event |= {
         "started_at": call.started_at_ns,
         "operation": OPERATIONS[call.endpoint],
@@ -82,15 +98,18 @@ def build_event(call: LiveCall) -> Mapping[str, Any]:
         "latency_ms": _milliseconds(call.ended_ns - call.started_ns),
         "status": verdict.status.value,
     }
-    event |= _found_fields(found) | _attempt_fields(call, verdict) | _verdict_fields(call, verdict)
+    event |= _found_fields(found, call) | _attempt_fields(call, verdict) | _verdict_fields(call, verdict)
     first_ns = _first_content_ns(call, assembled)
     if first_ns is not None:
         event["time_to_first_token_ms"] = _milliseconds(first_ns - call.started_ns)
-    host = str(call.url.host) if call.url is not None else None
     provider = call.facts.provider or provider_of(call.facts.class_names, call.facts.sdk, host)
     attributes: dict[str, Any] = {"llmtrail.client": call.facts.sdk, **found.attributes}
     if host:
         attributes |= {"server.address": host} | ({"server.port": call.url.port} if call.url.port else {})
+    if address.region:
+        attributes["cloud.region"] = address.region
+    if found.reported_cost_nanousd is not None:
+        attributes[REPORTED_BY] = "provider"
     if found.response_id:
         # The name that OpenTelemetry's conventions give it: an instrumentation's span of this call carries it too.
         attributes["gen_ai.response.id"] = found.response_id
@@ -113,10 +132,18 @@ def _read(call: LiveCall) -> tuple[Assembled, Found]:
     """Return what the answer says; an answer of an unknown make leaves the rest of the record intact."""
     try:
         assembled = _answer(call)
-        return assembled, READERS[call.endpoint](assembled.body) if assembled.body else Found()
+        found = READERS[call.endpoint](assembled.body) if assembled.body else Found()
+        return assembled, found if assembled.error is None else _with_error(found, assembled.error)
     except Exception as error:  # noqa: BLE001 - providers may answer anything; attempts and times are still worth keeping
         swallow("read an answer", error)
         return Assembled(None, complete=True, first_content=None), Found()
+
+
+def _with_error(found: Found, error: BodyError) -> Found:
+    """Return what was found in a stream, with the error that ended it."""
+    return replace(
+        found, failure_mode=error.failure_mode, error=error.message or error.type or "", error_type=error.type
+    )
 
 
 def _answer(call: LiveCall) -> Assembled:
@@ -126,7 +153,7 @@ def _answer(call: LiveCall) -> Assembled:
     if call.pieces is not None:
         whole = _decoded(call)
         if call.stream:
-            return _from_events(call, [(name, _loads(data)) for name, data in events_of(whole)])
+            return _from_events(call, [(name, _loads(data)) for name, data in _split(call)(whole)])
         body = _loads(whole)
         return Assembled(body if isinstance(body, Mapping) else None, isinstance(body, Mapping), None)
     content = _content(call.attempts[-1]) if call.attempts else None
@@ -137,7 +164,10 @@ def _answer(call: LiveCall) -> Assembled:
 
 def _from_events(call: LiveCall, events: Sequence[tuple[str | None, Any]]) -> Assembled:
     assemble = _ASSEMBLERS.get(call.endpoint)
-    return assemble(events) if assemble is not None else Assembled(None, complete=True, first_content=None)
+    if assemble is None:
+        return Assembled(None, complete=True, first_content=None)
+    assembled, error = assemble(events), error_in(events)
+    return assembled if error is None else replace(assembled, complete=True, error=error)
 
 
 def _first_content_ns(call: LiveCall, assembled: Assembled) -> int | None:
@@ -148,10 +178,10 @@ def _first_content_ns(call: LiveCall, assembled: Assembled) -> int | None:
     # Bytes tell no events; the piece that completes the first speaking event is found by reading ever longer heads.
     if not call.pieces or _encoding(call):
         return None
-    seen = b""
+    seen, split = b"", _split(call)
     for at_ns, piece in call.pieces:
         seen += piece
-        if len(events_of(seen)) > assembled.first_content:
+        if len(split(seen)) > assembled.first_content:
             return at_ns
     return None
 
@@ -164,8 +194,12 @@ def _request_body(call: LiveCall) -> Mapping[str, Any]:
     return unsent(call.body)
 
 
-def _found_fields(found: Found) -> dict[str, Any]:
+def _found_fields(found: Found, call: LiveCall) -> dict[str, Any]:
+    tier = _header(call.attempts[-1], _TIER_HEADER) if call.attempts else None
+    served = ({"service_tier": tier} if tier else {}) | dict(found.served)
     fields = {
+        "served": served or None,
+        "reported_cost_nanousd": found.reported_cost_nanousd,
         "response_model": found.response_model,
         "output": found.output,
         "tool_calls": list(found.tool_calls) or None,
@@ -258,17 +292,23 @@ _BROKEN_EXCHANGES = (FailureMode.CONNECTION, FailureMode.TIMEOUT, FailureMode.CA
 
 def _status_error(sent: Sent, status: int) -> dict[str, Any]:
     """Return the provider's own words about an error status, as far as they were read."""
-    body = mapping_of(_loads(_content(sent) or b"null"))
-    told = body.get("error", body)
-    error = mapping_of(told)
-    message = error.get("message") or (told if isinstance(told, str) else None)
-    kind = error.get("code") or error.get("type")
+    body = _loads(_content(sent) or b"null")
+    # Vertex answers a list of one error.
+    told = mapping_of(body[0] if isinstance(body, list) and body else body)
+    error = error_of(told) or error_of({"error": told})
+    kind = _header(sent, _ERROR_TYPE_HEADER) or (error.type if error is not None else None)
     fields: dict[str, Any] = {"http_status": status} if 100 <= status <= 599 else {}
-    if isinstance(kind, str):
-        fields["type"] = kind[:256]
-    if isinstance(message, str):
-        fields["message"] = message[:ERROR_LENGTH_MAX]
+    if kind:
+        # Bedrock puts a namespace's address behind the type.
+        fields["type"] = kind.partition(":")[0][:NAME_LENGTH_MAX]
+    if error is not None and error.message:
+        fields["message"] = error.message[:ERROR_LENGTH_MAX]
     return fields
+
+
+def _header(sent: Sent, name: str) -> str | None:
+    value = sent.response.headers.get(name) if sent.response is not None else None
+    return value if isinstance(value, str) and value else None
 
 
 def _content(sent: Sent) -> bytes | None:
@@ -279,6 +319,12 @@ def _content(sent: Sent) -> bytes | None:
 
 def _status(sent: Sent) -> int:
     return int(sent.response.status_code) if sent.response is not None else 0
+
+
+def _split(call: LiveCall) -> Callable[[bytes], list[tuple[str | None, str]]]:
+    """Return what splits the events of a call's raw stream."""
+    kind = _header(call.attempts[-1], "content-type") or ""
+    return aws_events_of if kind.startswith(EVENT_STREAM) else events_of
 
 
 def _encoding(call: LiveCall) -> str:

@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from llmtrail.core.failure import FailureMode
+from llmtrail.core.call import NAME_LENGTH_MAX
+from llmtrail.core.failure import FailureMode, classify
+
+# Attribute: who reported a call's cost. "provider" where the answer itself does.
+REPORTED_BY: Final = "llmtrail.reported_by"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,27 @@ class Found:
     usage: Mapping[str, int] = field(default_factory=dict)
     failure_mode: FailureMode | None = None
     error: str | None = None  # the provider's own words where the answer itself says that it failed
+    error_type: str | None = None
+    error_status: int | None = None  # the HTTP status that the body itself names
+    served: Mapping[str, str] = field(default_factory=dict)
+    reported_cost_nanousd: int | None = None
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyError:
+    """An error in the provider's own words."""
+
+    type: str | None
+    message: str | None
+    http_status: int | None  # the status that the body itself names
+
+    @property
+    def failure_mode(self) -> FailureMode:
+        """The failure that it is; a provider's error of no known kind is the model's."""
+        names = [] if self.type is None else [self.type]
+        mode = classify(names, self.http_status, message=self.message, failed=True)[1]
+        return FailureMode.MODEL_ERROR if mode in (None, FailureMode.UNKNOWN) else mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +53,12 @@ class Assembled:
     body: Mapping[str, Any] | None
     complete: bool
     first_content: int | None
+    error: BodyError | None = None  # what an event of the stream told of
+
+
+def texts_of(**values: Any) -> dict[str, str]:
+    """Return those of the values that are non-empty text, cut to what a name may hold."""
+    return {name: text[:NAME_LENGTH_MAX] for name, value in values.items() if (text := text_of(value)) is not None}
 
 
 def text_of(value: Any) -> str | None:

@@ -39,14 +39,27 @@ def judge(ending: Ending, raised: Raised | None, found: Found, *, complete: bool
         return Verdict(Status.ERROR, FailureMode.CONNECTION, broken)
     mode = found.failure_mode
     if mode is not None and (found.error is not None or mode not in _SHORT_ANSWERS):
-        return Verdict(Status.ERROR, mode, {"type": mode.value, "message": found.error or ""})
+        return Verdict(Status.ERROR, mode, _told_error(found, mode))
     return Verdict(Status.OK, mode, None)
+
+
+def _told_error(found: Found, mode: FailureMode) -> dict[str, Any]:
+    """Return the error that an answer tells of itself as the event's `error` group."""
+    fields: dict[str, Any] = {
+        "type": (found.error_type or mode.value)[:NAME_LENGTH_MAX],
+        "message": (found.error or "")[:ERROR_LENGTH_MAX],
+    }
+    return fields if found.error_status is None else {**fields, "http_status": found.error_status}
 
 
 def failure_of(raised: Raised, *, parses: bool = False) -> FailureMode:
     """Return the failure mode that an exception of a client means."""
     names = raised.names if raised.code is None else (*raised.names, raised.code)
-    mode = classify(names, raised.http_status, message=raised.text)[1] or FailureMode.UNKNOWN
+    status = raised.http_status
+    if raised.code is not None and raised.code.isdecimal():
+        # An error in a stream: the HTTP status was good before it came, the code in its body is what it means.
+        names, status = raised.names, int(raised.code)
+    mode = classify(names, status, message=raised.text)[1] or FailureMode.UNKNOWN
     # Where nothing was to be parsed, what the client could not read is the provider's answer.
     return FailureMode.MODEL_ERROR if mode is FailureMode.PARSER_FAILED and not parses else mode
 

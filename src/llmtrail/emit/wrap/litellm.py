@@ -11,14 +11,16 @@ from importlib import import_module
 from threading import Lock
 from typing import Any, Final
 
+from llmtrail.core.call import MONEY_NANOUSD_MAX
 from llmtrail.core.failure import FailureMode, Status
 from llmtrail.emit.budget import exceeded
 from llmtrail.emit.context import Request, current_request
 from llmtrail.emit.limits import Refusal
 from llmtrail.emit.recorder import get_recorder
 from llmtrail.emit.snapshot import snapshot
+from llmtrail.emit.wrap.anthropic_messages import read_message
 from llmtrail.emit.wrap.asked import masked, unsent
-from llmtrail.emit.wrap.found import Found, mapping_of, text_of
+from llmtrail.emit.wrap.found import REPORTED_BY, Found, mapping_of, text_of
 from llmtrail.emit.wrap.guard import swallow
 from llmtrail.emit.wrap.judge import error_fields, failure_of
 from llmtrail.emit.wrap.live import Raised
@@ -35,6 +37,12 @@ _OPERATIONS: Final = {
     "embedding": "embeddings",
     "responses": "chat",
     "anthropic_messages": "chat",
+    "image_generation": "image_generation",
+    "image_edit": "image_generation",
+    "transcription": "transcription",
+    "speech": "speech",
+    "rerank": "rerank",
+    "moderation": "moderation",
 }
 _READERS: Final = {"text_completion": read_completion, "embedding": read_embeddings, "responses": read_response}
 _NANO: Final = 1_000_000_000
@@ -173,7 +181,10 @@ def build_litellm_event(logged: _Logged) -> dict[str, Any]:
     kwargs = logged.kwargs
     standard = mapping_of(kwargs.get("standard_logging_object"))
     kind = _kind(kwargs, standard)
-    found = _READERS.get(kind, read_chat)(_body(logged.response))
+    body = _body(logged.response)
+    # An answer in Anthropic's shape is one, whatever asked for it.
+    reader = read_message if body.get("type") == "message" else _READERS.get(kind, read_chat)
+    found = reader(body)
     seconds = (logged.ended_at - logged.started_at).total_seconds()
     fields: dict[str, Any] = {
         "operation": _OPERATIONS.get(kind, "chat"),
@@ -185,7 +196,7 @@ def build_litellm_event(logged: _Logged) -> dict[str, Any]:
         "user_id": text_of(kwargs.get("user")),
     }
     fields |= _content(kind, kwargs) | _found_fields(found) | _result_fields(logged, standard, found)
-    fields |= _money(standard, kwargs) | _first_token(logged, standard) | _metadata(kwargs, found)
+    fields |= _money(standard, kwargs, found) | _first_token(logged, standard) | _metadata(kwargs, found)
     return {name: value for name, value in fields.items() if value is not None}
 
 
@@ -226,6 +237,7 @@ def _found_fields(found: Found) -> dict[str, Any]:
         "tool_calls": list(found.tool_calls) or None,
         "finish_reasons": list(found.finish_reasons) or None,
         "usage": dict(found.usage) or None,
+        "served": dict(found.served) or None,
     }
 
 
@@ -249,10 +261,12 @@ def _told(information: Mapping[str, Any]) -> Raised:
     return Raised((name,), "litellm", message, int(code) if code.isdecimal() else None, None)
 
 
-def _money(standard: Mapping[str, Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what LiteLLM says a call cost; its 0.0 stands for models without a price."""
+def _money(standard: Mapping[str, Any], kwargs: Mapping[str, Any], found: Found) -> dict[str, Any]:
+    """Return what a call cost as the provider's answer says, else as LiteLLM does; 0.0 are models without a price."""
+    if found.reported_cost_nanousd is not None:
+        return {"reported_cost_nanousd": found.reported_cost_nanousd}
     cost = standard.get("response_cost") or kwargs.get("response_cost")
-    if isinstance(cost, int | float) and cost > 0:
+    if isinstance(cost, int | float) and 0 < cost * _NANO <= MONEY_NANOUSD_MAX:
         return {"reported_cost_nanousd": round(cost * _NANO)}
     return {}
 
@@ -276,6 +290,8 @@ def _metadata(kwargs: Mapping[str, Any], found: Found) -> dict[str, Any]:
     metadata = mapping_of(mapping_of(kwargs.get("litellm_params")).get("metadata"))
     fields: dict[str, Any] = {name: str(metadata[name]) for name in _METADATA_FIELDS if metadata.get(name)}
     attributes: dict[str, Any] = {"llmtrail.client": "litellm", **found.attributes}
+    if found.reported_cost_nanousd is not None:
+        attributes[REPORTED_BY] = "provider"
     for name, value in metadata.items():
         # LiteLLM puts its own bookkeeping (and keys) among the application's plain values.
         plain = isinstance(value, str | int | float | bool)

@@ -69,14 +69,26 @@ class Raised:
         except Exception:  # noqa: BLE001 - a foreign __str__ may do anything
             text = ""
         status = getattr(error, "status_code", None)
-        code = getattr(error, "code", None)
         return cls(
             tuple(base.__name__ for base in kind.__mro__),
             kind.__module__,
             text,
             status if isinstance(status, int) else None,
-            code if isinstance(code, str) else None,
+            _code_of(error),
         )
+
+
+def _code_of(error: BaseException) -> str | None:
+    """Return the provider's own code or type of an error: an error event of a stream has no status to tell it."""
+    body = getattr(error, "body", None)
+    inner = body.get("error", body) if isinstance(body, dict) else None
+    told = inner if isinstance(inner, dict) else {}
+    for code in (getattr(error, "code", None), told.get("code"), told.get("type"), getattr(error, "type", None)):
+        if isinstance(code, str) and code:
+            return code
+        if isinstance(code, int) and 400 <= code <= 599:
+            return str(code)
+    return None
 
 
 class Sent(NamedTuple):

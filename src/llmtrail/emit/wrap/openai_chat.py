@@ -3,9 +3,13 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from llmtrail.core.failure import classify
-from llmtrail.emit.wrap.found import Assembled, Found, list_of, mapping_of, text_of
-from llmtrail.emit.wrap.usage import openai_usage
+import orjson
+
+from llmtrail.core.failure import FailureMode, classify
+from llmtrail.core.usage import cost_of
+from llmtrail.emit.wrap.error_bodies import error_of
+from llmtrail.emit.wrap.found import Assembled, BodyError, Found, list_of, mapping_of, text_of, texts_of
+from llmtrail.emit.wrap.usage import counted
 
 DONE = "[DONE]"
 # What of a message is no answer: repeated elsewhere, or only decoding noise.
@@ -22,11 +26,10 @@ def read_chat(body: Mapping[str, Any]) -> Found:
     refused = any(text_of(mapping_of(choice.get("message")).get("refusal")) for choice in choices)
     reasons = _reasons(choices)
     return Found(
-        **_common(body),
+        **_common(body) | _failed(body, choices, classify(finish_reasons=reasons, refused=refused)[1]),
         output=_one_or_all(messages),
         tool_calls=calls,
         finish_reasons=reasons,
-        failure_mode=classify(finish_reasons=reasons, refused=refused)[1],
     )
 
 
@@ -36,10 +39,9 @@ def read_completion(body: Mapping[str, Any]) -> Found:
     reasons = _reasons(choices)
     texts = [choice.get("text") for choice in choices if isinstance(choice.get("text"), str)]
     return Found(
-        **_common(body),
+        **_common(body) | _failed(body, choices, classify(finish_reasons=reasons)[1]),
         output=_one_or_all(texts),
         finish_reasons=reasons,
-        failure_mode=classify(finish_reasons=reasons)[1],
     )
 
 
@@ -50,7 +52,8 @@ def read_embeddings(body: Mapping[str, Any]) -> Found:
     vector = mapping_of(rows[0]).get("embedding") if rows else None
     if isinstance(vector, list):
         attributes["embeddings.dimensions"] = len(vector)
-    return Found(**_common(body), attributes=attributes)
+    common = _common(body, convention="embeddings")
+    return Found(**common | _failed(body, rows) | {"attributes": attributes | common["attributes"]})
 
 
 def assemble_chat(events: Sequence[tuple[str | None, Any]]) -> Assembled:
@@ -61,12 +64,13 @@ def assemble_chat(events: Sequence[tuple[str | None, Any]]) -> Assembled:
         known = choices.setdefault(_index(choice), {"message": {}})
         if _merge_delta(known["message"], mapping_of(choice.get("delta"))) and first is None:
             first = position
-        if choice.get("finish_reason"):
-            known["finish_reason"] = choice["finish_reason"]
+        for name in ("finish_reason", "error"):
+            if choice.get(name):
+                known[name] = choice[name]
     for known in choices.values():
         calls = known["message"].get("tool_calls")
         if calls:
-            known["message"]["tool_calls"] = [calls[index] for index in sorted(calls)]
+            known["message"]["tool_calls"] = [calls[place] for place in sorted(calls)]
     return _assembled(events, choices, first)
 
 
@@ -99,7 +103,7 @@ def _assembled(
     for _, data in events:
         done = done or data == DONE
         chunk = mapping_of(data)
-        for name in ("id", "model", "service_tier", "system_fingerprint"):
+        for name in ("id", "model", "service_tier", "system_fingerprint", "provider"):
             if chunk.get(name):
                 body[name] = chunk[name]
         usage = _chunk_usage(chunk)
@@ -127,7 +131,13 @@ def _merge_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> bool:
     for name in _TEXTS:
         piece = delta.get(name)
         if isinstance(piece, str) and piece:
-            message[name] = message.get(name, "") + piece
+            if isinstance(message.get(name), list):
+                _merge_parts(message, name, [{"type": "text", "text": piece}])
+            else:
+                message[name] = message.get(name, "") + piece
+            spoke = True
+        elif isinstance(piece, list) and piece:
+            _merge_parts(message, name, piece)
             spoke = True
     for part in list_of(delta.get("tool_calls")):
         _merge_tool_call(message.setdefault("tool_calls", {}), mapping_of(part))
@@ -139,16 +149,79 @@ def _merge_delta(message: dict[str, Any], delta: Mapping[str, Any]) -> bool:
     return spoke
 
 
-def _merge_tool_call(calls: dict[int, dict[str, Any]], part: Mapping[str, Any]) -> None:
-    call = calls.setdefault(_index(part, len(calls)), {"type": "function", "function": {"name": "", "arguments": ""}})
+def _merge_parts(message: dict[str, Any], name: str, parts: list[Any]) -> None:
+    """Add content that comes as a list of parts (Mistral's thinking): parts of one type that follow are one."""
+    former = message.get(name)
+    known: list[Any] = former if isinstance(former, list) else []
+    if isinstance(former, str) and former:
+        known = [{"type": "text", "text": former}]
+    for part in parts:
+        last = known[-1] if known else None
+        if isinstance(part, Mapping) and isinstance(last, dict) and part.get("type") == last.get("type"):
+            _extend(last, part)
+        else:
+            known.append(dict(part) if isinstance(part, Mapping) else part)
+    message[name] = known
+
+
+def _extend(known: dict[str, Any], part: Mapping[str, Any]) -> None:
+    for name, value in part.items():
+        former = known.get(name)
+        if name == "type" or value is None:
+            continue
+        if isinstance(former, str) and isinstance(value, str):
+            known[name] = former + value
+        elif isinstance(former, list) and isinstance(value, list):
+            inner = {name: former}
+            _merge_parts(inner, name, value)
+            known[name] = inner[name]
+        else:
+            known[name] = value
+
+
+def _merge_tool_call(calls: dict[tuple[int, int], dict[str, Any]], part: Mapping[str, Any]) -> None:
+    """Add a part to its call. Places are (index, which call of that index): some servers give all calls index 0."""
+    has_name = text_of(mapping_of(part.get("function")).get("name")) is not None
+    index = _index(part, len(calls) if has_name or not calls else max(calls)[0])
+    nth = max((place[1] for place in calls if place[0] == index), default=-1)
+    if nth < 0 or _begins_another(calls[index, nth], part):
+        nth += 1
+        calls[index, nth] = {"type": "function", "function": {"name": "", "arguments": ""}}
+    call = calls[index, nth]
     for name in ("id", "type"):
         if text_of(part.get(name)):
             call[name] = part[name]
     function = mapping_of(part.get("function"))
-    for name in ("name", "arguments"):
-        piece = function.get(name)
-        if isinstance(piece, str):
-            call["function"][name] += piece
+    called = function.get("name")
+    # Some servers repeat the whole name in every part.
+    if isinstance(called, str) and called != call["function"]["name"]:
+        call["function"]["name"] += called
+    if isinstance(function.get("arguments"), str):
+        call["function"]["arguments"] += function["arguments"]
+    elif isinstance(function.get("arguments"), Mapping):
+        call["function"]["arguments"] = orjson.dumps(function["arguments"]).decode()
+
+
+def _begins_another(call: Mapping[str, Any], part: Mapping[str, Any]) -> bool:
+    """Whether a part with the index of a known call begins another: it names a function, under another id.
+
+    An id alone says nothing: some servers make a new one for every part of the same call.
+    """
+    name, known = text_of(mapping_of(part.get("function")).get("name")), call["function"]
+    if name is None or not known["name"]:
+        return False
+    id_of_part, id_of_call = text_of(part.get("id")), text_of(call.get("id"))
+    if id_of_part is not None and id_of_call is not None:
+        return id_of_part != id_of_call and (name != known["name"] or _is_json(known["arguments"]))
+    return name != known["name"] and _is_json(known["arguments"])
+
+
+def _is_json(text: str) -> bool:
+    try:
+        orjson.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _index(part: Mapping[str, Any], default: int = 0) -> int:
@@ -156,11 +229,36 @@ def _index(part: Mapping[str, Any], default: int = 0) -> int:
     return index if isinstance(index, int) else default
 
 
-def _common(body: Mapping[str, Any]) -> dict[str, Any]:
+def _common(body: Mapping[str, Any], convention: str | None = None) -> dict[str, Any]:
+    usage = mapping_of(body.get("usage"))
     return {
         "response_id": text_of(body.get("id")),
         "response_model": text_of(body.get("model")),
-        "usage": openai_usage(body.get("usage")),
+        "usage": counted(usage, convention),
+        # LiteLLM passes on in the usage how Anthropic served.
+        "served": texts_of(
+            service_tier=body.get("service_tier") or usage.get("service_tier"),
+            speed=usage.get("speed"),
+            region=usage.get("inference_geo"),
+        ),
+        "reported_cost_nanousd": cost_of(usage),
+        # Which upstream a router chose.
+        "attributes": {"openrouter.provider": body["provider"]} if text_of(body.get("provider")) else {},
+    }
+
+
+def _failed(body: Mapping[str, Any], answers: Sequence[Any], mode: FailureMode | None = None) -> dict[str, Any]:
+    """Return the failure fields: in place of its answers, or of one of them, a body may hold an error."""
+    error: BodyError | None = error_of(body) if not answers else None
+    for choice in answers:
+        error = error or (error_of(choice) if isinstance(choice, Mapping) and "error" in choice else None)
+    if error is None:
+        return {"failure_mode": mode}
+    return {
+        "failure_mode": error.failure_mode,
+        "error": error.message or error.type or "",
+        "error_type": error.type,
+        "error_status": error.http_status,
     }
 
 

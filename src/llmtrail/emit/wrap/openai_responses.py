@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmtrail.core.failure import FailureMode, classify
-from llmtrail.emit.wrap.found import Assembled, Found, list_of, mapping_of, text_of
-from llmtrail.emit.wrap.usage import openai_usage
+from llmtrail.core.usage import cost_of
+from llmtrail.emit.wrap.error_bodies import error_of
+from llmtrail.emit.wrap.found import Assembled, Found, list_of, mapping_of, text_of, texts_of
+from llmtrail.emit.wrap.usage import counted, with_foreign_tokens
 
 _LAST_EVENTS = ("response.completed", "response.incomplete", "response.failed")
 # How the Responses API's reasons are called everywhere else.
@@ -25,16 +27,20 @@ def read_response(body: Mapping[str, Any]) -> Found:
         output["content"] = text
     if refusal:
         output["refusal"] = refusal
-    error = mapping_of(body.get("error"))
+    error = error_of(body)
     return Found(
         response_id=text_of(body.get("id")),
         response_model=text_of(body.get("model")),
         output=output if len(output) > 1 else None,
         tool_calls=calls,
         finish_reasons=_reasons(body, calls),
-        usage=openai_usage(body.get("usage")),
+        usage=_usage(body, items),
         failure_mode=_failure(body, refusal),
-        error=text_of(error.get("message")) or text_of(error.get("code")),
+        error=None if error is None else error.message or error.type or "",
+        error_type=None if error is None else error.type,
+        error_status=None if error is None else error.http_status,
+        served=texts_of(service_tier=body.get("service_tier")),
+        reported_cost_nanousd=cost_of(mapping_of(body.get("usage"))),
     )
 
 
@@ -96,6 +102,35 @@ def _tool_call(item: Mapping[str, Any]) -> dict[str, Any]:
     return {"id": item.get("call_id"), "type": "function", "function": function}
 
 
+def _usage(body: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the tokens, and what hosted tools did that is billed apart.
+
+    `tool_usage` counts the searches that are billed. Without it each completed search is one; opening a page and
+    finding in one are no searches. Images that a tool made are tokens of the image model, not of this one.
+    """
+    counts = counted(body.get("usage"))
+    done = [item for item in items if item.get("status") in ("completed", None)]
+    told = mapping_of(body.get("tool_usage"))
+    searches = mapping_of(told.get("web_search")).get("num_requests")
+    if not isinstance(searches, int):
+        searches = sum(1 for item in done if item.get("type") == "web_search_call" and _is_search(item))
+    files = sum(1 for item in done if item.get("type") == "file_search_call")
+    containers = {item.get("container_id") for item in items if item.get("type") == "code_interpreter_call"}
+    for name, count in (
+        ("web_search_requests", searches),
+        ("file_search_requests", files),
+        ("code_interpreter_sessions", len(containers)),
+    ):
+        if count:
+            counts[name] = max(count, counts.get(name, 0))
+    images = mapping_of(told.get("image_gen")).get("total_tokens")
+    return with_foreign_tokens(counts, images if isinstance(images, int) else 0)
+
+
+def _is_search(item: Mapping[str, Any]) -> bool:
+    return bool(mapping_of(item.get("action")).get("type", "search") == "search")
+
+
 def _reasons(body: Mapping[str, Any], calls: Sequence[Any]) -> list[str]:
     reason = text_of(mapping_of(body.get("incomplete_details")).get("reason"))
     if reason:
@@ -106,10 +141,11 @@ def _reasons(body: Mapping[str, Any], calls: Sequence[Any]) -> list[str]:
 
 
 def _failure(body: Mapping[str, Any], refusal: str) -> FailureMode | None:
+    error = error_of(body)
+    if error is not None:
+        return error.failure_mode
     if body.get("status") == "failed":
-        mode = classify(text_of(mapping_of(body.get("error")).get("code")), failed=True)[1]
-        # The provider itself answered that it failed, whatever it calls the reason.
-        return FailureMode.MODEL_ERROR if mode is FailureMode.UNKNOWN else mode
+        return FailureMode.MODEL_ERROR
     if body.get("status") == "cancelled":
         return FailureMode.CANCELLED
     reason = text_of(mapping_of(body.get("incomplete_details")).get("reason"))

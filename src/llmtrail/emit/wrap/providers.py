@@ -1,5 +1,7 @@
 """Name the provider behind a client, from its class and its host. Pure; asks no network."""
 
+import re
+
 # Ends of host names, and the names that price lists and OpenTelemetry's conventions know their owners by.
 _BY_HOST = (
     ("openai.com", "openai"),
@@ -18,11 +20,39 @@ _BY_HOST = (
     ("fireworks.ai", "fireworks"),
     ("cerebras.ai", "cerebras"),
     ("generativelanguage.googleapis.com", "gcp.gemini"),
+    ("aiplatform.googleapis.com", "gcp.vertex_ai"),
+    ("moonshot.ai", "moonshot_ai"),
+    ("moonshot.cn", "moonshot_ai"),
+    ("dashscope.aliyuncs.com", "dashscope"),
+    ("dashscope-intl.aliyuncs.com", "dashscope"),
+    ("dashscope-us.aliyuncs.com", "dashscope"),
+    ("deepinfra.com", "deepinfra"),
+    ("nebius.com", "nebius"),
+    ("sambanova.ai", "sambanova"),
+    ("novita.ai", "novita"),
+    ("hyperbolic.xyz", "hyperbolic"),
+    ("router.huggingface.co", "huggingface"),
+    ("cohere.ai", "cohere"),
+    ("cohere.com", "cohere"),
+    ("z.ai", "zai"),
+    ("bigmodel.cn", "zhipuai"),
+    ("minimax.io", "minimax"),
+    ("minimaxi.com", "minimax"),
+    ("voyageai.com", "voyageai"),
+    ("baseten.co", "baseten"),
+    ("api.aws", "aws.bedrock"),
+)
+# Hosts that hold a region: bedrock-runtime.us-west-2.amazonaws.com, europe-west1-aiplatform.googleapis.com
+_BY_PATTERN = (
+    (re.compile(r"bedrock[a-z-]*\.[a-z0-9-]+\.amazonaws\.com(?:\.cn)?"), "aws.bedrock"),
+    (re.compile(r"[a-z0-9-]+-aiplatform\.googleapis\.com"), "gcp.vertex_ai"),
 )
 # Classes whose calls never go to the vendor of the SDK.
 _BY_CLASS = {
     "AzureOpenAI": "azure",
     "AsyncAzureOpenAI": "azure",
+    "BedrockOpenAI": "aws.bedrock",
+    "AsyncBedrockOpenAI": "aws.bedrock",
     "AnthropicBedrock": "aws.bedrock",
     "AsyncAnthropicBedrock": "aws.bedrock",
     "AnthropicBedrockMantle": "aws.bedrock",
@@ -44,6 +74,9 @@ def provider_of(class_names: tuple[str, ...], sdk: str, host: str | None) -> str
         if name in _BY_CLASS:
             return _BY_CLASS[name]
     host = (host or "").lower()
+    for pattern, provider in _BY_PATTERN:
+        if pattern.fullmatch(host):
+            return provider
     for ending, provider in _BY_HOST:
         if host == ending or host.endswith("." + ending):
             return provider

@@ -1,0 +1,95 @@
+"""The field cases of wrapped clients: a real client, a server that answers as the provider did, the right columns."""
+
+import json
+import re
+from contextlib import suppress
+from typing import Any
+
+import anthropic
+import openai
+import pytest
+
+import llmtrail
+from answering_server import answering
+from field_cases import FIELD, is_right
+from llmtrail.core.codec import decode_call
+from llmtrail.core.pricing import price
+from llmtrail.core.times import to_ns
+from llmtrail.testing import captured
+from llmtrail_ingest.pricebook import load_pricebook
+
+_PROVIDER = re.compile(r"provider=(\S+)")
+MESSAGES: list[Any] = [{"role": "user", "content": "Where is my parcel?"}]
+# Cases that a client of a cloud makes, and one that is an event: they have tests of their own.
+ELSEWHERE = ("w40", "w41", "w43", "w45")
+# Costs that the price list and the price book do not know yet.
+COSTS_NOT_YET = ("w06", "w16", "w25", "w29")
+NAMES = sorted(one.name for one in FIELD.iterdir() if one.name.startswith("w") and not one.name.startswith(ELSEWHERE))
+
+
+def made_call(name: str) -> dict[str, Any]:
+    """Return the event of a case's call, made through a real client that `wrap` was given."""
+    folder = FIELD / name
+    case = json.loads((folder / "input.json").read_text())
+    found = _PROVIDER.search((folder / "HOW.md").read_text())
+    given = found[1] if found else None
+    with answering(case["answer"], case["status"]) as server, captured() as trail:
+        with suppress(openai.OpenAIError, anthropic.AnthropicError):
+            _ask(case, server.url, None if given in (None, "by") else given)
+        (call,) = trail.calls
+    return call
+
+
+def _ask(case: dict[str, Any], url: str, provider: str | None) -> None:
+    asked = dict(case["request"])
+    match case["api"]:
+        case "messages":
+            client = llmtrail.wrap(anthropic.Anthropic(api_key="k", base_url=url, max_retries=0))
+            extra = {"speed": asked.pop("speed")} if "speed" in asked else None
+            result: Any = client.messages.create(max_tokens=100, messages=MESSAGES, extra_body=extra, **asked)
+        case "embeddings":
+            result = _openai(url, provider).embeddings.create(encoding_format="float", **asked)
+        case "responses":
+            result = _openai(url, provider).responses.create(input="Where is my parcel?", **asked)
+        case _:
+            result = _openai(url, provider).chat.completions.create(messages=MESSAGES, **asked)
+    if asked.get("stream"):
+        for _ in result:
+            pass
+
+
+def _openai(url: str, provider: str | None) -> openai.OpenAI:
+    client = openai.OpenAI(api_key="k", base_url=url, max_retries=0)
+    return llmtrail.wrap(client, provider=provider or "openai")
+
+
+def columns_of(call: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns of an event as the writer makes them, with what the public price list says it costs."""
+    stored = decode_call(json.dumps(call).encode())
+    priced = price(stored, to_ns(stored.started_at), load_pricebook())
+    error = call.get("error") or {}
+    return {
+        **call,
+        **call.get("usage", {}),
+        "http_status": error.get("http_status"),
+        "cost_nanousd": priced.cost_nanousd,
+        "tool_calls": "TWO" if len(call.get("tool_calls") or ()) == 2 else call.get("tool_calls"),
+    }
+
+
+# The models of the cases are those of the reports, of which some are retired.
+@pytest.mark.filterwarnings("ignore:The model :DeprecationWarning")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_field_case_gives_the_right_columns(name: str) -> None:
+    right = json.loads((FIELD / name / "expected.json").read_text())["right"]
+    if name.startswith(COSTS_NOT_YET):
+        right.pop("cost_nanousd")
+
+    columns = columns_of(made_call(name))
+
+    wrong = {
+        column: (columns.get(column), value)
+        for column, value in right.items()
+        if not is_right(value, columns.get(column))
+    }
+    assert wrong == {}
