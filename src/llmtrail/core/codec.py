@@ -15,7 +15,7 @@ import orjson
 from llmtrail.core.call import SCHEMA_VERSION, Call, Parser, Retrieval
 from llmtrail.core.checks import check_objects, read_whole
 from llmtrail.core.outcome import BadEventError, RejectReason
-from llmtrail.core.strange import move_strange
+from llmtrail.core.strange import move_strange, with_counts
 from llmtrail.core.times import to_ns
 
 _FAST = msgspec.json.Decoder(Call)
@@ -48,9 +48,10 @@ def decode_call(value: bytes) -> Call:
     try:
         call = _FAST.decode(value)
     except msgspec.ValidationError as cause:
-        if "unknown field" not in str(cause):
+        mended = with_counts(value, whole)
+        if mended is value and "unknown field" not in str(cause):
             raise _validation(cause, whole) from cause
-        call = _decode_moved(value, whole)
+        call = _decode_moved(mended, whole)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as cause:
         raise BadEventError(RejectReason.NOT_JSON, f"{cause}; send one JSON object.") from cause
     check_objects(whole, "attributes", "parameters")

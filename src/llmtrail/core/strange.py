@@ -1,4 +1,6 @@
-"""Move names that the event's schema does not know to `attributes`, so that nothing is lost. Pure; the slow path.
+"""Bring an event that does not fit at once into shape, so that nothing is lost. Pure; the slow path.
+
+Names that the schema does not know move to `attributes`; whole numbers written as text or with a point are counts.
 
 An unknown field keeps its name there; one inside a group becomes "group.name", inside an attempt "attempts.0.name".
 """
@@ -9,6 +11,7 @@ from typing import Any
 import msgspec
 
 from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Served, Usage, Versions
+from llmtrail.core.usage import count_of
 
 _SLICES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
@@ -22,6 +25,7 @@ _CALL_GROUPS: _Groups = {
     "parser": Parser,
     "retrieval": Retrieval,
 }
+_COUNTS = frozenset(Usage.__struct_fields__)
 _ATTEMPT_GROUPS: _Groups = {"usage": Usage, "error": CallError}
 
 
@@ -44,6 +48,23 @@ def move_strange(value: bytes, whole: Mapping[str, Any]) -> bytes:
         named = _SLICES.decode(bytes(own))
         # A name that stands in both is kept in both.
         fields["attributes"] = _raw({**{(f"event.{k}" if k in named else k): v for k, v in strange.items()}, **named})
+    return _ENCODER.encode(fields)
+
+
+def with_counts(value: bytes, whole: Mapping[str, Any]) -> bytes:
+    """Return the event with counts of its usage that are written as 12.0 or "12" as whole numbers; else the same."""
+    usage = whole.get("usage")
+    if not isinstance(usage, Mapping):
+        return value
+    counts = {
+        name: count
+        for name, given in usage.items()
+        if isinstance(given, float | str) and name in _COUNTS and (count := count_of(given)) is not None
+    }
+    if not counts:
+        return value
+    fields = _SLICES.decode(value)
+    fields["usage"] = _raw(_SLICES.decode(bytes(fields["usage"])) | {name: _raw(one) for name, one in counts.items()})
     return _ENCODER.encode(fields)
 
 

@@ -290,7 +290,7 @@ def _place(text: str, *, is_snake: bool) -> _Place:
         summands = tuple(_place(one, is_snake=is_snake) for one in text.split(" + "))
         return lambda raw: _sum(one(raw) for one in summands)
     steps = _steps(text, is_snake=is_snake)
-    return lambda raw: _sum(_count(value) for value in _walk(raw, steps))
+    return lambda raw: _sum(count_of(value) for value in _walk(raw, steps))
 
 
 def _sum(values: Iterable[int | None]) -> int | None:
@@ -343,7 +343,7 @@ def _word(value: Any) -> str:
     return str(getattr(value, "value", value)).rpartition(".")[2]
 
 
-def _count(value: Any) -> int | None:
+def count_of(value: Any) -> int | None:
     """Return a count: a whole number of 0 or more, be it written 12, 12.0 or "12"; anything else is unknown."""
     if isinstance(value, bool):
         return None

@@ -6,10 +6,11 @@ from collections.abc import Callable
 import pytest
 from msgspec import Raw
 
-from llmtrail.core.call import Call
+from llmtrail.core.call import Call, Usage
 from llmtrail.core.codec import decode_call, decode_checked, encode_call
 from llmtrail.core.columns import BODY_COLUMNS
 from llmtrail.core.merge import merge_calls
+from llmtrail.core.outcome import BadEventError
 from llmtrail.store.insert import bodies_block
 from stored_calls import a_row
 
@@ -54,3 +55,22 @@ def test_null_content_is_null_in_bodies() -> None:
     block = bodies_block([a_row(decode_call(json.dumps(sent).encode()))])
     # A column without any value is left out of the block and so to its default, NULL.
     assert set(BODY_COLUMNS.values()) & set(block.column_names) == set()
+
+
+@pytest.mark.parametrize("given", [b"12.0", b'"12"', b'" 12 "', b"1.2e1"])
+def test_a_whole_number_is_a_count_however_it_is_written(given: bytes) -> None:
+    event = (
+        b'{"started_at":"2026-05-01T12:00:00Z","request_model":"m","usage":{"input_tokens":%s,"output_tokens":5,"odd":1}}'
+        % given
+    )
+
+    call = decode_call(event)
+
+    assert call.usage == Usage(input_tokens=12, output_tokens=5)
+    assert json.loads(bytes(call.attributes)) == {"usage.odd": 1}
+
+
+@pytest.mark.parametrize("given", [b"12.5", b'"many"', b"-1", b"true", b"1e300", b'""'])
+def test_what_is_no_count_is_refused_by_name(given: bytes) -> None:
+    with pytest.raises(BadEventError, match=r"usage\.input_tokens"):
+        decode_call(b'{"started_at":1,"request_model":"m","usage":{"input_tokens":%s}}' % given)
