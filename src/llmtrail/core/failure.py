@@ -36,7 +36,7 @@ _BY_ERROR_TYPE = (
     ("contentfilter", FailureMode.CONTENT_FILTERED),
     ("contentpolicy", FailureMode.CONTENT_FILTERED),
     ("responsibleai", FailureMode.CONTENT_FILTERED),
-    ("contentmoderation", FailureMode.CONTENT_FILTERED),
+    ("moderation", FailureMode.CONTENT_FILTERED),
     ("guardrail", FailureMode.CONTENT_FILTERED),  # Bedrock, LiteLLM
     ("datainspection", FailureMode.CONTENT_FILTERED),  # DashScope
     ("blockedprompt", FailureMode.CONTENT_FILTERED),  # google-generativeai

@@ -43,7 +43,19 @@ def usage_of(raw: Mapping[str, Any], convention: str | None = None) -> Usage | N
     if reader is None:
         return None
     counts = _counts(raw, reader)
-    return reconcile(Usage(**counts)) if counts else None
+    if not counts:
+        return None
+    usage = reconcile(Usage(**counts))
+    return usage if reader.rest is None else _with_rest(usage)
+
+
+def _with_rest(usage: Usage) -> Usage:
+    """Return the usage with what its total holds beyond input and output as reasoning, where none is told."""
+    total, given, gave = usage.total_tokens, usage.input_tokens, usage.output_tokens
+    if total is None or given is None or gave is None or usage.reasoning_tokens or total <= given + gave:
+        return usage
+    rest = total - given - gave
+    return msgspec.structs.replace(usage, output_tokens=gave + rest, reasoning_tokens=rest)
 
 
 def cost_of(raw: Mapping[str, Any], convention: str | None = None) -> int | None:
@@ -153,6 +165,7 @@ class _Reader:
     iterations: tuple[Any, ...] | None
     costs: tuple[tuple[tuple[tuple[Any, ...], int, tuple[Any, ...]], ...], ...]
     always_beside: bool
+    rest: str | None
 
 
 def _reader_of(raw: Mapping[str, Any], convention: str | None) -> _Reader | None:
@@ -208,6 +221,7 @@ def _compiled(rows: Sequence[Convention], *, is_snake: bool) -> _Reader:
         iterations=next((_steps(row.iterations, is_snake=False) for row in rows if row.iterations), None),
         costs=tuple(tuple(map(_cost_place, row.costs)) for row in rows if row.costs),
         always_beside=any(row.always_beside for row in rows),
+        rest=next((row.rest for row in rows if row.rest), None),
     )
 
 

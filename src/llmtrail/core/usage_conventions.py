@@ -53,6 +53,8 @@ class Convention:
     # Whether `beside` holds even where the total is the sum without it; else that total says that all is inside.
     always_beside: bool = False
     costs: tuple[Cost, ...] = ()
+    # What it is that the total holds beyond input and output where no count explains it.
+    rest: str | None = None
 
 
 CONVENTIONS: Final = (
@@ -183,7 +185,7 @@ CONVENTIONS: Final = (
         name="perplexity",
         source="https://docs.perplexity.ai/getting-started/pricing, sonar-deep-research: reasoning, citation tokens "
         "and searches are billed beside; total_tokens is prompt + completion alone, so it is not read",
-        marks=("citation_tokens", "num_search_queries", "search_context_size"),
+        marks=("citation_tokens", "num_search_queries", "search_context_size", "cost.total_cost"),
         needs=("prompt_tokens",),
         counts={
             "input_tokens": ("prompt_tokens",),
@@ -390,6 +392,13 @@ CONVENTIONS: Final = (
         },
     ),
     Convention(
+        name="gemini_openai",
+        source="https://ai.google.dev/gemini-api/docs/openai: completion_tokens are the candidates, total_tokens hold "
+        "the thoughts too, and details of completion tokens may be missing",
+        base="openai_chat",
+        rest="reasoning_tokens",
+    ),
+    Convention(
         name="embeddings",
         source="openai.types.CreateEmbeddingResponse.Usage; Voyage and Jina report total_tokens alone: all is input",
         base="openai_chat",
@@ -403,4 +412,4 @@ CONVENTIONS: Final = (
     ),
 )
 # Read only where the caller says that the usage is of that kind: they would misread the usage of any other.
-ONLY_WHEN_NAMED: Final = frozenset({"embeddings", "openai_images"})
+ONLY_WHEN_NAMED: Final = frozenset({"embeddings", "gemini_openai", "openai_images"})

@@ -408,6 +408,12 @@ def test_a_gap_that_nothing_explains_stays_and_does_not_add_up() -> None:
     assert not adds_up(usage)
 
 
+def test_what_geminis_openai_interface_leaves_unsaid_are_thoughts() -> None:
+    usage = usage_of({"prompt_tokens": 20, "completion_tokens": 198, "total_tokens": 623}, "gemini_openai")
+
+    assert usage == Usage(input_tokens=20, output_tokens=603, reasoning_tokens=405, total_tokens=623)
+
+
 def test_cache_and_reasoning_beside_their_totals_are_both_added_in() -> None:
     usage = reconcile(
         Usage(

@@ -6,6 +6,7 @@ import pytest
 
 from llmtrail.core.failure import FailureMode, Status, classify
 from llmtrail.emit.wrap.addressed import read_address
+from llmtrail.emit.wrap.anthropic_messages import read_message, with_lifetimes
 from llmtrail.emit.wrap.error_bodies import error_of
 from llmtrail.emit.wrap.openai_chat import assemble_chat, read_chat
 from llmtrail.emit.wrap.openai_responses import read_response
@@ -339,3 +340,71 @@ def test_an_address_names_model_and_region_where_it_holds_them(
 )
 def test_a_compatible_server_is_known_by_its_host(host: str, provider: str) -> None:
     assert provider_of(("OpenAI",), "openai", host) == provider
+
+
+def messages_usage(usage: dict[str, Any], *lifetimes: str | None) -> dict[str, int]:
+    """Return what is counted of a Claude call whose request marks a block to be cached for each lifetime."""
+    marks = [{"type": "ephemeral"} if one is None else {"type": "ephemeral", "ttl": one} for one in lifetimes]
+    asked = {"system": [{"type": "text", "text": "x", "cache_control": mark} for mark in marks], "messages": []}
+    return dict(with_lifetimes(read_message({"type": "message", "content": [], "usage": usage}).usage, asked))
+
+
+WRITES = {"input_tokens": 5, "output_tokens": 1, "cache_creation_input_tokens": 84457}
+
+
+def test_writes_of_a_stream_live_as_long_as_all_that_was_asked_to_be_cached() -> None:
+    # BerriAI/litellm#42663, anthropics/anthropic-sdk-typescript#793: message_delta tells the sum without its split.
+    told = {**WRITES, "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 31490}}
+
+    assert messages_usage(told, "1h", "1h")["cache_write_1h_tokens"] == 84457
+    assert messages_usage(WRITES, "1h")["cache_write_1h_tokens"] == 84457
+    assert messages_usage(told, "1h", "5m")["cache_write_1h_tokens"] == 31490
+    assert messages_usage(told, "1h", None)["cache_write_1h_tokens"] == 31490
+    assert "cache_write_1h_tokens" not in messages_usage(WRITES, None)
+    assert "cache_write_1h_tokens" not in messages_usage(WRITES)
+
+
+def test_a_model_that_always_searches_made_one_search() -> None:
+    usage = {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}
+
+    assert read_chat({"model": "gpt-4o-search-preview-2025-03-11", "usage": usage}).usage["web_search_requests"] == 1
+    assert "web_search_requests" not in read_chat({"model": "gpt-4o", "usage": usage}).usage
+
+
+# (where it was seen, usage of the answer, cost in nano-dollars)
+REPORTED = (
+    (
+        "OpenRouter's usage accounting",
+        {
+            "prompt_tokens": 194,
+            "completion_tokens": 2,
+            "total_tokens": 196,
+            "cost": 0.00095,
+            "cost_details": {"upstream_inference_cost": None},
+            "prompt_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 100, "audio_tokens": 0},
+        },
+        950_000,
+    ),
+    (
+        "xAI: ticks of 10**-10 dollars",
+        {"prompt_tokens": 199, "completion_tokens": 1, "total_tokens": 200, "cost_in_usd_ticks": 158_500},
+        15_850,
+    ),
+    ("Perplexity", {"prompt_tokens": 8, "completion_tokens": 2, "cost": {"total_cost": 0.006}}, 6_000_000),
+    ("DeepInfra", {"prompt_tokens": 15, "completion_tokens": 16, "estimated_cost": 2.09e-06}, 2_090),
+)
+
+
+@pytest.mark.parametrize(("usage", "nanousd"), [case[1:] for case in REPORTED], ids=[case[0] for case in REPORTED])
+def test_a_cost_that_the_answer_reports_is_kept(usage: dict[str, Any], nanousd: int) -> None:
+    assert read_chat({"model": "m", "usage": usage}).reported_cost_nanousd == nanousd
+
+
+def test_how_an_answer_says_it_was_served_is_kept() -> None:
+    assert read_chat({"service_tier": "flex"}).served == {"service_tier": "flex"}
+    # LiteLLM passes on what Anthropic's usage says.
+    usage = {"prompt_tokens": 1, "completion_tokens": 1, "service_tier": "priority", "inference_geo": "us"}
+    assert read_chat({"usage": usage}).served == {"service_tier": "priority", "region": "us"}
+    assert read_response({"service_tier": "priority"}).served == {"service_tier": "priority"}
+    anthropic = {"input_tokens": 1, "output_tokens": 1, "speed": "fast", "inference_geo": "not_available"}
+    assert read_message({"usage": anthropic}).served == {"speed": "fast"}

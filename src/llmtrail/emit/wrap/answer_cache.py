@@ -35,7 +35,7 @@ Key = bytes
 
 def answer_key(endpoint: Endpoint, body: Mapping[str, Any], fields: Mapping[str, Any]) -> Key | None:
     """Return what equal questions of one tenant's feature share; None where a question cannot be told as JSON."""
-    asked = {name: body[name] for name in _ASKED[endpoint] if body.get(name) is not None}
+    asked = {name: body[name] for name in _ASKED.get(endpoint, ()) if body.get(name) is not None}
     if not asked:
         return None
     whose = (endpoint.value, fields.get("tenant"), fields.get("feature"))
@@ -91,6 +91,8 @@ def is_whole(endpoint: Endpoint, body: Mapping[str, Any]) -> bool:
             return bool(list_of(body.get("content"))) and body.get("type") == "message"
         case Endpoint.EMBEDDINGS:
             return bool(list_of(body.get("data"))) and bool(mapping_of(body))
+        case _:
+            return False
 
 
 # One for the process: what was answered in one client's name is the same in another's.

@@ -10,6 +10,8 @@ from llmtrail.emit.wrap.error_bodies import error_of
 from llmtrail.emit.wrap.found import Assembled, Found, list_of, mapping_of, text_of, texts_of
 from llmtrail.emit.wrap.usage import counted
 
+# Deeper than any request nests what may be cached.
+_DEPTH_MAX = 16
 _TEXT_DELTAS = {"text_delta": "text", "thinking_delta": "thinking"}
 
 
@@ -44,6 +46,34 @@ def _served(usage: Mapping[str, Any]) -> dict[str, str]:
         service_tier=usage.get("service_tier"), speed=usage.get("speed"), region=usage.get("inference_geo")
     )
     return {name: value for name, value in served.items() if value != "not_available"}
+
+
+def with_lifetimes(usage: Mapping[str, int], asked: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return the usage with cache writes as one-hour writes where the request asks for no other.
+
+    A stream tells the split of its first write only, and the sum of all; gateways tell no split at all.
+    """
+    writes, hour = usage.get("cache_write_tokens", 0), usage.get("cache_write_1h_tokens", 0)
+    if writes > hour and _lifetimes(asked) == {"1h"}:
+        return {**usage, "cache_write_1h_tokens": writes}
+    return usage
+
+
+def _lifetimes(value: Any, depth: int = 0) -> set[str]:
+    """Return the lifetimes of the cache that a request asks for; without a word it is five minutes."""
+    if depth > _DEPTH_MAX:
+        return {""}
+    found: set[str] = set()
+    if isinstance(value, Mapping):
+        control = value.get("cache_control")
+        if isinstance(control, Mapping):
+            found.add(str(control.get("ttl", "5m")))
+        value = list(value.values())
+    if isinstance(value, list):
+        for part in value:
+            if isinstance(part, Mapping | list):
+                found |= _lifetimes(part, depth + 1)
+    return found
 
 
 def assemble_message(events: Sequence[tuple[str | None, Any]]) -> Assembled:

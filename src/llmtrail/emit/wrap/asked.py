@@ -15,6 +15,11 @@ _CONTENT = {
     Endpoint.EMBEDDINGS: {"input"},
     Endpoint.RESPONSES: {"input", "instructions"},
     Endpoint.MESSAGES: {"messages", "system"},
+    Endpoint.COMPACTIONS: {"input", "instructions"},
+    Endpoint.IMAGES: {"prompt"},
+    Endpoint.IMAGE_EDITS: {"prompt", "image", "mask"},
+    Endpoint.TRANSCRIPTIONS: {"prompt", "file"},
+    Endpoint.TRANSLATIONS: {"prompt", "file"},
 }
 _OWN = {"model", "stream"}
 # Credentials that travel in a body (MCP servers, gateways); matched without case.
@@ -33,14 +38,14 @@ def asked_fields(endpoint: Endpoint, body: Mapping[str, Any], addressed: str | N
     match endpoint:
         case Endpoint.CHAT:
             fields["messages"] = body.get("messages")
-        case Endpoint.COMPLETIONS:
-            fields["prompt"] = body.get("prompt")
         case Endpoint.EMBEDDINGS:
             fields["prompt"] = body.get("input")
-        case Endpoint.RESPONSES:
+        case Endpoint.RESPONSES | Endpoint.COMPACTIONS:
             fields["messages"] = _with_system(body.get("instructions"), _input_messages(body.get("input")))
         case Endpoint.MESSAGES:
             fields["messages"] = _with_system(body.get("system"), list_of(body.get("messages")))
+        case _:
+            fields["prompt"] = body.get("prompt")
     left = {name: value for name, value in body.items() if name not in _OWN and name not in _CONTENT[endpoint]}
     if left:
         fields["parameters"] = masked(left)

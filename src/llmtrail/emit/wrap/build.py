@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -11,7 +12,7 @@ from llmtrail.core.failure import FailureMode
 from llmtrail.emit.recorder import get_recorder
 from llmtrail.emit.wrap.addressed import NOWHERE, read_address
 from llmtrail.emit.wrap.answer_cache import ANSWERS, answer_key, is_whole
-from llmtrail.emit.wrap.anthropic_messages import assemble_message, read_message
+from llmtrail.emit.wrap.anthropic_messages import assemble_message, read_message, with_lifetimes
 from llmtrail.emit.wrap.asked import asked_fields, unsent
 from llmtrail.emit.wrap.endpoints import OPERATIONS, Endpoint
 from llmtrail.emit.wrap.error_bodies import error_in, error_of
@@ -35,26 +36,37 @@ from llmtrail.emit.wrap.openai_chat import (
     read_completion,
     read_embeddings,
 )
+from llmtrail.emit.wrap.openai_media import assemble_media, read_images, read_transcription
 from llmtrail.emit.wrap.openai_responses import assemble_response, read_response
 from llmtrail.emit.wrap.providers import provider_of
 from llmtrail.emit.wrap.sse import EVENT_STREAM, aws_events_of, events_of
 
-READERS = {
+READERS: Final[Mapping[Endpoint, Callable[[Mapping[str, Any]], Found]]] = {
     Endpoint.CHAT: read_chat,
     Endpoint.COMPLETIONS: read_completion,
     Endpoint.EMBEDDINGS: read_embeddings,
     Endpoint.RESPONSES: read_response,
     Endpoint.MESSAGES: read_message,
+    Endpoint.COMPACTIONS: read_response,
+    Endpoint.IMAGES: read_images,
+    Endpoint.IMAGE_EDITS: read_images,
+    Endpoint.TRANSCRIPTIONS: read_transcription,
+    Endpoint.TRANSLATIONS: read_transcription,
 }
 _ASSEMBLERS = {
     Endpoint.CHAT: assemble_chat,
     Endpoint.COMPLETIONS: assemble_completion,
     Endpoint.RESPONSES: assemble_response,
     Endpoint.MESSAGES: assemble_message,
+    Endpoint.IMAGES: assemble_media,
+    Endpoint.IMAGE_EDITS: assemble_media,
+    Endpoint.TRANSCRIPTIONS: assemble_media,
 }
 # Where Bedrock says which tier served a call, and what kind of error it is.
 _TIER_HEADER: Final = "x-amzn-bedrock-service-tier"
 _ERROR_TYPE_HEADER: Final = "x-amzn-errortype"
+# Providers whose own way of counting the answer's shape does not show; rows of `core.usage_conventions`.
+_COUNTED_AS: Final = {"gcp.gemini": "gemini_openai", "gcp.vertex_ai": "gemini_openai"}
 # Where providers and gateways name a request.
 _ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
 # As many attempts as an event may hold; a client that retries more often keeps its last ones.
@@ -83,12 +95,15 @@ def weigh_whole(whole: Whole) -> int:
 
 def build_event(call: LiveCall) -> Mapping[str, Any]:
     """Return the event fields of a finished call."""
-    assembled, found = _read(call)
+    host = str(call.url.host) if call.url is not None else None
+    provider = call.facts.provider or provider_of(call.facts.class_names, call.facts.sdk, host)
+    assembled, found = _read(call, provider)
     verdict = judge(call.ending, call.raised, found, complete=assembled.complete, parses=call.parses)
     asked = _request_body(call)
     if verdict.failure_mode is None:
         _keep_answer(call, asked, assembled.body)
-    host = str(call.url.host) if call.url is not None else None
+    if call.endpoint is Endpoint.MESSAGES:
+        found = replace(found, usage=with_lifetimes(found.usage, asked))
     address = read_address(host or "", call.url.path) if call.url is not None else NOWHERE
     event = asked_fields(call.endpoint, asked, address.model)
     event |= {
@@ -102,7 +117,6 @@ def build_event(call: LiveCall) -> Mapping[str, Any]:
     first_ns = _first_content_ns(call, assembled)
     if first_ns is not None:
         event["time_to_first_token_ms"] = _milliseconds(first_ns - call.started_ns)
-    provider = call.facts.provider or provider_of(call.facts.class_names, call.facts.sdk, host)
     attributes: dict[str, Any] = {"llmtrail.client": call.facts.sdk, **found.attributes}
     if host:
         attributes |= {"server.address": host} | ({"server.port": call.url.port} if call.url.port else {})
@@ -128,15 +142,22 @@ def _keep_answer(call: LiveCall, asked: Mapping[str, Any], body: Mapping[str, An
         swallow("keep an answer", error)
 
 
-def _read(call: LiveCall) -> tuple[Assembled, Found]:
+def _read(call: LiveCall, provider: str) -> tuple[Assembled, Found]:
     """Return what the answer says; an answer of an unknown make leaves the rest of the record intact."""
     try:
         assembled = _answer(call)
-        found = READERS[call.endpoint](assembled.body) if assembled.body else Found()
+        found = _reader(call, provider)(assembled.body) if assembled.body else Found()
         return assembled, found if assembled.error is None else _with_error(found, assembled.error)
     except Exception as error:  # noqa: BLE001 - providers may answer anything; attempts and times are still worth keeping
         swallow("read an answer", error)
         return Assembled(None, complete=True, first_content=None), Found()
+
+
+def _reader(call: LiveCall, provider: str) -> Callable[[Mapping[str, Any]], Found]:
+    """Return what reads a call's answer, by its provider's way of counting where that is known."""
+    if call.endpoint is Endpoint.CHAT and provider in _COUNTED_AS:
+        return partial(read_chat, convention=_COUNTED_AS[provider])
+    return READERS[call.endpoint]
 
 
 def _with_error(found: Found, error: BodyError) -> Found:

@@ -1,6 +1,7 @@
 """Which calls of a client are recorded, told by the path they are posted to. Pure; knows no HTTP client."""
 
 from enum import StrEnum
+from typing import Final
 
 
 class Endpoint(StrEnum):
@@ -11,6 +12,11 @@ class Endpoint(StrEnum):
     EMBEDDINGS = "/embeddings"
     RESPONSES = "/responses"
     MESSAGES = "/v1/messages"
+    COMPACTIONS = "/responses/compact"
+    IMAGES = "/images/generations"
+    IMAGE_EDITS = "/images/edits"
+    TRANSCRIPTIONS = "/audio/transcriptions"
+    TRANSLATIONS = "/audio/translations"
 
 
 OPERATIONS = {
@@ -19,7 +25,24 @@ OPERATIONS = {
     Endpoint.EMBEDDINGS: "embeddings",
     Endpoint.RESPONSES: "chat",
     Endpoint.MESSAGES: "chat",
+    Endpoint.COMPACTIONS: "chat",
+    Endpoint.IMAGES: "image_generation",
+    Endpoint.IMAGE_EDITS: "image_generation",
+    Endpoint.TRANSCRIPTIONS: "transcription",
+    Endpoint.TRANSLATIONS: "transcription",
 }
+
+# What another model, a former answer or a fixed text is no answer to.
+WORDLESS: Final = frozenset(
+    {
+        Endpoint.EMBEDDINGS,
+        Endpoint.COMPACTIONS,
+        Endpoint.IMAGES,
+        Endpoint.IMAGE_EDITS,
+        Endpoint.TRANSCRIPTIONS,
+        Endpoint.TRANSLATIONS,
+    }
+)
 
 BY_PATH = {endpoint.value: endpoint for endpoint in Endpoint}
 

@@ -16,7 +16,7 @@ from llmtrail.emit.snapshot import CALL_BYTES
 from llmtrail.emit.wrap.answer_cache import ANSWERS, answer_key
 from llmtrail.emit.wrap.asked import asked_fields, unsent
 from llmtrail.emit.wrap.build import READERS
-from llmtrail.emit.wrap.endpoints import OPERATIONS, Endpoint
+from llmtrail.emit.wrap.endpoints import OPERATIONS, WORDLESS, Endpoint
 from llmtrail.emit.wrap.guard import swallow
 from llmtrail.emit.wrap.live import ClientFacts, Served
 from llmtrail.emit.wrap.made_answers import repeated_body, said_body, stream_of
@@ -110,8 +110,8 @@ def with_model(begun: Any, model: str) -> Any:
     """Return a call's options for another model; None where its answer would be none to what was asked."""
     endpoint, options = begun[0], begun[1]
     body = options.json_data
-    # Vectors of another model are no answer to what was asked.
-    if not model or endpoint is Endpoint.EMBEDDINGS or not isinstance(body, Mapping) or body.get("model") == model:
+    # Vectors or pictures of another model are no answer to what was asked.
+    if not model or endpoint in WORDLESS or not isinstance(body, Mapping) or body.get("model") == model:
         return None
     other = copy(options)
     other.json_data = {**body, "model": model}

@@ -143,14 +143,15 @@ class LiveCall:
         self.parses = callable(options.post_parser)
         self.attempts = [Sent(*exchange[1:]) for exchange in exchanges]
         if exchanges:
-            self._read_request(exchanges[-1][0])
+            self._read_request(exchanges[-1][0], has_files=bool(getattr(options, "files", None)))
         self._once = [True]
 
-    def _read_request(self, request: Any) -> None:
-        """Note what was sent and where."""
+    def _read_request(self, request: Any, *, has_files: bool) -> None:
+        """Note what was sent and where; a form with files is not kept, only its fields are."""
         try:
             self.url = request.url
-            self.sent = request.content
+            if not has_files:
+                self.sent = request.content
         except Exception as error:  # noqa: BLE001 - a body that is a stream cannot be kept; the call goes on
             swallow("read a request's body", error)
 

@@ -47,6 +47,14 @@ def said_body(endpoint: Endpoint, text: str, model: str, answer_id: str, created
             }
         case Endpoint.EMBEDDINGS:
             return None
+        case (
+            Endpoint.COMPACTIONS
+            | Endpoint.IMAGES
+            | Endpoint.IMAGE_EDITS
+            | Endpoint.TRANSCRIPTIONS
+            | Endpoint.TRANSLATIONS
+        ):
+            return None
         case _:
             assert_never(endpoint)
 
@@ -65,6 +73,14 @@ def repeated_body(endpoint: Endpoint, former: Mapping[str, Any], created_s: int)
             return {**former, "usage": _RESPONSES_USAGE}
         case Endpoint.MESSAGES:
             return {**former, "usage": _MESSAGES_USAGE}
+        case (
+            Endpoint.COMPACTIONS
+            | Endpoint.IMAGES
+            | Endpoint.IMAGE_EDITS
+            | Endpoint.TRANSCRIPTIONS
+            | Endpoint.TRANSLATIONS
+        ):
+            return {**former}
         case _:
             assert_never(endpoint)
 
@@ -80,6 +96,14 @@ def stream_of(endpoint: Endpoint, body: Mapping[str, Any], *, tells_usage: bool)
             return b"".join(map(_named, numbered))
         case Endpoint.MESSAGES:
             return b"".join(map(_named, _message_events(body)))
+        case (
+            Endpoint.COMPACTIONS
+            | Endpoint.IMAGES
+            | Endpoint.IMAGE_EDITS
+            | Endpoint.TRANSCRIPTIONS
+            | Endpoint.TRANSLATIONS
+        ):
+            return b""
         case _:
             assert_never(endpoint)
 

@@ -14,19 +14,21 @@ from llmtrail.emit.wrap.usage import counted
 DONE = "[DONE]"
 # What of a message is no answer: repeated elsewhere, or only decoding noise.
 _NOT_OUTPUT = ("tool_calls", "parsed", "logprobs", "provider_specific_fields")
+# OpenAI's models that search the web once for each chat completion; https://developers.openai.com/api/docs/pricing
+_ALWAYS_SEARCH = ("-search-preview", "-search-api")
 # Where the parts of a delta that are text accumulate.
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
-def read_chat(body: Mapping[str, Any]) -> Found:
-    """Read the body of a chat completion."""
+def read_chat(body: Mapping[str, Any], convention: str | None = None) -> Found:
+    """Read the body of a chat completion; `convention` is how its provider counts, where that is known."""
     choices = [mapping_of(choice) for choice in list_of(body.get("choices"))]
     messages = [said for choice in choices if (said := _message(mapping_of(choice.get("message"))))]
     calls = [dict(call) for choice in choices for call in list_of(mapping_of(choice.get("message")).get("tool_calls"))]
     refused = any(text_of(mapping_of(choice.get("message")).get("refusal")) for choice in choices)
     reasons = _reasons(choices)
     return Found(
-        **_common(body) | _failed(body, choices, classify(finish_reasons=reasons, refused=refused)[1]),
+        **_common(body, convention) | _failed(body, choices, classify(finish_reasons=reasons, refused=refused)[1]),
         output=_one_or_all(messages),
         tool_calls=calls,
         finish_reasons=reasons,
@@ -231,10 +233,14 @@ def _index(part: Mapping[str, Any], default: int = 0) -> int:
 
 def _common(body: Mapping[str, Any], convention: str | None = None) -> dict[str, Any]:
     usage = mapping_of(body.get("usage"))
+    model = text_of(body.get("model"))
+    counts = counted(usage, convention)
+    if model is not None and any(part in model for part in _ALWAYS_SEARCH):
+        counts.setdefault("web_search_requests", 1)
     return {
         "response_id": text_of(body.get("id")),
-        "response_model": text_of(body.get("model")),
-        "usage": counted(usage, convention),
+        "response_model": model,
+        "usage": counts,
         # LiteLLM passes on in the usage how Anthropic served.
         "served": texts_of(
             service_tier=body.get("service_tier") or usage.get("service_tier"),
