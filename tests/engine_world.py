@@ -188,7 +188,7 @@ class _Table:
 class Process:
     """One life of a decider."""
 
-    def __init__(self, world: World, rules: Rules) -> None:
+    def __init__(self, world: World, rules: Rules, names: Mapping[str, str] | None = None) -> None:
         if not world.kafka:
             world.shown.clear()
         self.couriers = _Couriers(world)
@@ -203,7 +203,7 @@ class Process:
             channels=lambda _: CHANNELS,
         )
         self.engine = Engine(parts, rules)
-        self.engine.load(world.load())
+        self.engine.load(world.load(), names)
 
     def deliver(self, name: str) -> float:
         return self.couriers.couriers[name].turn()

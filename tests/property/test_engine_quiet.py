@@ -23,6 +23,7 @@ from llmtrail_alerts.model import (
 )
 from llmtrail_alerts.owners import Maintenance, Matcher, Silence
 from llmtrail_alerts.quiet import covers
+from llmtrail_alerts.refit import is_told
 from llmtrail_alerts.rules import Rules
 
 SEEDS = 250
@@ -109,7 +110,9 @@ def check_told_at_last(life: Life, said: str) -> None:
         key = GroupKey(state.rule, state.scope)
         quiet = any(hush.covers(key, world.now_ns) for hush in life.rules.hushes(world.now_ns))
         if state.level >= 0 and not quiet and not (outages and state.rule == "failing"):
-            assert state.told_level >= state.level, f"{said}: {state}"
+            rule = life.rules.rule(state.rule)
+            assert rule is not None
+            assert is_told(rule, state, state.level), f"{said}: {state}"
             assert not state.suppressed, f"{said}: {state}"
 
 

@@ -12,13 +12,19 @@ import msgspec
 from msgspec.structs import replace
 
 from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Level, Period, Reason, Rule, Sighting, Verdict
+from llmtrail_alerts.past import PAST
 from llmtrail_alerts.quiet import Quiet
+from llmtrail_alerts.refit import Edit, basis_of, edit_of, is_told, marks_of, refit, told_with
 
 # A sighting has at most three things to say: a period's end, what holds now, and what of it may be told.
 VERDICTS_MAX = 4
 PERIOD_ENDED = "period ended"
 NO_SUCH_LEVEL = "no longer a level of the rule"
 NO_SUCH_RULE = "the rule was removed"
+NOT_MEANT = "the rule is about something else now"
+RULE_CHANGED = "the rule was changed"
+RENAMED = "the rule has another name now"
+MOVED = "the rule is decided by another process now"
 _NS = 1_000_000_000
 _DAY_S = 86_400
 _ID_BYTES = 16  # 128 bits: two verdicts never share an id
@@ -49,22 +55,33 @@ def decide(
     """Return the group's next state, and the next thing to say of it or None.
 
     A sighting may have more than one thing to say (one period ended, the next is over its limit already): decide again
-    with the new state until there is none, as `decide_all` does. A sighting from before the state is not looked at.
+    with the new state until there is none, as `decide_all` does. A period that is over says nothing once the state has
+    come to a later one. Where the rule was edited, what is decided is what a group without a past would be; what was
+    begun goes on where it still holds, and ends where it does not.
     """
     state = state or GroupState(rule=sighting.key.rule, scope=sighting.key.scope, period=sighting.period)
-    if sighting.at_ns < state.at_ns or _is_former(sighting.period, state.period):
+    edit = edit_of(rule, state)
+    if PAST in sighting.detail and _is_left_behind(state, sighting, edit):
         return state, None
-    if sighting.period != state.period:
+    if edit is Edit.OTHER and state.level >= 0:
+        return _resolve(state, _last_of(state, RULE_CHANGED, sighting.at_ns), now_ns)
+    if edit is Edit.NONE and sighting.period != state.period:
         if state.level >= 0:
             return _resolve(state, _last_of(state, PERIOD_ENDED, sighting.at_ns), now_ns)
         state = _fresh(state, sighting)
-    seen = _seen(rule, _clamped(rule, state), sighting)
-    level = _level(rule, seen)
+    elif edit is not Edit.NONE:
+        state = _recounted(state, sighting)
+    state, held = refit(rule, _set_back(state, sighting.at_ns, now_ns))
+    held = -1 if edit is not Edit.NONE else held
+    from_level = state.level
+    seen = _seen(rule, state, sighting, held)
+    level = _level(rule, seen, held)
     if level < 0:
-        if state.level < 0:
+        if from_level < 0:
             return seen, None
-        return _resolve(seen, sighting if rule.levels else _last_of(seen, NO_SUCH_LEVEL, sighting.at_ns), now_ns)
-    return _tell(rule, _moved(seen, level), _Moment(sighting, quiet, now_ns, seen.level))
+        why = NO_SUCH_LEVEL if not rule.levels else RULE_CHANGED if held < 0 else ""
+        return _resolve(seen, _last_of(seen, why, sighting.at_ns) if why else sighting, now_ns)
+    return _tell(rule, _moved(seen, level), _Moment(sighting, quiet, now_ns, from_level))
 
 
 def end(state: GroupState, why: str, now_ns: int) -> tuple[GroupState, Verdict | None]:
@@ -75,6 +92,15 @@ def end(state: GroupState, why: str, now_ns: int) -> tuple[GroupState, Verdict |
     if state.level < 0:
         return replace(state, reached_ns=(), well_since_ns=0), None
     return _resolve(state, _last_of(state, why, now_ns), now_ns)
+
+
+def renamed(state: GroupState, name: str, now_ns: int) -> tuple[GroupState, Verdict | None]:
+    """Go on under another name of the rule; a firing stays the same incident, and says so to the record alone."""
+    state = replace(state, rule=name, incident=incident_of(state) if state.level >= 0 else "")
+    if state.level < 0:
+        return state, None
+    moment = _Moment(_last_of(state, RENAMED, state.at_ns), Quiet(), now_ns, state.level)
+    return _verdict(state, Reason.LEVEL_CHANGED, moment, told=False)
 
 
 def due_ns(rule: Rule, state: GroupState) -> int | None:
@@ -114,14 +140,39 @@ def is_change(former: GroupState | None, state: GroupState) -> bool:
 
 def incident_of(state: GroupState) -> str:
     """Return the id that all verdicts of the present firing share."""
+    return state.incident or _new_incident(state)
+
+
+def _new_incident(state: GroupState) -> str:
     # An alarm has no period: the day on which it began to fire keeps its number apart from those long forgotten.
     period: str | int = state.period or state.firing_since_ns // _NS // _DAY_S
-    return _digest(state.rule, state.scope, period, state.crossing)
+    apart = [f"{state.recounts}/{state.home}"] if state.recounts or state.home else []
+    return _digest(state.rule, state.scope, period, state.crossing, *apart)
 
 
-def _is_former(period: str, standing: str) -> bool:
-    """Say whether a period lies before the one that the state has come to: names of one kind sort by time."""
-    return len(period) == len(standing) and period < standing
+def _is_left_behind(state: GroupState, sighting: Sighting, edit: Edit) -> bool:
+    """Whether a state has come to a later period than one that is over, or was decided by other periods."""
+    if edit is not Edit.NONE:
+        return state.level >= 0
+    return sighting.period != state.period and sighting.period_end_ns < state.period_end_ns
+
+
+def _set_back(state: GroupState, at_ns: int, now_ns: int) -> GroupState:
+    """Return a state from before a moment: what another process saw whose clock was ahead, it has seen just now."""
+    if state.at_ns <= at_ns:
+        return state
+    return replace(
+        state,
+        at_ns=at_ns,
+        reached_ns=tuple(min(since, at_ns) for since in state.reached_ns),
+        well_since_ns=min(state.well_since_ns, at_ns),
+        told_at_ns=min(state.told_at_ns, now_ns),
+    )
+
+
+def _recounted(state: GroupState, sighting: Sighting) -> GroupState:
+    """Return a state whose rule counts otherwise from now on: what it said of amounts is to be seen again."""
+    return replace(state, period=sighting.period, reached_ns=(), well_since_ns=0, marks=(), recounts=state.recounts + 1)
 
 
 class _Moment(NamedTuple):
@@ -135,14 +186,18 @@ class _Moment(NamedTuple):
 
 def _fresh(state: GroupState, sighting: Sighting) -> GroupState:
     """Return the state with which a group begins a period."""
-    # A budget that became an alarm, or the other way round, goes on counting: its ids stay apart.
+    # A budget that became an alarm, or the other way round, goes on counting: its ids stay apart. So do those of a
+    # period that is come back to, since a clock that was ahead had left it.
     crossing = 0 if state.period and sighting.period else state.crossing
+    back = 0 < sighting.period_end_ns < state.period_end_ns
     return GroupState(
         rule=state.rule,
         scope=state.scope,
         period=sighting.period,
-        at_ns=state.at_ns,
+        at_ns=min(state.at_ns, sighting.at_ns),
         crossing=crossing,
+        recounts=state.recounts + back,
+        home=state.home,
         after_ns=sighting.at_ns if state.crossing else 0,
     )
 
@@ -159,42 +214,40 @@ def _last_of(state: GroupState, why: str, at_ns: int) -> Sighting:
     )
 
 
-def _clamped(rule: Rule, state: GroupState) -> GroupState:
-    """Fit the state to a rule that has fewer levels than before."""
-    last = max(len(rule.levels) - 1, 0)
-    since = (*state.reached_ns, *([0] * len(rule.levels)))[: len(rule.levels)]
-    return replace(state, level=min(state.level, last), told_level=min(state.told_level, last), reached_ns=since)
-
-
-def _seen(rule: Rule, state: GroupState, sighting: Sighting) -> GroupState:
+def _seen(rule: Rule, state: GroupState, sighting: Sighting, held: int) -> GroupState:
     """Take into the state the value, since when each level is reached, and since when the group is well."""
     value, at_ns = sighting.value, sighting.at_ns
-    if value is None or value != value:  # noqa: PLR0124 - a value that is no number says nothing either
-        return replace(state, at_ns=at_ns, period_end_ns=sighting.period_end_ns)
-    worse = min if _is_below(rule) else max
-    since = zip(state.reached_ns, rule.levels, strict=True)
-    well = all(_is_left(rule, level, value) for level in rule.levels[: state.level + 1])
-    return replace(
+    state = replace(
         state,
         at_ns=at_ns,
         period_end_ns=sighting.period_end_ns,
+        basis=basis_of(rule),
+        marks=marks_of(rule.levels),
+    )
+    if value is None or value != value:  # noqa: PLR0124 - a value that is no number says nothing either
+        return state
+    worse = min if _is_below(rule) else max
+    since = zip(state.reached_ns, rule.levels, strict=True)
+    well = all(_is_left(rule, level, value) for level in rule.levels[: held + 1])
+    return replace(
+        state,
         value=value,
         peak=worse(state.peak, value) if state.level >= 0 else value,
         reached_ns=tuple((began or at_ns) if _is_reached(rule, level, value) else 0 for began, level in since),
-        well_since_ns=(state.well_since_ns or at_ns) if well and state.level >= 0 else 0,
+        well_since_ns=(state.well_since_ns or at_ns) if well and held >= 0 else 0,
     )
 
 
-def _level(rule: Rule, state: GroupState) -> int:
+def _level(rule: Rule, state: GroupState, held: int) -> int:
     """Return the level that holds now; -1 where the group is well, and has been for long enough."""
     if not rule.levels:
         return -1
     held_ns, well_ns = (rule.for_s * _NS, rule.resolve_after_s * _NS) if isinstance(rule, Alarm) else (0, 0)
-    held = [i for i, since in enumerate(state.reached_ns) if since and state.at_ns - since >= held_ns]
-    risen = held[-1] if held else -1
+    long_enough = [i for i, since in enumerate(state.reached_ns) if since and state.at_ns - since >= held_ns]
+    risen = long_enough[-1] if long_enough else -1
     if state.well_since_ns:
-        return -1 if state.at_ns - state.well_since_ns >= well_ns else state.level
-    kept = (i for i in range(state.level, -1, -1) if not _is_left(rule, rule.levels[i], state.value))
+        return -1 if state.at_ns - state.well_since_ns >= well_ns else held
+    kept = (i for i in range(held, -1, -1) if not _is_left(rule, rule.levels[i], state.value))
     return max(risen, next(kept, -1))
 
 
@@ -206,7 +259,8 @@ def _moved(state: GroupState, level: int) -> GroupState:
     if state.level >= 0:
         return moved
     began_ns = min(since for since in state.reached_ns if since)
-    return replace(moved, firing_since_ns=began_ns, crossing=state.crossing + 1, step=0, told_level=-1, told_at_ns=0)
+    begun = replace(moved, firing_since_ns=began_ns, crossing=state.crossing + 1, step=0, told=(), told_at_ns=0)
+    return replace(begun, incident=_new_incident(begun))
 
 
 def _tell(rule: Rule, state: GroupState, moment: _Moment) -> tuple[GroupState, Verdict | None]:
@@ -220,15 +274,15 @@ def _tell(rule: Rule, state: GroupState, moment: _Moment) -> tuple[GroupState, V
         if not moved and state.suppressed == quiet.reason:
             return state, None
         return _verdict(replace(state, suppressed=quiet.reason.value), quiet.reason, moment, told=False)
-    told = replace(state, suppressed="", told_level=max(state.told_level, state.level), told_at_ns=moment.now_ns)
+    told = replace(state, suppressed="", told=told_with(rule, state), told_at_ns=moment.now_ns)
     return _verdict(told, wanted, moment, told=True)
 
 
 def _wanted(rule: Rule, state: GroupState, now_ns: int) -> Reason | None:
     """Return why somebody should hear of a group that fires; None where all of it is told."""
-    if state.told_level < 0:
+    if not state.told:
         return Reason.FIRST
-    if state.level > state.told_level:
+    if not is_told(rule, state, state.level):
         return Reason.LEVEL_CHANGED
     is_due = rule.repeat_s > 0 and now_ns - state.told_at_ns >= rule.repeat_s * _NS
     # A group that is well and only waits to be resolved is no reason to remind anybody.
@@ -239,8 +293,9 @@ def _resolve(state: GroupState, sighting: Sighting, now_ns: int) -> tuple[GroupS
     """End a firing. Who heard of it hears that it is over, in a silence too: nothing stays open because of one."""
     over = replace(state, level=-1, reached_ns=(), well_since_ns=0, suppressed="")
     moment = _Moment(sighting, Quiet(), now_ns, state.level)
-    resolved, verdict = _verdict(over, Reason.RESOLVED, moment, told=state.told_level >= 0)
-    return replace(resolved, firing_since_ns=0, level_since_ns=0, told_level=-1, told_at_ns=0, step=0), verdict
+    resolved, verdict = _verdict(over, Reason.RESOLVED, moment, told=bool(state.told))
+    ended = replace(resolved, firing_since_ns=0, level_since_ns=0, told=(), told_at_ns=0, step=0, incident="")
+    return ended, verdict
 
 
 def _verdict(state: GroupState, reason: Reason, moment: _Moment, *, told: bool) -> tuple[GroupState, Verdict]:

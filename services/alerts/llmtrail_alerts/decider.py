@@ -60,6 +60,7 @@ class DeciderParts:
     secrets: Mapping[str, str]  # the environment's
     page_url: str = ""
     is_mine: Callable[[Rules, str], bool] = lambda _rules, _name: True
+    home: str = ""  # the journal's partition, where there are several
     audits: bool = True  # of several deciders one writes down who changed which rule
 
 
@@ -100,9 +101,10 @@ class Decider:
             metrics=parts.metrics,
             channels=self._channels,
             is_mine=parts.is_mine,
+            home=parts.home,
         )
         self._engine = Engine(engine, opened.rules)
-        self._engine.load(records)
+        self._engine.load(records, opened.names)
         self._take(self._engine, opened)
         self._prover.start()
         self._table.start()
@@ -197,7 +199,7 @@ class Decider:
 
     def _take(self, engine: Engine, reloaded: Reloaded) -> None:
         kept: Sequence[Record] = ((_SNAPSHOT_KEY, encode_snapshot(self._folder.known)),)
-        engine.take_rules(reloaded.rules, reloaded.audit if self._parts.audits else (), kept)
+        engine.take_rules(reloaded.rules, reloaded.audit if self._parts.audits else (), kept, reloaded.names)
 
     def _channels(self, rules: Rules) -> dict[str, Channel]:
         """Return the channels whose secrets are there; one that lacks its own is told and left out."""

@@ -20,7 +20,7 @@ from llmtrail.metrics import ALERTS_DECIDE_SECONDS, ALERTS_VERDICTS, Metrics
 from llmtrail.store.alerts import AlertRow, AuditRow
 from llmtrail_alerts import grouping
 from llmtrail_alerts.channels.port import Channel
-from llmtrail_alerts.decide import NO_SUCH_RULE, decide_all, end, is_change, is_forgettable
+from llmtrail_alerts.decide import MOVED, NO_SUCH_RULE, NOT_MEANT, decide_all, end, is_change, is_forgettable, renamed
 from llmtrail_alerts.delivery import Delivery
 from llmtrail_alerts.grouping import Audience, Told
 from llmtrail_alerts.message import Action
@@ -42,7 +42,9 @@ from llmtrail_alerts.periods import Bounds
 from llmtrail_alerts.proof import question_of
 from llmtrail_alerts.prover import Asks
 from llmtrail_alerts.quiet import Firing, Hush, quiet_of
+from llmtrail_alerts.regroup import regrouped, rerouted
 from llmtrail_alerts.rules import Rules
+from llmtrail_alerts.targets import may_be_meant
 from llmtrail_alerts.told_rows import (
     audit_key,
     decode_audit,
@@ -118,6 +120,7 @@ class EngineParts:
     channels: Callable[[Rules], Mapping[str, Channel]]
     # Which rules are decided here: others may be another process's.
     is_mine: Callable[[Rules, str], bool] = lambda _rules, _name: True
+    home: str = ""  # the journal's partition, where there are several: no two of them give an incident the same id
 
 
 @dataclass(slots=True)
@@ -165,8 +168,8 @@ class Engine:
         self._past: dict[str, Bounds] = {}
         self._back_ns = 0
 
-    def load(self, records: Sequence[tuple[str, bytes]]) -> None:
-        """Take up what the journal holds, and show all limits anew."""
+    def load(self, records: Sequence[tuple[str, bytes]], names: Mapping[str, str] | None = None) -> None:
+        """Take up what the journal holds, and show all limits anew. `names` of rules that have another one by now."""
         rows, audit = list[AlertRow](), list[AuditRow]()
         for name, value in records:
             if name.startswith(f'["{_STATE}",'):
@@ -180,19 +183,24 @@ class Engine:
                 audit.append(decode_audit(value))
             elif name == SEEN_KEY:
                 self._seen = decode_seen(value)
-        for key, state in self._states.items():
-            _speak(self._speaking, self._rules.rule(key.rule), key, state)
         self._hand_on(self._parts.delivery.recovered(records), rows)
         self._parts.table.offer_audit(audit)
         turn = _Turn()
-        self._leave(turn, self._rules)
+        self._leave(turn, self._rules, names or {})
         self._write(turn)
 
-    def take_rules(self, rules: Rules, audit: Sequence[AuditRow], kept: Sequence[Record] = ()) -> None:
+    def take_rules(
+        self,
+        rules: Rules,
+        audit: Sequence[AuditRow],
+        kept: Sequence[Record] = (),
+        names: Mapping[str, str] | None = None,
+    ) -> None:
         """Go on with other rules. What was spent is in the statistics, so no change resets it.
 
-        `kept` is written beside the audit: what tells the next change from these rules. Raises what the journal raises;
-        then the former rules are in force, and it is to be done again before any turn.
+        `kept` is written beside the audit: what tells the next change from these rules. `names` says which rules have
+        another name now. Raises what the journal raises; then the former rules are in force, and it is to be done again
+        before any turn.
         """
         former, self._rules = self._rules, rules
         self._everything, self._end_s = True, 0
@@ -202,7 +210,7 @@ class Engine:
             _LOG.info("%s %s %r by %s", row.action, row.kind, row.name, row.actor or "nobody known")
         turn = _Turn(audit=list(audit), kept=list(kept))
         try:
-            self._leave(turn, former)
+            self._leave(turn, former, names or {})
             self._write(turn)
         except Exception:
             self._rules = former  # in whose words what ends with them is to be told
@@ -279,6 +287,8 @@ class Engine:
             return []
         # A period that is over and the present one are decided one after the other in the same turn.
         former = turn.states[key] if key in turn.states else self._states.get(key)
+        if former is None and self._parts.home:
+            former = GroupState(rule=key.rule, scope=key.scope, period=sighting.period, home=self._parts.home)
         quiet = quiet_of(key, now_ns, turn.hushes, list(turn.speaking.values()))
         state, verdicts = decide_all(rule, former, sighting, quiet, now_ns)
         _speak(turn.speaking, rule, key, state)
@@ -304,6 +314,15 @@ class Engine:
         for told in (*grouped.messages, *due.messages):
             turn.entries += [enqueue(told.message, channel, now_ns) for channel in self._audience(told)]
         turn.rows += [row_of(verdict, rules, self._channel_names(verdict)) for verdict in verdicts]
+
+    def _tell_others(self, turn: _Turn, now_ns: int) -> None:
+        """Tell of open incidents whom the rules name now, and who has not heard."""
+        hushes = self._rules.hushes(now_ns)
+        there = {key: value for key, value in {**self._grouping, **turn.grouping}.items() if value is not None}
+        others = rerouted(there, self._rules, lambda key: quiet_of(key, now_ns, hushes).reason is not None, now_ns)
+        turn.grouping |= others.records
+        for told in others.messages:
+            turn.entries += [enqueue(told.message, channel, now_ns) for channel in self._audience(told)]
 
     def _audience(self, told: Told) -> list[Channel]:
         message = told.message
@@ -339,27 +358,49 @@ class Engine:
         idle = (key for key, state in self._states.items() if is_forgettable(state, now_ns))
         turn.states |= {key: None for key in islice(idle, _FORGET_MAX) if key not in turn.states}
 
-    def _leave(self, turn: _Turn, former: Rules) -> None:
-        """End what fires under rules that are gone, forget groups that are another process's now, show the others."""
-        now_ns, verdicts = self._parts.clock.now_ns(), list[Verdict]()
+    def _leave(self, turn: _Turn, former: Rules, names: Mapping[str, str]) -> None:
+        """End what fires of what no rule is about any more, rename what goes on under another name, show the others."""
+        now_ns, ended, goes_on = self._parts.clock.now_ns(), list[Verdict](), list[Verdict]()
         for key, state in self._states.items():
-            if self._rules.rule(key.rule) is None:
-                turn.states[key], verdict = end(state, NO_SUCH_RULE, now_ns)
-                verdicts += [] if verdict is None else [verdict]
-                turn.shown.append((shown_key(state), None))
-            elif not self._parts.is_mine(self._rules, key.rule):
-                turn.states[key] = None
+            name = names.get(key.rule, key.rule)
+            why = self._why_left(name, key.scope)
+            if why:
+                turn.states[key], verdict = end(state, why, now_ns)
+                ended += [] if verdict is None else [verdict]
+                if why != MOVED:  # else its limit is another process's to show
+                    turn.shown.append((shown_key(state), None))
+            elif name != key.rule:
+                later, verdict = renamed(state, name, now_ns)
+                goes_on += [] if verdict is None else [verdict]
+                turn.states |= {key: None, GroupKey(name, key.scope): later}
+                turn.shown += [(shown_key(state), None), *self._shown(later)]
             else:
                 turn.shown += self._shown(state)  # a changed limit, or another behaviour
         for key, left in turn.states.items():
             if left is not None and is_forgettable(left, now_ns):
                 turn.states[key] = None
-        self._tell(verdicts, turn, former, now_ns)
+        if names:
+            turn.grouping |= regrouped(self._grouping, names)
+        self._tell(ended, turn, former, now_ns)
+        self._tell(goes_on, turn, self._rules, now_ns)
+        self._tell_others(turn, now_ns)
+        self._speaking = {}
+        for key, state in self._states.items():
+            _speak(self._speaking, self._rules.rule(key.rule), key, state)
         left_out = without(self._seen, self._mine())
         if left_out != self._seen and left_out is not None:
             # Of rules that come back nothing is known any more: they are like new ones.
             self._seen = left_out
             turn.kept.append((SEEN_KEY, encode_seen(left_out)))
+
+    def _why_left(self, name: str, scope_text: str) -> str:
+        """Return why no rule of this process is about a group any more; "" where one is."""
+        rule = self._rules.rule(name)
+        if rule is None:
+            return NO_SUCH_RULE
+        if not may_be_meant(rule.target, parse_scope(scope_text)):
+            return NOT_MEANT
+        return "" if self._parts.is_mine(self._rules, name) else MOVED
 
     def _shown(self, state: GroupState) -> list[Record]:
         rule = self._rules.rule(state.rule)

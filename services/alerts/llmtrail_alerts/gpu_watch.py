@@ -11,6 +11,7 @@ from zlib import crc32
 
 from llmtrail.core.gpu_window import EngineWindow, GpuChanged, GpuWindow, TargetSeen
 from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind, parse_scope
+from llmtrail_alerts.decide import NOT_MEANT
 from llmtrail_alerts.gpu_measure import (
     EVENTS,
     by_node,
@@ -209,7 +210,11 @@ class GpuWatch:
             state = states.get(key)
             if state is None:
                 del self._held[alarm.name][text]  # decided as well, and forgotten
-            elif (one := machines.elsewhere(alarm).get(text)) is not None:
+            elif (one := machines.elsewhere(alarm).get(text)) is not None and not is_machine_meant(
+                alarm.target, one.scope, one.number
+            ):
+                yield _sighting(key, 0, {"why": NOT_MEANT}, now_ns)
+            elif one is not None:
                 yield _sighting(key, machines.value(alarm, one), machines.detail(alarm, one), now_ns)
             elif state.level < 0:
                 yield _sighting(key, 0, {}, now_ns)  # what only waited to be told holds no more

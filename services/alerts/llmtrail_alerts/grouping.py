@@ -26,7 +26,7 @@ FIRST_SUMMARY_S = 75
 SUMMARY_S = 300
 _NS = 1_000_000_000
 _GRAVITY = {severity: number for number, severity in enumerate(Severity)}
-_BUCKET, _BATCH, _MEMBER = "bucket/", "batch/", "member/"
+BUCKET, BATCH, _MEMBER = "bucket/", "batch/", "member/"
 _WITH_FEATURE = frozenset({ScopeKind.FEATURE, ScopeKind.FEATURE_MODEL, ScopeKind.FEATURE_USER})
 
 
@@ -108,11 +108,11 @@ class View:
 
     def bucket(self, name: str) -> Bucket | None:
         """Return a bucket of its name, None where none is open."""
-        return self._get(_BUCKET + name, Bucket)
+        return self._get(BUCKET + name, Bucket)
 
     def batch(self, incident: str) -> Batch | None:
         """Return the firings of an incident, None where it is over."""
-        return self._get(_BATCH + incident, Batch)
+        return self._get(BATCH + incident, Batch)
 
     def member(self, incident: str) -> str:
         """Return the incident that a firing belongs to."""
@@ -120,11 +120,11 @@ class View:
 
     def put_bucket(self, name: str, bucket: Bucket | None) -> None:
         """Take what became of a bucket."""
-        self._now[_BUCKET + name] = bucket
+        self._now[BUCKET + name] = bucket
 
     def put_batch(self, incident: str, batch: Batch | None) -> None:
         """Take what became of an incident."""
-        self._now[_BATCH + incident] = batch
+        self._now[BATCH + incident] = batch
 
     def put_member(self, incident: str, leader: str | None) -> None:
         """Take which incident a firing belongs to."""
@@ -179,7 +179,7 @@ def due_ns(records: Mapping[str, bytes]) -> int | None:
 
 def is_grouping_key(key: str) -> bool:
     """Say whether a key of the journal, without its prefix, is one of these records."""
-    return key.startswith((_BUCKET, _BATCH, _MEMBER))
+    return key.startswith((BUCKET, BATCH, _MEMBER))
 
 
 def bucket_name(key: GroupKey, owner: str = "") -> str:
@@ -195,7 +195,7 @@ def bucket_name(key: GroupKey, owner: str = "") -> str:
 
 
 def _open_buckets(records: Mapping[str, bytes]) -> list[str]:
-    return [key.removeprefix(_BUCKET) for key in records if key.startswith(_BUCKET)]
+    return [key.removeprefix(BUCKET) for key in records if key.startswith(BUCKET)]
 
 
 def _take(view: View, verdict: Verdict, rules: Rules, now_ns: int) -> list[Told]:
@@ -226,10 +226,10 @@ def _take(view: View, verdict: Verdict, rules: Rules, now_ns: int) -> list[Told]
             # It is being gathered already: the same firing has got worse.
             view.put_bucket(name, msgspec.structs.replace(bucket, firsts=_worse(bucket.firsts, update)))
             return []
-        unheard = [channel for channel in _route(message, rules) if channel not in heard]
+        unheard = [channel for channel in route_of(message, rules) if channel not in heard]
         former = bucket.opening.get(update.incident, Opening(update, []))
         opening = {update.incident: Opening(update, [*former.channels, *unheard])} if unheard else {}
-        updates = _with(bucket.updates, update)
+        updates = gathered_with(bucket.updates, update)
         view.put_bucket(name, msgspec.structs.replace(bucket, updates=updates, opening=bucket.opening | opening))
         return []
     leader = bucket.leader or verdict.incident
@@ -239,7 +239,7 @@ def _take(view: View, verdict: Verdict, rules: Rules, now_ns: int) -> list[Told]
     view.put_batch(leader, msgspec.structs.replace(batch, open=batch.open + 1, firings=batch.firings + 1))
     if leader != verdict.incident:
         view.put_member(verdict.incident, leader)
-    view.put_bucket(name, msgspec.structs.replace(bucket, leader=leader, firsts=_with(bucket.firsts, message)))
+    view.put_bucket(name, msgspec.structs.replace(bucket, leader=leader, firsts=gathered_with(bucket.firsts, message)))
     return []
 
 
@@ -249,10 +249,11 @@ def _note_heard(view: View, bucket: Bucket, message: Message, rules: Rules) -> N
     if batch is not None:
         view.put_batch(message.incident, _heard(batch, message, rules))
     if heard is not None:
-        bucket.ended[message.incident] = list(dict.fromkeys([*heard, *_route(message, rules)]))
+        bucket.ended[message.incident] = list(dict.fromkeys([*heard, *route_of(message, rules)]))
 
 
-def _route(message: Message, rules: Rules) -> tuple[str, ...]:
+def route_of(message: Message, rules: Rules) -> tuple[str, ...]:
+    """Return the channels that hear of a message, by the rules; none where its rule is gone."""
     rule = rules.rule(message.rule)
     return rules.channels_for(rule, message.scope, message.severity) if rule else ()
 
@@ -263,7 +264,7 @@ def _heard(batch: Batch, message: Message, rules: Rules) -> Batch:
     return msgspec.structs.replace(
         batch,
         message=replace(batch.message, severity=message.severity) if graver else batch.message,
-        channels=list(dict.fromkeys([*batch.channels, *_route(message, rules)])),
+        channels=list(dict.fromkeys([*batch.channels, *route_of(message, rules)])),
     )
 
 
@@ -292,7 +293,7 @@ def _resolved(
         view.put_bucket(name, Bucket(due_ns=now_ns + FIRST_SUMMARY_S * _NS, gravest=-1))
         return [Told(ended, channels=tuple(batch.channels))]
     gathered = msgspec.structs.replace(
-        bucket, resolves=_with(bucket.resolves, ended), ended=bucket.ended | {incident: batch.channels}
+        bucket, resolves=gathered_with(bucket.resolves, ended), ended=bucket.ended | {incident: batch.channels}
     )
     view.put_bucket(name, gathered)
     return []
@@ -321,7 +322,7 @@ def _of_firsts(name: str, bucket: Bucket) -> list[Told]:
         return []
     if count == 1:
         return [Told(replace(worst, incident=bucket.leader))]
-    return [Told(replace(_summary(name, bucket, bucket.firsts, worst), incident=bucket.leader))]
+    return [Told(replace(summary_of(name, bucket, bucket.firsts, worst), incident=bucket.leader))]
 
 
 def _of_updates(name: str, bucket: Bucket) -> list[Told]:
@@ -331,7 +332,7 @@ def _of_updates(name: str, bucket: Bucket) -> list[Told]:
         return []
     if count == 1:
         return [Told(worst)]
-    return [Told(_summary(name, bucket, bucket.updates, worst), Audience.PEOPLE)]
+    return [Told(summary_of(name, bucket, bucket.updates, worst), Audience.PEOPLE)]
 
 
 def _of_both(name: str, bucket: Bucket, firsts: Sequence[Told]) -> list[Told]:
@@ -339,7 +340,7 @@ def _of_both(name: str, bucket: Bucket, firsts: Sequence[Told]) -> list[Told]:
     gathered = _joined(bucket.firsts, bucket.updates)
     if gathered.worst is None:
         return list(firsts)
-    summary = _summary(name, bucket, gathered, gathered.worst)
+    summary = summary_of(name, bucket, gathered, gathered.worst)
     people = replace(summary, id=f"{summary.id}/people", incident=bucket.leader)
     return [Told(people, Audience.PEOPLE), *(one._replace(audience=Audience.INCIDENTS) for one in firsts)]
 
@@ -354,7 +355,7 @@ def _of_resolves(view: View, name: str, bucket: Bucket) -> list[Told]:
         ((incident, heard),) = ended.items()
         return [Told(replace(last, incident=incident), channels=tuple(heard))]
     heard_any = tuple(dict.fromkeys(channel for heard in ended.values() for channel in heard))
-    people = Told(_summary(name, bucket, bucket.resolves, last), Audience.PEOPLE, heard_any)
+    people = Told(summary_of(name, bucket, bucket.resolves, last), Audience.PEOPLE, heard_any)
     # Each incident is closed where incidents are kept; the words are the same for all.
     return [
         people,
@@ -365,7 +366,7 @@ def _of_resolves(view: View, name: str, bucket: Bucket) -> list[Told]:
     ]
 
 
-def _summary(name: str, bucket: Bucket, gathered: Gathered, worst: Message) -> Message:
+def summary_of(name: str, bucket: Bucket, gathered: Gathered, worst: Message) -> Message:
     """Return one message for many."""
     scope = parse_scope(worst.scope)
     return replace(
@@ -394,7 +395,7 @@ def _title(message: Message, count: int) -> str:
     return f"{kind_words(parse_scope(message.scope), count)} {what}: {message.rule}"
 
 
-def _with(gathered: Gathered, message: Message) -> Gathered:
+def gathered_with(gathered: Gathered, message: Message) -> Gathered:
     """Return what is gathered with one more: the worst is kept whole, the first lines of the others."""
     top = _topmost([*gathered.top, top_of(message)], message)
     return Gathered(count=gathered.count + 1, worst=_worst(gathered.worst, message), top=top)

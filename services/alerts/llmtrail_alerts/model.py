@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -228,13 +228,22 @@ class Sighting:
     detail: dict[str, str] = field(default_factory=dict)
 
 
+class Mark(NamedTuple):
+    """A level by what it says, so that it is the same one after an edit: indices are not."""
+
+    at: int | float
+    clear: int | float
+    hard: bool
+    gravity: int  # of its severity
+
+
 class GroupState(msgspec.Struct, omit_defaults=True, kw_only=True):
     """What is remembered of a group. A value: a decision makes a new one. JSON in the journal."""
 
     rule: str
     scope: str
     period: str = ""
-    level: int = -1  # the level that holds now; -1 none
+    level: int = -1  # the level that holds now, one of `marks`; -1 none
     level_since_ns: int = 0
     period_end_ns: int = 0
     reached_ns: tuple[int, ...] = ()  # by level: since when the value is at or beyond it; 0: it is not
@@ -242,13 +251,18 @@ class GroupState(msgspec.Struct, omit_defaults=True, kw_only=True):
     firing_since_ns: int = 0  # 0: not firing
     step: int = 0  # how many verdicts this firing has had: part of the id of each
     crossing: int = 0  # how many firings this group has had in its period: part of every id that is sent
-    told_level: int = -1  # the worst level that was told in this firing
+    recounts: int = 0  # how often its periods began anew, by an edit or a clock set back: part of the ids too
+    incident: str = ""  # of the present firing
+    home: str = ""  # the journal's partition, where there are several: part of the ids too
+    told: tuple[Mark, ...] = ()  # the worst levels that somebody has heard of in this firing
     told_at_ns: int = 0
     value: int | float = 0
     peak: int | float = 0
     at_ns: int = 0  # when it was last seen
     suppressed: str = ""  # the Reason that kept it quiet, told when that ends
     after_ns: int = 0  # when the period before this one was left, if it fired in that one
+    basis: str = ""  # what its rule counted, and over which periods, when it was last decided
+    marks: tuple[Mark, ...] = ()  # the levels that its rule had then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

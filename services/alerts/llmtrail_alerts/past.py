@@ -10,6 +10,7 @@ import msgspec
 
 from llmtrail_alerts.model import Budget, Period, Rule
 from llmtrail_alerts.periods import Bounds, period_of
+from llmtrail_alerts.refit import basis_of
 
 # For so long after a period's end its last calls may still come: it is looked at once more with each of them.
 AFTER_S = 30  # and so long after a decider is back, because the statistics may come back with it
@@ -21,7 +22,10 @@ SEEN_KEY = msgspec.json.encode(("seen",)).decode()
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """How far a decider has come: all that was known at a time is decided, of the budgets that it then had."""
+    """How far a decider has come: all that was known at a time is decided, of the budgets that it then had.
+
+    A budget that counts over other periods by now was none of them.
+    """
 
     at_s: int
     budgets: tuple[str, ...]
@@ -29,14 +33,18 @@ class Seen(msgspec.Struct, frozen=True):
 
 def seen_now(rules: Iterable[Rule], now_s: int) -> Seen:
     """Return that all is decided until now, under these rules."""
-    return Seen(now_s, tuple(rule.name for rule in rules if isinstance(rule, Budget)))
+    return Seen(now_s, tuple(_counted(rule) for rule in rules if isinstance(rule, Budget)))
+
+
+def _counted(budget: Budget) -> str:
+    return f"{budget.name} {basis_of(budget)}"
 
 
 def without(seen: Seen | None, rules: Iterable[Rule]) -> Seen | None:
     """Return how far a decider has come, without budgets that are none of its rules any more."""
     if seen is None:
         return None
-    names = {rule.name for rule in rules}
+    names = {_counted(rule) for rule in rules if isinstance(rule, Budget)}
     return Seen(seen.at_s, tuple(name for name in seen.budgets if name in names))
 
 
@@ -50,7 +58,7 @@ def missed(seen: Seen | None, rules: Iterable[Rule], now_s: int) -> dict[str, Bo
         return {}
     known, found = frozenset(seen.budgets), {}
     for rule in rules:
-        if isinstance(rule, Budget) and rule.period is not Period.TOTAL and rule.name in known:
+        if isinstance(rule, Budget) and rule.period is not Period.TOTAL and _counted(rule) in known:
             last = period_of(rule, period_of(rule, now_s).start_s - 1)
             if seen.at_s < last.end_s + AFTER_S:
                 found[rule.name] = last

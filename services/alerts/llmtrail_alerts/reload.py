@@ -4,11 +4,11 @@ Rules hold no amounts that were spent: those come from the statistics, so that n
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmtrail.store.alerts import AuditRow
-from llmtrail_alerts.rule_changes import Snapshot, changes, refusal, snapshot
+from llmtrail_alerts.rule_changes import Snapshot, changes, refusal, renames, snapshot
 from llmtrail_alerts.rules import FILES, Rules, RulesError
 from llmtrail_alerts.rules_file import Loaded, digest_of, parse_rules, read_texts
 
@@ -22,6 +22,7 @@ class Reloaded:
     rules: Rules
     audit: tuple[AuditRow, ...]
     error: RulesError | None = None  # why new files were refused; `rules` are the former ones
+    names: Mapping[str, str] = field(default_factory=dict)  # of rules that have another one now
 
 
 class RulesFolder:
@@ -75,8 +76,9 @@ class RulesFolder:
         self._loaded, self._digest = loaded, digest_of(texts)
         pieces = snapshot(loaded.rules)
         rows = changes(self._known, pieces, {**self._actors(), **loaded.authors}, now_ns)
+        names = renames(self._known, pieces)
         self._known = pieces
-        return Reloaded(loaded.rules, tuple(rows))
+        return Reloaded(loaded.rules, tuple(rows), names=names)
 
     def _actors(self) -> dict[str, str]:
         return {name: self._owner_of(self._folder / name) for name in FILES if (self._folder / name).exists()}

@@ -78,6 +78,23 @@ def changes(before: Snapshot, after: Snapshot, actors: Mapping[str, str], at_ns:
     return rows
 
 
+def renames(before: Snapshot, after: Snapshot) -> dict[str, str]:
+    """Return which rules have another name now: those gone that are there in all but their name, once on each side."""
+    gone, come = _nameless(before, after), _nameless(after, before)
+    return {
+        names[0]: come[piece][0] for piece, names in gone.items() if len(names) == 1 and len(come.get(piece, ())) == 1
+    }
+
+
+def _nameless(pieces: Snapshot, others: Snapshot) -> dict[tuple[str, bytes], list[str]]:
+    found: dict[tuple[str, bytes], list[str]] = {}
+    for (kind, name), text in pieces.items():
+        if kind in {"budget", "alarm"} and (kind, name) not in others:
+            piece = msgspec.json.decode(text, type=dict[str, object])
+            found.setdefault((kind, msgspec.json.encode(piece | {"name": ""}, order="sorted")), []).append(name)
+    return found
+
+
 def refusal(problems: str, digest: str, actor: str, at_ns: int) -> AuditRow:
     """Return the entry of files that could not be used; `digest` names their texts."""
     return AuditRow(

@@ -36,6 +36,14 @@ def is_machine_meant(target: Target, scope: Scope, number: str = "") -> bool:
     return all(any(matches(pattern, name) for name in called) for pattern, called in pairs)
 
 
+def may_be_meant(target: Target, scope: Scope) -> bool:
+    """Whether a rule may be about a scope of which only the text is at hand: no GPU tells its number on its node."""
+    if scope.kind not in MACHINE_KINDS:
+        return is_meant(target, scope)
+    number = target.values[1] if scope.kind is ScopeKind.GPU and len(target.values) > 1 else ""
+    return is_machine_meant(target, scope, number)
+
+
 def named_scope(target: Target) -> Scope | None:
     """Return the one scope that a target names; None where it stands for many."""
     if any(is_pattern(value) for value in target.values):

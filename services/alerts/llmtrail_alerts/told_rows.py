@@ -7,6 +7,7 @@ from llmtrail.core.scope import parse_scope
 from llmtrail.store.alerts import AlertRow, AuditRow
 from llmtrail_alerts.compose import level_of
 from llmtrail_alerts.model import Budget, GroupState, HardLimit, Reason, Verdict
+from llmtrail_alerts.refit import level_until_seen
 from llmtrail_alerts.rules import Rules
 
 _ROW_KEY = "alert"
@@ -94,9 +95,10 @@ def row_of(verdict: Verdict, rules: Rules, channels: tuple[str, ...]) -> AlertRo
 
 def limit_of(budget: Budget, state: GroupState, owner: str) -> LimitState | None:
     """Return what a budget's group says to callers; None where it is below every level."""
-    if state.level < 0:
+    shown = level_until_seen(budget, state)
+    if shown < 0:
         return None
-    level = level_of(budget, state.level)
+    level = level_of(budget, shown)
     hard = budget.hard or HardLimit()
     return LimitState(
         rule=budget.name,

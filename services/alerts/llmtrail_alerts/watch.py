@@ -170,6 +170,8 @@ class StatisticsWatch:
         found |= dict.fromkeys(self._slide(found, by_name, now_s))
         if everything:
             self._diary.clear(states)
+            # Of what fires there may be no calls in the periods of a rule that was edited.
+            found |= {(key.rule, key.scope): None for key, state in states.items() if state.level >= 0}
         found |= {(key.rule, key.scope): None for key in self._diary.due(by_name, states, now_ns, active=active)}
         found = self._in_turn(found, by_name, now_s)
         return [(by_name[name], text) for name, text in found if name in by_name]

@@ -170,6 +170,7 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
         secrets=rooms.environ,
         page_url=config.alerts.page_url,
         is_mine=is_mine,
+        home=str(partition),
         audits=partition == 0,
     )
 

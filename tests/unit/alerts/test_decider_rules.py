@@ -15,7 +15,7 @@ from llmtrail.metrics import Metrics
 from llmtrail.store.alerts import AlertRow, AuditRow
 from llmtrail_alerts import decider
 from llmtrail_alerts.decider import Decider, DeciderParts
-from llmtrail_alerts.model import GroupKey, GroupState, Rule, Sighting
+from llmtrail_alerts.model import GroupKey, GroupState, Mark, Rule, Sighting
 from llmtrail_alerts.periods import Bounds
 
 FEATURE = Scope("", ScopeKind.FEATURE, ("search",)).text()
@@ -28,7 +28,7 @@ kind = "slack_webhook"
 url = "env:SLACK_URL"
 """
 RULE = (
-    '[[alarm]]\nname = "{}"\nfeature = "*"\nmeasure = "error_rate"\nwindow = "5m"\nwarning = "10 %"\nowner = "team"\n'
+    '[[alarm]]\nname = "{}"\nfeature = "*"\nmeasure = "error_rate"\nwindow = "{}"\nwarning = "10 %"\nowner = "team"\n'
 )
 
 
@@ -88,8 +88,8 @@ class Outside:
         self.audit += [(row.action, row.name) for row in rows if row.kind == "alarm"]
 
 
-def _write(folder: Path, rule: str) -> None:
-    (folder / "rules.new").write_text(RULE.format(rule), encoding="utf-8")
+def _write(folder: Path, rule: str, window: str) -> None:
+    (folder / "rules.new").write_text(RULE.format(rule, window), encoding="utf-8")
     (folder / "rules.new").replace(folder / "rules.toml")
 
 
@@ -99,10 +99,17 @@ def test_a_rule_that_goes_while_the_journal_is_away_ends_what_it_had_begun(
     # Given an alarm that fires
     monkeypatch.setattr(decider, "RULES_EVERY_S", 0.05)
     (tmp_path / "owners.toml").write_text(OWNERS, encoding="utf-8")
-    _write(tmp_path, "old")
+    _write(tmp_path, "old", "5m")
     journal, outside, clock = Journal(), Outside(), SystemClock()
+    heard = Mark(0.1, 0.1, hard=False, gravity=1)
     fires = GroupState(
-        rule="old", scope=FEATURE, at_ns=clock.now_ns(), level=0, told_level=0, crossing=1, reached_ns=(clock.now_ns(),)
+        rule="old",
+        scope=FEATURE,
+        at_ns=clock.now_ns(),
+        level=0,
+        told=(heard,),
+        crossing=1,
+        reached_ns=(clock.now_ns(),),
     )
     journal.values[msgspec.json.encode(("group", "old", FEATURE)).decode()] = msgspec.json.encode(fires)
     parts = DeciderParts(
@@ -123,7 +130,7 @@ def test_a_rule_that_goes_while_the_journal_is_away_ends_what_it_had_begun(
         eventually(lambda: outside.audit == [("added", "old")], 30)
         # When its rule goes just when the journal cannot be written
         journal.fails = 1
-        _write(tmp_path, "new")
+        _write(tmp_path, "new", "1m")
         # Then it ends all the same, the change is written down once, and the new rule is filled
         eventually(lambda: outside.alerts == ["resolved"], 30)
         eventually(lambda: len(outside.audit) > 1, 30)
