@@ -23,6 +23,7 @@ from llmtrail_alerts.courier import Courier, Surroundings
 from llmtrail_alerts.delivery import Delivery
 from llmtrail_alerts.engine import Engine, EngineParts
 from llmtrail_alerts.gpu_watch import GpuWatch
+from llmtrail_alerts.homes import home_of
 from llmtrail_alerts.joint_watch import JointWatch
 from llmtrail_alerts.lane import order
 from llmtrail_alerts.message import Action
@@ -37,6 +38,7 @@ from llmtrail_alerts.watch import StatisticsWatch
 NS = 1_000_000_000
 BEGAN_NS = 1_795_000_000 // 3_600 * 3_600 * NS
 METRICS = Metrics()  # slow to make, and nothing is asked of it here
+HOMES = 2  # partitions of a journal, where a process has but one
 MODELS = ("m-1", "m-2")
 CHANNELS = {
     "pager": Channel(name="pager", kind=ChannelKind.PAGERDUTY),
@@ -188,7 +190,7 @@ class _Table:
 class Process:
     """One life of a decider."""
 
-    def __init__(self, world: World, rules: Rules, names: Mapping[str, str] | None = None) -> None:
+    def __init__(self, world: World, rules: Rules, names: Mapping[str, str] | None = None, home: str = "") -> None:
         if not world.kafka:
             world.shown.clear()
         self.couriers = _Couriers(world)
@@ -201,6 +203,8 @@ class Process:
             clock=_Clock(world),
             metrics=METRICS,
             channels=lambda _: CHANNELS,
+            is_mine=lambda rules, name: not home or str(home_of(rules, name, HOMES)) == home,
+            home=home,
         )
         self.engine = Engine(parts, rules)
         self.engine.load(world.load(), names)

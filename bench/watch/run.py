@@ -39,6 +39,7 @@ from llmtrail_alerts.model import (  # noqa: E402
     Unit,
 )
 from llmtrail_alerts.outbox import Entry  # noqa: E402
+from llmtrail_alerts.refit import marks_of  # noqa: E402
 from llmtrail_alerts.rules import Rules  # noqa: E402
 from llmtrail_alerts.watch import StatisticsWatch  # noqa: E402
 
@@ -232,7 +233,7 @@ def idle() -> dict[str, float]:
             period_end_ns=end_ns,
             crossing=1,
             firing_since_ns=NS,
-            told_level=0,
+            told=marks_of(RULES.budgets[1].levels[:1]),
             told_at_ns=NS,
         )
         name = msgspec.json.encode(("group", key.rule, key.scope)).decode()

@@ -176,10 +176,12 @@ class Edits(Life):
             pass
 
     def arrive(self) -> None:
-        """Let all that was written to be sent arrive, with nothing new decided."""
+        """Let all that was gathered be told, and all that was written to be sent arrive."""
         assert self.process is not None
-        for _ in range(20):
+        for number in range(40):
             self.world.now_ns += 60 * NS
+            if number < 10:
+                self.process.engine.turn()
             while any(self.process.deliver(name) == 0.0 for name in CHANNELS):
                 pass
 
