@@ -323,9 +323,9 @@ CONVENTIONS: Final = (
     ),
     Convention(
         name="mistral",
-        source="https://docs.mistral.ai/api: UsageInfo; num_cached_tokens as genai-prices reads it",
+        source="https://docs.mistral.ai/openapi.yaml: UsageInfo has num_cached_tokens and both spellings of the details",
         base="openai_chat",
-        counts={"cache_read_tokens": ("num_cached_tokens",)},
+        counts={"cache_read_tokens": ("num_cached_tokens", "prompt_token_details.cached_tokens")},
     ),
     Convention(
         name="moonshot",

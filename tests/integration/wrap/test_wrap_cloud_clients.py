@@ -2,12 +2,16 @@
 
 import asyncio
 import base64
+import importlib
 import inspect
 import json
+import os
 import struct
+import subprocess
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -16,8 +20,10 @@ import pytest
 
 import llmtrail
 from answering_server import answering
+from client_environment import python_of
 from llmtrail.testing import captured
 
+ROOT = Path(__file__).parents[3]
 MESSAGES: list[Any] = [{"role": "user", "content": "Where is my parcel?"}]
 BEDROCK_MODEL = "us.anthropic.claude-sonnet-4-5-20250929-v1:0"
 VERTEX_MODEL = "claude-sonnet-4-5@20250929"
@@ -277,3 +283,30 @@ def test_a_bedrock_stream_that_ends_in_an_exception_says_so() -> None:
     assert (call["status"], call["failure_mode"]) == ("error", "model_error")
     assert call["error"]["message"] == "Model stream ended early"
     assert call["output"] == {"role": "assistant", "content": "Soon."}
+
+
+@pytest.mark.clients
+def test_bedrocks_client_with_awss_own_signing_and_decoding_is_recorded(tmp_path: Path) -> None:
+    python = python_of("anthropic-clouds")
+    # The SDK needs two packages, which this interpreter has and the client's environment need not.
+    for name in ("msgspec", "orjson"):
+        (tmp_path / name).symlink_to(Path(importlib.import_module(name).__file__ or "").parent)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(tmp_path))),
+        "LLMTRAIL_SPOOL": "off",
+    }
+    script = ROOT / "tests" / "clients" / "scripts" / "bedrock_clients.py"
+    with answering(bedrock_stream(*EVENTS)) as server:
+        done = subprocess.run(
+            [python, script, server.url], capture_output=True, text=True, timeout=120, env=environment, check=False
+        )
+
+    assert done.returncode == 0, done.stderr[-4000:]
+    calls = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(calls) == 2
+    for call in calls:
+        assert (call["request_model"], call["provider"], call["status"]) == (BEDROCK_MODEL, "aws.bedrock", "ok")
+        assert call["usage"] == {"input_tokens": 1000, "output_tokens": 200}
+        assert call["output"] == {"role": "assistant", "content": "Soon."}
+        assert call["served"] == {"service_tier": "standard", "region": "us"}

@@ -9,7 +9,7 @@ from llmtrail.emit.wrap.addressed import read_address
 from llmtrail.emit.wrap.anthropic_messages import read_message, with_lifetimes
 from llmtrail.emit.wrap.error_bodies import error_of
 from llmtrail.emit.wrap.openai_chat import assemble_chat, read_chat
-from llmtrail.emit.wrap.openai_responses import read_response
+from llmtrail.emit.wrap.openai_responses import assemble_response, read_response
 from llmtrail.emit.wrap.providers import provider_of
 
 
@@ -408,3 +408,49 @@ def test_how_an_answer_says_it_was_served_is_kept() -> None:
     assert read_response({"service_tier": "priority"}).served == {"service_tier": "priority"}
     anthropic = {"input_tokens": 1, "output_tokens": 1, "speed": "fast", "inference_geo": "not_available"}
     assert read_message({"usage": anthropic}).served == {"speed": "fast"}
+
+
+def test_a_responses_stream_whose_last_event_holds_no_items_keeps_those_before() -> None:
+    # openai/openai-python#3312: Codex's backend ends with output null.
+    message = {"type": "message", "content": [{"type": "output_text", "text": "Soon."}]}
+    events: list[tuple[str | None, Any]] = [
+        (None, {"type": "response.output_item.done", "output_index": 1, "item": message}),
+        (None, {"type": "response.output_item.done", "output_index": 0, "item": search()}),
+        (None, {"type": "response.completed", "response": {"status": "completed", "output": None, "usage": {}}}),
+    ]
+
+    found = read_response(assemble_response(events).body or {})
+
+    assert found.output == {"role": "assistant", "content": "Soon."}
+    assert found.usage["web_search_requests"] == 1
+
+
+@pytest.mark.parametrize("envelope", ["data", "result"])
+def test_an_answer_in_an_envelope_is_read(envelope: str) -> None:
+    # NousResearch/hermes-agent#66750, Cloudflare Workers AI's REST interface.
+    answer = {
+        "choices": [{"index": 0, "message": {"content": "Soon."}}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2},
+    }
+
+    found = read_chat({"success": True, "errors": [], envelope: answer})
+
+    assert found.output == {"content": "Soon."}
+    assert found.usage == {"input_tokens": 1, "output_tokens": 2}
+
+
+def test_chunks_without_choices_are_passed_over() -> None:
+    # langfuse/langfuse#6658, AstrBotDevs/AstrBot#6313: choices is null in some chunks of a stream.
+    events: list[tuple[str | None, Any]] = [
+        (None, {"id": "c", "model": "m", "choices": None}),
+        (
+            None,
+            {
+                "id": "c",
+                "model": "m",
+                "choices": [{"index": 0, "delta": {"content": "Soon."}, "finish_reason": "stop"}],
+            },
+        ),
+    ]
+
+    assert read_chat(assemble_chat(events).body or {}).output == {"content": "Soon."}

@@ -16,12 +16,14 @@ DONE = "[DONE]"
 _NOT_OUTPUT = ("tool_calls", "parsed", "logprobs", "provider_specific_fields")
 # OpenAI's models that search the web once for each chat completion; https://developers.openai.com/api/docs/pricing
 _ALWAYS_SEARCH = ("-search-preview", "-search-api")
+_ENVELOPES = ("result", "data")
 # Where the parts of a delta that are text accumulate.
 _TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
 
 
 def read_chat(body: Mapping[str, Any], convention: str | None = None) -> Found:
     """Read the body of a chat completion; `convention` is how its provider counts, where that is known."""
+    body = _unwrapped(body)
     choices = [mapping_of(choice) for choice in list_of(body.get("choices"))]
     messages = [said for choice in choices if (said := _message(mapping_of(choice.get("message"))))]
     calls = [dict(call) for choice in choices for call in list_of(mapping_of(choice.get("message")).get("tool_calls"))]
@@ -229,6 +231,15 @@ def _is_json(text: str) -> bool:
 def _index(part: Mapping[str, Any], default: int = 0) -> int:
     index = part.get("index")
     return index if isinstance(index, int) else default
+
+
+def _unwrapped(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the answer of a server that puts it into an envelope (Cloudflare's REST interface, Cline)."""
+    for name in _ENVELOPES:
+        inner = body.get(name)
+        if isinstance(inner, Mapping) and "choices" not in body and ("choices" in inner or "usage" in inner):
+            return inner
+    return body
 
 
 def _common(body: Mapping[str, Any], convention: str | None = None) -> dict[str, Any]:

@@ -54,7 +54,11 @@ def assemble_response(events: Sequence[tuple[str | None, Any]]) -> Assembled:
         event = mapping_of(data)
         kind = text_of(event.get("type")) or name or ""
         if kind in _LAST_EVENTS:
-            return Assembled(mapping_of(event.get("response")), complete=True, first_content=first)
+            last = dict(mapping_of(event.get("response")))
+            # Codex's backend sends the items before, and none here.
+            if not list_of(last.get("output")):
+                last["output"] = [done[index] for index in sorted(done)]
+            return Assembled(last, complete=True, first_content=first)
         if event.get("response"):
             body = dict(mapping_of(event["response"]))
         if kind.endswith(".delta") and first is None:
