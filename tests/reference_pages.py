@@ -13,6 +13,7 @@ import typer.main
 import asyncapi_document
 from llmtrail import config
 from llmtrail.cli.app import build
+from llmtrail.core.usage_conventions import CONVENTIONS, Cost
 from llmtrail.metrics import METRICS
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -21,7 +22,12 @@ _MADE = "<!-- Written by `make docs` from the code: change it there. -->\n"
 
 def pages() -> dict[str, str]:
     """Return every generated page by its file name."""
-    return {"config.md": config_page(), "metrics.md": metrics_page(), "cli.md": cli_page()}
+    return {
+        "config.md": config_page(),
+        "metrics.md": metrics_page(),
+        "cli.md": cli_page(),
+        "usage.md": usage_page(),
+    }
 
 
 def config_page() -> str:
@@ -53,6 +59,29 @@ def cli_page() -> str:
     lines = [_MADE, "# Commands\n", _CLI_HEAD]
     lines += _commands(typer.main.get_command(build()), "llmtrail")
     return "\n".join(lines)
+
+
+def usage_page() -> str:
+    """Return the page of every convention by which providers count, with its source."""
+    lines = [_MADE, "# How providers count\n", _USAGE_HEAD]
+    for one in CONVENTIONS:
+        shape = f", read with `{one.base}`" if one.base else ""
+        lines += [f"## {one.name}\n", f"Source: {one.source}{shape}.\n"]
+        rows = [f"| `{name}` | {_places(places)} |" for name, places in one.counts.items()]
+        rows += [f"| `{name}`, added to it | {_places(places, ' and ')} |" for name, places in one.alongside.items()]
+        rows += [f"| cost, in dollars{_per_dollar(cost)} | {_places((cost.place,))} |" for cost in one.costs]
+        if rows:
+            lines += ["| ours | theirs |", "| --- | --- |", *rows, ""]
+    return "\n".join(lines)
+
+
+def _places(places: tuple[str, ...], joined: str = ", else ") -> str:
+    return joined.join(f"`{place}`".replace("|", "\\|") for place in places)
+
+
+def _per_dollar(cost: Cost) -> str:
+    unit = "" if cost.per_dollar == 1 else f" of {cost.per_dollar:,} units"
+    return unit if cost.only_if is None else f"{unit}, where `{cost.only_if}`"
 
 
 def field_comments(module: ModuleType) -> dict[tuple[str, str], str]:
@@ -123,6 +152,10 @@ def _first_line(kind: type) -> str:
     return inspect.cleandoc(kind.__doc__ or "").splitlines()[0]
 
 
+_USAGE_HEAD = """\
+Each row of the table by which a provider's own usage object is read, be it in an answer, a span or a callback.
+[Usage](../guide/usage.md) says what follows from it.
+"""
 _CONFIG_HEAD = """One file `llmtrail.toml`, read once when a command starts: the one of `--config`, else that of the
 working folder. The environment wins over the file (`LLMTRAIL_INGEST__BATCH_ROWS=5000`), the command line over both.
 Unknown keys are errors that name the nearest valid one. `llmtrail doctor --settings` prints what is in force and where

@@ -1,7 +1,7 @@
 """Read any provider's own usage object, and make counts add up. Pure; knows no provider beyond `usage_conventions`.
 
-Everywhere in this project input holds cache reads and writes, and output holds reasoning. What a source counts beside
-its total is noticed by the total that it reports. Unknown stays absent, never 0.
+Everywhere in this project input holds cache reads and writes, and output holds reasoning. What a source leaves out of
+its numbers is noticed by the total that it reports. Unknown stays absent, never 0.
 """
 
 import math
@@ -19,7 +19,7 @@ from llmtrail.core.usage_conventions import CONVENTIONS, ONLY_WHEN_NAMED, Conven
 _NANOUSD_PER_DOLLAR: Final = 10**9
 _BY_NAME: Final = {one.name: one for one in CONVENTIONS}
 _BASES: Final = tuple(one for one in CONVENTIONS if one.base is None)
-# What may stand beside a total: (parts, the total they belong into). Cache reads and writes may go together.
+# What a source may leave out of a total: (parts, the total they belong into). Cache reads and writes may go together.
 _PARTS: Final = (
     (("cache_read_tokens", "cache_write_tokens"), "input_tokens"),
     (("cache_read_tokens",), "input_tokens"),
@@ -37,7 +37,7 @@ _Place = Callable[[Any], int | None]
 def usage_of(raw: Mapping[str, Any], convention: str | None = None) -> Usage | None:
     """Return the counts of a provider's own usage object, reconciled; None where it says nothing of tokens.
 
-    `convention` names a row of the table; without it the object's own names tell. Raises KeyError for an unknown name.
+    `convention` names a row of the table; without it the object's names decide. Raises KeyError for an unknown name.
     """
     reader = _reader_of(raw, convention)
     if reader is None:
@@ -50,7 +50,7 @@ def usage_of(raw: Mapping[str, Any], convention: str | None = None) -> Usage | N
 
 
 def _with_rest(usage: Usage) -> Usage:
-    """Return the usage with what its total holds beyond input and output as reasoning, where none is told."""
+    """Return the usage with what its total holds beyond input and output as reasoning, where none is reported."""
     total, given, gave = usage.total_tokens, usage.input_tokens, usage.output_tokens
     if total is None or given is None or gave is None or usage.reasoning_tokens or total <= given + gave:
         return usage
@@ -76,7 +76,7 @@ def cost_of(raw: Mapping[str, Any], convention: str | None = None) -> int | None
 
 
 def reconcile(usage: Usage) -> Usage:
-    """Return `usage` with the parts added in that its own total shows to stand beside input or output.
+    """Return `usage` with the parts added in that its own total shows to be left out of input or output.
 
     Exactly one way of adding may explain the gap between input + output and the total; else nothing changes, and
     `adds_up` says so. A usage that adds up is returned as it is.
@@ -160,11 +160,11 @@ class _Reader:
     """A convention, or several of one shape, with their places parsed."""
 
     counts: tuple[tuple[str, tuple[_Place, ...]], ...]
-    beside: tuple[tuple[str, tuple[_Place, ...]], ...]
+    alongside: tuple[tuple[str, tuple[_Place, ...]], ...]
     zero_if_absent: tuple[str, ...]
     iterations: tuple[Any, ...] | None
     costs: tuple[tuple[tuple[tuple[Any, ...], int, tuple[Any, ...]], ...], ...]
-    always_beside: bool
+    always_alongside: bool
     rest: str | None
 
 
@@ -216,11 +216,11 @@ def _compiled(rows: Sequence[Convention], *, is_snake: bool) -> _Reader:
 
     return _Reader(
         counts=merged(row.counts for row in rows),
-        beside=merged(row.beside for row in rows),
+        alongside=merged(row.alongside for row in rows),
         zero_if_absent=tuple(name for row in rows for name in row.zero_if_absent),
         iterations=next((_steps(row.iterations, is_snake=False) for row in rows if row.iterations), None),
         costs=tuple(tuple(map(_cost_place, row.costs)) for row in rows if row.costs),
-        always_beside=any(row.always_beside for row in rows),
+        always_alongside=any(row.always_alongside for row in rows),
         rest=next((row.rest for row in rows if row.rest), None),
     )
 
@@ -251,17 +251,17 @@ def _read(raw: Mapping[str, Any], reader: _Reader) -> dict[str, int]:
         return counts
     for name in reader.zero_if_absent:
         counts.setdefault(name, 0)
-    _add_beside(raw, reader, counts)
+    _add_alongside(raw, reader, counts)
     return {name: count for name, count in counts.items() if count <= COUNT_MAX}
 
 
-def _add_beside(raw: Mapping[str, Any], reader: _Reader, counts: dict[str, int]) -> None:
+def _add_alongside(raw: Mapping[str, Any], reader: _Reader, counts: dict[str, int]) -> None:
     """Add what the provider leaves out of its own numbers, unless its total says that they hold it already."""
     total, known = counts.get("total_tokens"), counts.get("input_tokens", 0) + counts.get("output_tokens", 0)
     is_whole = total is not None and total == known
-    if is_whole and not reader.always_beside:
+    if is_whole and not reader.always_alongside:
         return
-    for name, places in reader.beside:
+    for name, places in reader.alongside:
         more = sum(place(raw) or 0 for place in places)
         is_total = name in ("input_tokens", "output_tokens")
         if not more or (is_total and name not in counts):
@@ -334,7 +334,7 @@ def _has(raw: Mapping[str, Any], steps: tuple[Any, ...]) -> bool:
 
 
 def _walk(value: Any, steps: tuple[Any, ...]) -> Iterator[Any]:
-    """Yield what stands at a place: nothing, one value, or an element's value for each that is chosen."""
+    """Yield what is at a place: nothing, one value, or an element's value for each that is chosen."""
     if not steps:
         if isinstance(value, list):
             yield from value
@@ -353,7 +353,7 @@ def _walk(value: Any, steps: tuple[Any, ...]) -> Iterator[Any]:
 
 
 def _word(value: Any) -> str:
-    """Return a choosing value as text: clients give enumerations too, of which the name stands last."""
+    """Return a choosing value as text: clients give enumerations too, whose name comes last."""
     return str(getattr(value, "value", value)).rpartition(".")[2]
 
 

@@ -29,10 +29,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """Where one provider writes each count, and which counts it keeps beside its totals.
+    """Where one provider writes each count, and which counts it keeps alongside its totals.
 
-    `marks` are places of which any one tells the convention (all of `needs` must be there too). A convention with a
-    `base` is the same shape with more in it: it is read with its base, and marks nothing itself.
+    `marks` are places of which any one identifies the convention (all of `needs` must be there too). A convention with
+    a `base` is the same shape with more in it: it is read with its base, and marks nothing itself.
     """
 
     name: str
@@ -42,16 +42,16 @@ class Convention:
     base: str | None = None
     # Whether the provider's clients write the same names in snake case too.
     also_snake: bool = False
-    # Field of `Usage` -> where its count stands.
+    # Field of `Usage` -> where its count is.
     counts: Mapping[str, Places] = field(default_factory=dict)
     # Field of `Usage` -> counts that this provider leaves out of the field's own number, and that belong into it.
-    beside: Mapping[str, Places] = field(default_factory=dict)
+    alongside: Mapping[str, Places] = field(default_factory=dict)
     # Fields that this provider leaves out where they are 0.
     zero_if_absent: tuple[str, ...] = ()
     # A list of usages of the same shape, whose sum is the call's; see `core.usage`.
     iterations: str | None = None
-    # Whether `beside` holds even where the total is the sum without it; else that total says that all is inside.
-    always_beside: bool = False
+    # Whether `alongside` holds even where the total is the sum without it; else that total says that all is inside.
+    always_alongside: bool = False
     costs: tuple[Cost, ...] = ()
     # What it is that the total holds beyond input and output where no count explains it.
     rest: str | None = None
@@ -85,7 +85,7 @@ CONVENTIONS: Final = (
             "cache_read_audio_tokens": ("cacheTokensDetails[modality=AUDIO].tokenCount",),
             "cache_read_image_tokens": ("cacheTokensDetails[modality=IMAGE|DOCUMENT].tokenCount",),
         },
-        beside={
+        alongside={
             "input_tokens": ("toolUsePromptTokenCount",),
             "input_audio_tokens": ("toolUsePromptTokensDetails[modality=AUDIO].tokenCount",),
             "input_image_tokens": ("toolUsePromptTokensDetails[modality=IMAGE|DOCUMENT].tokenCount",),
@@ -108,13 +108,13 @@ CONVENTIONS: Final = (
             "cache_write_tokens": ("cacheWriteInputTokens", "cacheWriteInputTokenCount"),
             "cache_write_1h_tokens": ("cacheDetails[ttl=1h].inputTokens",),
         },
-        beside={
+        alongside={
             "input_tokens": (
                 "cacheReadInputTokens | cacheReadInputTokenCount",
                 "cacheWriteInputTokens | cacheWriteInputTokenCount",
             )
         },
-        always_beside=True,
+        always_alongside=True,
     ),
     Convention(
         name="bedrock_invocation",
@@ -127,7 +127,7 @@ CONVENTIONS: Final = (
             "cache_read_tokens": ("cacheReadInputTokenCount",),
             "cache_write_tokens": ("cacheWriteInputTokenCount",),
         },
-        beside={"input_tokens": ("cacheReadInputTokenCount", "cacheWriteInputTokenCount")},
+        alongside={"input_tokens": ("cacheReadInputTokenCount", "cacheWriteInputTokenCount")},
     ),
     Convention(
         name="vercel",
@@ -184,7 +184,7 @@ CONVENTIONS: Final = (
     Convention(
         name="perplexity",
         source="https://docs.perplexity.ai/getting-started/pricing, sonar-deep-research: reasoning, citation tokens "
-        "and searches are billed beside; total_tokens is prompt + completion alone, so it is not read",
+        "and searches are billed alongside; total_tokens is prompt + completion alone, so it is not read",
         marks=("citation_tokens", "num_search_queries", "search_context_size", "cost.total_cost"),
         needs=("prompt_tokens",),
         counts={
@@ -194,7 +194,7 @@ CONVENTIONS: Final = (
             "citation_tokens": ("citation_tokens",),
             "web_search_requests": ("num_search_queries",),
         },
-        beside={"output_tokens": ("reasoning_tokens",)},
+        alongside={"output_tokens": ("reasoning_tokens",)},
         costs=(Cost("cost.total_cost"),),
     ),
     Convention(
@@ -215,7 +215,7 @@ CONVENTIONS: Final = (
             "reasoning_tokens": ("output_tokens_details.thinking_tokens", "output_tokens_details.reasoning_tokens"),
             "web_search_requests": ("server_tool_use.web_search_requests",),
         },
-        beside={
+        alongside={
             "input_tokens": (
                 "cache_read_input_tokens",
                 "cache_creation_input_tokens | " + _CREATED,
@@ -276,7 +276,7 @@ CONVENTIONS: Final = (
     ),
     Convention(
         name="openai_chat",
-        source="openai.types.CompletionUsage: parts inside their totals; embeddings tell no completion",
+        source="openai.types.CompletionUsage: parts inside their totals; embeddings have no completion",
         marks=("prompt_tokens", "completion_tokens", "total_tokens"),
         counts={
             "input_tokens": ("prompt_tokens",),
@@ -312,7 +312,7 @@ CONVENTIONS: Final = (
     Convention(
         name="xai",
         source="https://docs.x.ai/docs/guides/reasoning and BerriAI/litellm#14127: reasoning_tokens are not part of "
-        "completion_tokens, total_tokens tells; cost_in_usd_ticks of 10**-10 dollars",
+        "completion_tokens, total_tokens holds both; cost_in_usd_ticks of 10**-10 dollars",
         base="openai_chat",
         counts={
             "reasoning_tokens": ("reasoning_tokens",),
@@ -323,7 +323,7 @@ CONVENTIONS: Final = (
     ),
     Convention(
         name="mistral",
-        source="https://docs.mistral.ai/openapi.yaml: UsageInfo has num_cached_tokens and both spellings of the details",
+        source="https://docs.mistral.ai/openapi.yaml: UsageInfo, with num_cached_tokens and details spelt twice",
         base="openai_chat",
         counts={"cache_read_tokens": ("num_cached_tokens", "prompt_token_details.cached_tokens")},
     ),

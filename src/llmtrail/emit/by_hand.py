@@ -1,14 +1,42 @@
 """Makes a call event of what an application passed to `llmtrail.record`, or says what is wrong with it."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
+import msgspec
+
+from llmtrail.core.call import Usage
 from llmtrail.core.codec import decode_call
-from llmtrail.emit.encode import encode
+from llmtrail.core.usage import cost_of, usage_of
+from llmtrail.emit.encode import encode, plain
+
+_COUNTS: Final = frozenset(Usage.__struct_fields__)
+# Where a provider's own usage object is kept alongside the counts that were read from it.
+_RAW_USAGE: Final = "usage.raw"
 
 
 def build_by_hand(parts: tuple[dict[str, Any], int]) -> dict[str, Any]:
     """Return the event's fields. Raises BadEventError where they are no call event; its detail says what to mend."""
     fields, now_ns = parts
     event = {"started_at": now_ns, **fields}
+    event |= _counted(event)
     decode_call(encode(event))
     return event
+
+
+def _counted(event: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that a provider's own usage object amounts to; none where the usage is ours already."""
+    given = event.get("usage")
+    raw = plain(given) if given is not None and not isinstance(given, Mapping) else given
+    if not isinstance(raw, Mapping) or raw.keys() <= _COUNTS:
+        return {}
+    usage = usage_of(raw)
+    if usage is None:
+        return {}
+    attributes = event.get("attributes")
+    kept = {**(attributes if isinstance(attributes, Mapping) else {}), _RAW_USAGE: raw}
+    fields: dict[str, Any] = {"usage": msgspec.to_builtins(usage), "attributes": kept}
+    cost = cost_of(raw)
+    if cost is not None and event.get("reported_cost_nanousd") is None:
+        fields["reported_cost_nanousd"] = cost
+    return fields

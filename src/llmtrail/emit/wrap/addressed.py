@@ -1,4 +1,4 @@
-"""Read what a request's address tells: the model, where the body does not name it, and the region. Pure.
+"""Read what a request's address names: the model, where the body does not name it, and the region. Pure.
 
 Bedrock and Vertex take the model in the path; on Azure the path names the deployment, whatever the body says.
 """
@@ -19,7 +19,7 @@ _REGION_OF_HOST: Final = re.compile(r"^bedrock(?:-runtime|-mantle)?(?:-fips)?\.(
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What an address tells; None is unknown."""
+    """What an address names; None is unknown."""
 
     model: str | None = None
     region: str | None = None
@@ -29,7 +29,7 @@ NOWHERE: Final = Address()
 
 
 def read_address(host: str, path: str) -> Address:
-    """Return what `path` (decoded) at `host` tells of a call."""
+    """Return what `path` (decoded) at `host` names."""
     model = next((found[1] for pattern in _MODELS if (found := pattern.search(path))), None)
     region = _REGION_OF_PATH.search(path) or _REGION_OF_HOST.search(host)
     return Address(model, region[1] if region is not None else None)

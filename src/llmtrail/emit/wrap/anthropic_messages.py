@@ -51,7 +51,7 @@ def _served(usage: Mapping[str, Any]) -> dict[str, str]:
 def with_lifetimes(usage: Mapping[str, int], asked: Mapping[str, Any]) -> Mapping[str, int]:
     """Return the usage with cache writes as one-hour writes where the request asks for no other.
 
-    A stream tells the split of its first write only, and the sum of all; gateways tell no split at all.
+    A stream reports the split of its first write only, and the sum of all; gateways report no split at all.
     """
     writes, hour = usage.get("cache_write_tokens", 0), usage.get("cache_write_1h_tokens", 0)
     if writes > hour and _lifetimes(asked) == {"1h"}:

@@ -315,8 +315,8 @@ def _status_error(sent: Sent, status: int) -> dict[str, Any]:
     """Return the provider's own words about an error status, as far as they were read."""
     body = _loads(_content(sent) or b"null")
     # Vertex answers a list of one error.
-    told = mapping_of(body[0] if isinstance(body, list) and body else body)
-    error = error_of(told) or error_of({"error": told})
+    given = mapping_of(body[0] if isinstance(body, list) and body else body)
+    error = error_of(given) or error_of({"error": given})
     kind = _header(sent, _ERROR_TYPE_HEADER) or (error.type if error is not None else None)
     fields: dict[str, Any] = {"http_status": status} if 100 <= status <= 599 else {}
     if kind:

@@ -1,4 +1,4 @@
-"""Find the error that a body tells of, be its HTTP status good or bad. Pure.
+"""Find the error that a body reports, be its HTTP status good or bad. Pure.
 
 Routers and servers answer 200 before they know, and then write an error where an answer was due.
 """
@@ -10,10 +10,10 @@ from llmtrail.emit.wrap.found import BodyError, list_of, mapping_of, text_of
 
 
 def error_of(body: Mapping[str, Any]) -> BodyError | None:
-    """Return the error that a body tells of, None where it tells of none.
+    """Return the error that a body reports, None where it reports none.
 
     Shapes: `error` as an object or text (OpenAI, Anthropic, OpenRouter, vLLM, Hugging Face), `errors` as a list
-    (Cloudflare), `base_resp` (MiniMax), `type: error` with the fields beside it (OpenAI's responses stream).
+    (Cloudflare), `base_resp` (MiniMax), `type: error` with the fields alongside it (OpenAI's responses stream).
     """
     given = body.get("error")
     if isinstance(given, Mapping) and given:
@@ -32,7 +32,7 @@ def error_of(body: Mapping[str, Any]) -> BodyError | None:
 
 
 def error_in(events: Iterable[tuple[str | None, Any]]) -> BodyError | None:
-    """Return the first error that a stream's events tell of."""
+    """Return the first error that a stream's events report."""
     for _, data in events:
         if isinstance(data, Mapping) and ("error" in data or data.get("type") == "error"):
             found = error_of(data)

@@ -53,7 +53,7 @@ class Assembled:
     body: Mapping[str, Any] | None
     complete: bool
     first_content: int | None
-    error: BodyError | None = None  # what an event of the stream told of
+    error: BodyError | None = None  # what an event of the stream reported
 
 
 def texts_of(**values: Any) -> dict[str, str]:

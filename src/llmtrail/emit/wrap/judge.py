@@ -39,12 +39,12 @@ def judge(ending: Ending, raised: Raised | None, found: Found, *, complete: bool
         return Verdict(Status.ERROR, FailureMode.CONNECTION, broken)
     mode = found.failure_mode
     if mode is not None and (found.error is not None or mode not in _SHORT_ANSWERS):
-        return Verdict(Status.ERROR, mode, _told_error(found, mode))
+        return Verdict(Status.ERROR, mode, _reported_error(found, mode))
     return Verdict(Status.OK, mode, None)
 
 
-def _told_error(found: Found, mode: FailureMode) -> dict[str, Any]:
-    """Return the error that an answer tells of itself as the event's `error` group."""
+def _reported_error(found: Found, mode: FailureMode) -> dict[str, Any]:
+    """Return the error that an answer reports of itself as the event's `error` group."""
     fields: dict[str, Any] = {
         "type": (found.error_type or mode.value)[:NAME_LENGTH_MAX],
         "message": (found.error or "")[:ERROR_LENGTH_MAX],

@@ -79,11 +79,16 @@ class Raised:
 
 
 def _code_of(error: BaseException) -> str | None:
-    """Return the provider's own code or type of an error: an error event of a stream has no status to tell it."""
+    """Return the provider's own code or type of an error: an error event of a stream has no status."""
     body = getattr(error, "body", None)
     inner = body.get("error", body) if isinstance(body, dict) else None
-    told = inner if isinstance(inner, dict) else {}
-    for code in (getattr(error, "code", None), told.get("code"), told.get("type"), getattr(error, "type", None)):
+    inner_fields = inner if isinstance(inner, dict) else {}
+    for code in (
+        getattr(error, "code", None),
+        inner_fields.get("code"),
+        inner_fields.get("type"),
+        getattr(error, "type", None),
+    ):
         if isinstance(code, str) and code:
             return code
         if isinstance(code, int) and 400 <= code <= 599:

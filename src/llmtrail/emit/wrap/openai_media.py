@@ -10,20 +10,20 @@ from llmtrail.emit.wrap.usage import counted, with_foreign_tokens
 
 # The last events of streams: image_generation.completed, image_edit.completed, transcript.text.done
 _LAST = (".completed", ".done")
-_TOLD_OF_IMAGES = ("size", "quality", "background", "output_format")
+_KEPT_OF_IMAGES = ("size", "quality", "background", "output_format")
 
 
 def read_images(body: Mapping[str, Any]) -> Found:
     """Read the body of an images answer: how many there are and what they are; what was paid is in the usage."""
     images = list_of(body.get("data")) or ([body] if "b64_json" in body else [])
-    told = {f"images.{name}": value for name in _TOLD_OF_IMAGES if (value := text_of(body.get(name)))}
+    kept = {f"images.{name}": value for name in _KEPT_OF_IMAGES if (value := text_of(body.get(name)))}
     # Drawing as text is another model's work.
     foreign = mapping_of(body.get("svg_usage")).get("total_tokens")
     counts = counted(body.get("usage"), "openai_images")
     return Found(
         usage=with_foreign_tokens(counts, foreign if isinstance(foreign, int) else 0),
         reported_cost_nanousd=cost_of(mapping_of(body.get("usage"))),
-        attributes={"images.count": len(images), **told},
+        attributes={"images.count": len(images), **kept},
         **_failed(body, is_answered=bool(images)),
     )
 

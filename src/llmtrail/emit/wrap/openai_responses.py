@@ -114,8 +114,8 @@ def _usage(body: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> dict[
     """
     counts = counted(body.get("usage"))
     done = [item for item in items if item.get("status") in ("completed", None)]
-    told = mapping_of(body.get("tool_usage"))
-    searches = mapping_of(told.get("web_search")).get("num_requests")
+    tools = mapping_of(body.get("tool_usage"))
+    searches = mapping_of(tools.get("web_search")).get("num_requests")
     if not isinstance(searches, int):
         searches = sum(1 for item in done if item.get("type") == "web_search_call" and _is_search(item))
     files = sum(1 for item in done if item.get("type") == "file_search_call")
@@ -127,7 +127,7 @@ def _usage(body: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> dict[
     ):
         if count:
             counts[name] = max(count, counts.get(name, 0))
-    images = mapping_of(told.get("image_gen")).get("total_tokens")
+    images = mapping_of(tools.get("image_gen")).get("total_tokens")
     return with_foreign_tokens(counts, images if isinstance(images, int) else 0)
 
 
