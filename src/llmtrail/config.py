@@ -138,6 +138,15 @@ class PricingConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelsConfig:
+    """Which models your own names mean, so that calls of them are one group, and have a price, failed or not."""
+
+    # Names that only you know (Azure deployments, routes of a gateway, application profiles) and the model behind each:
+    # "prod-chat" = "gpt-4o".
+    aliases: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class LogConfig:
     """How much the local log may hold."""
 
@@ -260,6 +269,7 @@ class Config:
     ingest: IngestConfig = IngestConfig()
     store: StoreConfig = StoreConfig()
     pricing: PricingConfig = PricingConfig()
+    models: ModelsConfig = ModelsConfig()
     log: LogConfig = LogConfig()
     stats: StatsConfig = StatsConfig()
     kafka: KafkaConfig = KafkaConfig()

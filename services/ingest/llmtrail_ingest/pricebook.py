@@ -20,9 +20,11 @@ from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, Provider
 
 from llmtrail.core.call import Call
 from llmtrail.core.gpu_map import Deployment
+from llmtrail.core.model_identity import ModelTable
 from llmtrail.core.own_gpu import OwnGpuBook, standard_prices
 from llmtrail.core.pricing import CostSource, Rates, UnpricedReason
 from llmtrail_ingest.gpu_prices import parse_gpu_prices, parse_own_gpus
+from llmtrail_ingest.model_table import model_table
 from llmtrail_ingest.price_overrides import Override, PriceFileError, parse_overrides
 
 # Models times days times tiers that are asked for; beyond that the oldest rates are worked out again.
@@ -74,20 +76,27 @@ _RATES_OF_PRICES: Final = {
 }
 _DECIMALS_PER_MILLION, _DECIMALS_PER_THOUSAND = 9, 12
 
+_NO_ALIASES: Final[Mapping[str, str]] = {}
 _Context = tuple[tuple[str, str], ...]
 _PARAMETERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def load_pricebook(
-    overrides: Path | None = None, *, trust_reported: bool = False, deployments: Sequence[Deployment] = ()
+    overrides: Path | None = None,
+    *,
+    trust_reported: bool = False,
+    deployments: Sequence[Deployment] = (),
+    aliases: Mapping[str, str] = _NO_ALIASES,
 ) -> "GenaiPriceBook":
     """Return the price book of the installed genai-prices and, if given, the file of one's own prices.
 
-    `deployments` are those whose own GPUs the file may price. Raises PriceFileError, whose text says where and what to
-    do.
+    `deployments` are those whose own GPUs the file may price, `aliases` are one's own names of models. Raises
+    PriceFileError, whose text says where and what to do.
     """
     if overrides is None:
-        return GenaiPriceBook((), b"", trusts_reported=trust_reported, own_gpus=OwnGpuBook(deployments))
+        return GenaiPriceBook(
+            (), b"", trusts_reported=trust_reported, own_gpus=OwnGpuBook(deployments), aliases=aliases
+        )
     try:
         content = overrides.read_bytes()
         text = content.decode()
@@ -101,7 +110,11 @@ def load_pricebook(
     # The same file says something else of other deployments.
     content += repr(deployments).encode() if own_gpus.has_prices else b""
     return GenaiPriceBook(
-        parse_overrides(text, overrides.name), content, trusts_reported=trust_reported, own_gpus=own_gpus
+        parse_overrides(text, overrides.name),
+        content,
+        trusts_reported=trust_reported,
+        own_gpus=own_gpus,
+        aliases=aliases,
     )
 
 
@@ -133,14 +146,18 @@ class GenaiPriceBook:
         *,
         trusts_reported: bool,
         own_gpus: OwnGpuBook,
+        aliases: Mapping[str, str] = _NO_ALIASES,
     ) -> None:
         self._overrides = overrides
+        self._models = model_table(overrides, aliases)
         self._own_gpus = own_gpus
         self._trusts_reported = trusts_reported
         self._own_change_by_hour = any(
             at_ns % _NS_PER_DAY for own in overrides for at_ns in (own.valid_from_ns, own.valid_to_ns)
         )
-        digest = hashlib.sha256(f"{genai_prices.__version__}\0{trusts_reported}\0".encode() + content).hexdigest()
+        named = repr(sorted(aliases.items())) if aliases else ""
+        told = f"{genai_prices.__version__}\0{trusts_reported}\0{named}"
+        digest = hashlib.sha256(told.encode() + content).hexdigest()
         self._book_id = f"genai-prices-{genai_prices.__version__}+{digest[:12]}"
         self._rates = lru_cache(_CACHE_ENTRIES_MAX)(self._work_out)
         self._changes_by_hour = lru_cache(_CACHE_ENTRIES_MAX)(self._does_change_by_hour)
@@ -156,13 +173,18 @@ class GenaiPriceBook:
         return self._own_gpus
 
     @property
+    def models(self) -> ModelTable:
+        """Return by which names models go."""
+        return self._models
+
+    @property
     def trusts_reported(self) -> bool:
         """Say whether the caller's own cost is taken where no price is known."""
         return self._trusts_reported
 
     def model(self, call: Call) -> str:
         """Return the one name of a call's model; empty where no model is known."""
-        return call.response_model or call.request_model or ""
+        return self._models.resolve(call.provider, call.request_model, call.response_model).model
 
     def rates(self, call: Call, started_at_ns: int) -> Rates | UnpricedReason:
         """Return what tokens cost for this call at its time.

@@ -2,6 +2,7 @@
 
 from llmtrail.config import Config
 from llmtrail.core.gpu_map import Deployment
+from llmtrail.core.model_identity import ModelTable
 from llmtrail_ingest.pricebook import GenaiPriceBook, load_pricebook
 
 
@@ -13,8 +14,16 @@ def deployments_of(config: Config) -> list[Deployment]:
     ]
 
 
+def models_of(config: Config) -> ModelTable:
+    """Return by which names models go by the settings; raises PriceFileError."""
+    return price_book(config).models
+
+
 def price_book(config: Config) -> GenaiPriceBook:
     """Return what calls cost by the settings; raises PriceFileError, whose text says where and what to do."""
     return load_pricebook(
-        config.pricing.overrides, trust_reported=config.pricing.trust_reported, deployments=deployments_of(config)
+        config.pricing.overrides,
+        trust_reported=config.pricing.trust_reported,
+        deployments=deployments_of(config),
+        aliases=config.models.aliases,
     )

@@ -1,0 +1,241 @@
+"""Give a model one name, whatever it is asked for or answered by. Pure: the table of known models is an argument.
+
+A name has structure (router, provider, path, profile, release) that `normalized` takes off; the table knows which
+family the rest belongs to. The provider is no part of the name: one model is one model wherever it runs.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import msgspec
+
+from llmtrail.core.provider_names import PROVIDERS, ROUTERS, provider_id
+
+# Names asked for and answered, of all providers; what is beyond is worked out again.
+_CACHE_MAX: Final = 50_000
+# Vendors' parts of Bedrock model ids: docs.aws.amazon.com/bedrock, "Supported foundation models".
+_BEDROCK: Final = re.compile(
+    r"^(?:(?:us|eu|apac|jp|au|ca|in|sa|me|af|us-gov|global|regional)\.)?"
+    r"(?:ai21|amazon|anthropic|cohere|deepseek|google|luma|meta|minimax|mistral|moonshot|moonshotai|nvidia|openai|qwen"
+    r"|stability|twelvelabs|writer|xai|zai)\.(?=.)"
+)
+# A version of a Bedrock id with its context length: "-v1:0", "-20241022-v2:0", "-v1:0:18k"; other "-v2" are models.
+_BEDROCK_VERSION: Final = re.compile(r"(?:-v?1|(?<=-\d{8})-v\d)?:\d+(?::\d+k)?$|-v1$")
+_ARN: Final = re.compile(r"^arn:aws[\w-]*:(?:bedrock|sagemaker)[\w-]*:[^:]*:[^:]*:(?:[\w-]+)/(.+)$")
+# Ways in which OpenRouter routes a model: openrouter.ai/docs, "Model variants".
+_VARIANT: Final = re.compile(r":(?:free|nitro|floor|online|thinking|beta|extended|exacto|batch)$")
+_PATHS: Final = re.compile(
+    r"^(?:models|tunedmodels|publishers/[^/]+/models|projects/[^/]+/locations/[^/]+/publishers/[^/]+/models"
+    r"|accounts/[^/]+/models|accounts/[^/]+/routers|deployments|@cf)/(?=.)"
+)
+# A release by its day, with or without a year or a day, and names that always mean the newest one.
+_DATED: Final = re.compile(
+    r"[-@](?:20\d{2}-\d{2}-\d{2}|20\d{6}|\d{2}-20\d{2}|(?<=preview-)\d{2}-\d{2}|(?<=exp-)\d{2}-\d{2}|latest|default)$"
+)
+# A release by year and month, or by month and day; and by a number of three digits. Only the table can tell.
+_MONTH: Final = re.compile(r"[-@](?:2[2-9](?:0[1-9]|1[0-2])|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))$")
+_NUMBER: Final = re.compile(r"[-@]0\d\d$")
+# Vertex AI's "claude-3-5-sonnet-v2@20241022".
+_VERTEX_VERSION: Final = re.compile(r"-v\d$")
+_PUNCTUATION: Final = re.compile(r"[-._]")
+_FINE_TUNE: Final = re.compile(r"^ft:([^:]+)(:.*)$")
+
+
+class Named(NamedTuple):
+    """A name taken apart: the provider's id (None: unknown), and the name without path, profile and release."""
+
+    provider: str | None
+    name: str
+    release: str = ""  # what was taken off the end, such as "-2024-08-06"
+
+    @property
+    def last(self) -> str:
+        """The last part of the name: without the author that model hubs put before it."""
+        return self.name.rpartition("/")[2]
+
+    def stems(self) -> tuple[str, ...]:
+        """Return what a table may know the model by, the barest first."""
+        last = self.last
+        return tuple(dict.fromkeys((_MONTH.sub("", last), last, last + self.release, _NUMBER.sub("", last))))
+
+
+class NameRule(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+    """One name by which a model is asked for, as data that callers without a table understand."""
+
+    kind: str  # equals: `value` is a spelling, without punctuation; prefix
+    value: str
+
+    def matches(self, named: Named) -> bool:
+        """Whether a name taken apart is this one."""
+        if self.kind == "equals":
+            return self.value in map(_spelling, named.stems())
+        return named.name.startswith(self.value) or named.last.startswith(self.value)
+
+
+class Identity(NamedTuple):
+    """What a call's model is: its one name ("" where none was named), who served it, whether the table knows it."""
+
+    model: str
+    provider: str | None
+    known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRow:
+    """One model of a price list: its id there, and the other names that the list gives it."""
+
+    provider: str
+    model: str
+    names: tuple[str, ...]
+    prefixes: tuple[str, ...] = ()
+
+
+def normalized(provider: str | None, name: str) -> Named:
+    """Take a model's name apart: "us.anthropic.claude-sonnet-4-5-20250929-v1:0" is aws and "claude-sonnet-4-5"."""
+    served = provider_id(provider)
+    rest = name.strip().lower().strip("/")
+    found = _ARN.match(rest)
+    if found:
+        served, rest = served or "aws", found[1]
+    rest, named_by = _without_path(rest)
+    served = served or named_by
+    if _BEDROCK.match(rest):
+        # Bedrock's own form: on no other provider does a vendor stand before a dot.
+        served, rest = served or "aws", _BEDROCK.sub("", rest)
+    if served == "aws" or found:
+        rest = _BEDROCK_VERSION.sub("", rest)
+    rest = _VARIANT.sub("", rest)
+    tuned = _FINE_TUNE.match(rest)
+    if tuned:
+        return Named(served, f"ft:{_DATED.sub('', tuned[1])}{tuned[2]}")
+    bare = _DATED.sub("", rest)
+    if rest[len(bare) :].startswith("@"):
+        bare = _VERTEX_VERSION.sub("", bare)
+    return Named(served, bare, rest[len(bare) :])
+
+
+def _without_path(name: str) -> tuple[str, str | None]:
+    """Return a name without routers, providers and paths before it, and the last provider among them."""
+    provider: str | None = None
+    while True:
+        inner = _PATHS.sub("", name)
+        head, slash, tail = inner.partition("/")
+        if slash and tail and head in ROUTERS:
+            inner = tail
+        elif slash and tail and head in PROVIDERS:
+            inner, provider = tail, PROVIDERS[head]
+        if inner == name:
+            return name, provider
+        name = inner
+
+
+class ModelTable:
+    """Knows which names mean one model. Safe to ask from several threads; only its memory changes."""
+
+    __slots__ = ("_aliases", "_families", "_found", "_known", "_names", "_prefixes")
+
+    def __init__(self, rows: Iterable[ModelRow] = (), aliases: Mapping[str, str] | None = None) -> None:
+        """Take known models, those of their own vendors first, and one's own names (deployments) -> model."""
+        listed = tuple(rows)
+        self._families = _families(listed)
+        self._prefixes = tuple(sorted({prefix for row in listed for prefix in row.prefixes}))
+        self._aliases: dict[str, str] = {}
+        self._aliases = {
+            name.strip().lower(): self._named(None, model).model for name, model in (aliases or {}).items()
+        }
+        self._found: dict[tuple[str | None, str | None, str | None], Identity] = {}
+        names: dict[str, set[str]] = {}
+        for name, family in (
+            *self._families.items(),
+            *((_spelling(_bare(name)), model) for name, model in self._aliases.items()),
+        ):
+            names.setdefault(family, set()).add(name)
+        self._names = {family: tuple(sorted(stems)) for family, stems in names.items()}
+        self._known = tuple(sorted(self._names))
+
+    def resolve(self, provider: str | None, asked: str | None, answered: str | None) -> Identity:
+        """Return what a call's model is: by the name that answered where it is known, else by the one asked for."""
+        key = (provider, asked, answered)
+        found = self._found.get(key)
+        if found is None:
+            found = self._resolve(provider, asked, answered)
+            if len(self._found) >= _CACHE_MAX:
+                self._found = {}
+            self._found[key] = found
+        return found
+
+    def known(self) -> tuple[str, ...]:
+        """Return the names of all known models, sorted."""
+        return self._known
+
+    def names_of(self, model: str) -> tuple[NameRule, ...]:
+        """Return the other names of a model, for callers that have no table; releases by day need no rule."""
+        return tuple(NameRule("equals", name) for name in self._names.get(model, ()))
+
+    def _resolve(self, provider: str | None, asked: str | None, answered: str | None) -> Identity:
+        if not asked or not answered:
+            name = asked or answered
+            return self._named(provider, name) if name else Identity("", provider_id(provider), known=False)
+        by_answer, by_request = self._named(provider, answered), self._named(provider, asked)
+        # What failed bears only the name that was asked for: where neither is known, that one is the model's.
+        return by_answer if by_answer.known else by_request
+
+    def _named(self, provider: str | None, name: str) -> Identity:
+        alias = self._aliases.get(name.strip().lower())
+        if alias is not None:
+            return Identity(alias, provider_id(provider), known=True)
+        named = normalized(provider, name)
+        tuned = _FINE_TUNE.match(named.name)
+        if tuned:
+            base = self._named(provider, tuned[1])
+            return Identity(f"ft:{base.model}{tuned[2]}", named.provider, base.known)
+        for stem in named.stems():
+            family = self._families.get(_spelling(stem))
+            if family is not None:
+                return Identity(family, named.provider, known=True)
+        if named.last.startswith(self._prefixes):
+            return Identity(named.last, named.provider, known=True)
+        return Identity(named.name, named.provider, known=False)
+
+
+def _families(rows: Iterable[ModelRow]) -> dict[str, str]:
+    """Return the family of every known stem, by its spelling; what an earlier row says holds."""
+    listed = [(row.provider, _bare(row.model), [_bare(name) for name in row.names]) for row in rows]
+    stems = {_spelling(stem) for _, own, names in listed for stem in (own, *names)}
+    families: dict[str, str] = {}
+    vendors: dict[str, str] = {}
+    for provider, own, names in listed:
+        family = _without_month(own, stems)
+        shorter = _spelling(_NUMBER.sub("", own))
+        if vendors.get(shorter, provider) != provider:
+            # Another seller's "-001" of a model that its vendor lists without a number.
+            family = families[shorter]
+        family = families.get(_spelling(family), family)
+        for stem in dict.fromkeys((own, *names)):
+            vendors.setdefault(_spelling(stem), provider)
+            families.setdefault(_spelling(stem), _own_family(stem, family, stems))
+    return {stem: _bare(families.get(_spelling(family), family)) for stem, family in families.items()}
+
+
+def _bare(name: str) -> str:
+    return normalized(None, name.rstrip("-")).last
+
+
+def _spelling(stem: str) -> str:
+    """Return what sellers agree on in a name: they write "4-5", "4.5" and "4_5", "llama3" and "llama-3"."""
+    return _PUNCTUATION.sub("", stem)
+
+
+def _without_month(stem: str, stems: Collection[str]) -> str:
+    """Return a model's name without the month or day of its release, where the rest is a known name too."""
+    bare = _MONTH.sub("", stem)
+    return bare if _spelling(bare) in stems else stem
+
+
+def _own_family(stem: str, family: str, stems: Collection[str]) -> str:
+    """Return the family of one name of a model: longer names are models of their own, at the same price."""
+    bare = _without_month(stem, stems)
+    same = (family, f"{family}-preview")
+    return family if not bare.startswith(f"{family}-") or bare in same or _NUMBER.sub("", bare) in same else bare
