@@ -58,7 +58,7 @@ class OtlpGateway:
             case "/v1/logs":
                 answer = handle_logs(body, content_type, ContentPolicy.REDACTED)
             case _:
-                answer = handle_metrics(body, content_type)
+                answer = handle_metrics(body, content_type, ContentPolicy.REDACTED)
         self.log.append(answer.appends, self._clock.now_ns())
         self.statuses.append(answer.status)
         return answer

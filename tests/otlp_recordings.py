@@ -49,7 +49,7 @@ def handle(request: Recorded, policy: ContentPolicy = ContentPolicy.FULL, tenant
         case "/v1/logs":
             return handle_logs(request.body, content_type, policy, tenant)
         case _:
-            return handle_metrics(request.body, content_type)
+            return handle_metrics(request.body, content_type, policy, tenant)
 
 
 def parts_of(requests: Iterable[Recorded]) -> list[Part]:

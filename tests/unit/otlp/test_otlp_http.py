@@ -114,7 +114,7 @@ def test_metrics_are_counted_and_not_kept() -> None:
     answers = [handle(request) for request in recorded("genai-chat") if request.path == "/v1/metrics"]
     assert answers[0].appends == ()
     assert answers[0].skipped[SkipReason.METRIC] == answers[0].received > 0
-    assert handle_metrics(b'{"resourceMetrics":[]}', JSON).received == 0
+    assert handle_metrics(b'{"resourceMetrics":[]}', JSON, FULL).received == 0
 
 
 def test_every_record_is_kept_skipped_or_rejected() -> None:

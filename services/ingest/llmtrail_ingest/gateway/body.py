@@ -15,6 +15,8 @@ RATIO_MAX = 200
 # Below this size even a bomb's ratio harms nobody.
 RATIO_FREE_BYTES = 1024 * 1024
 _STEP_BYTES = 256 * 1024
+# zlib's numbers for the three framings of one compression.
+_GZIP, _ZLIB, _RAW = 31, 15, -15
 # The decompressor has no bound on its output: a block of 4 bytes may hold 128 kB, so 256 bytes are 8 MB at the worst.
 _ZSTD_INPUT_BYTES = 256
 
@@ -56,26 +58,29 @@ async def read_body(chunks: AsyncIterator[bytes], *, encoding: str, length: str 
 
 
 def decompress(body: bytes, encoding: str, limits: BodyLimits) -> bytes:
-    """Return `body` without its Content-Encoding (identity, gzip, zstd; one only); raise RefusedError otherwise."""
+    """Return `body` without its Content-Encoding (gzip, deflate or zstd; one only); raise RefusedError otherwise."""
     match encoding.strip().lower():
         case "" | "identity":
             return body
         case "gzip" | "x-gzip":
-            return _gunzip(body, limits)
+            return _inflate(body, "gzip", _GZIP, limits)
+        case "deflate" | "zlib" as name:
+            # HTTP's deflate is a zlib stream (RFC 9110, 8.4.1.2); some senders leave zlib's header out.
+            return _inflate(body, name, _ZLIB if _has_zlib_header(body) else _RAW, limits)
         case "zstd":
             return _unzstd(body, limits)
         case other:
-            detail = f"Content-Encoding {other[:40]!r} is not known here; send gzip, zstd or none."
+            detail = f"Content-Encoding {other[:40]!r} is not known here; send gzip, deflate, zstd or none."
             raise RefusedError(415, RefuseReason.BAD_REQUEST, detail)
 
 
-def _gunzip(body: bytes, limits: BodyLimits) -> bytes:
+def _inflate(body: bytes, name: str, window_bits: int, limits: BodyLimits) -> bytes:
     out: list[bytes] = []
     total = 0
     rest = body
     try:
         while rest:
-            inflater = zlib.decompressobj(wbits=31)
+            inflater = zlib.decompressobj(wbits=window_bits)
             while not inflater.eof:
                 piece = inflater.decompress(rest, _STEP_BYTES)
                 rest = inflater.unconsumed_tail
@@ -83,11 +88,16 @@ def _gunzip(body: bytes, limits: BodyLimits) -> bytes:
                 _check_inflated(total, len(body), limits)
                 out.append(piece)
                 if not piece and not rest and not inflater.eof:
-                    raise _damaged("gzip")
+                    raise _damaged(name)
             rest = inflater.unused_data
     except zlib.error as cause:
-        raise _damaged("gzip") from cause
+        raise _damaged(name) from cause
     return b"".join(out)
+
+
+def _has_zlib_header(body: bytes) -> bool:
+    """Whether the stream begins with zlib's two bytes: the method, and a checksum over both (RFC 1950, 2.2)."""
+    return len(body) >= 2 and body[0] & 0x0F == 8 and (body[0] << 8 | body[1]) % 31 == 0
 
 
 def _unzstd(body: bytes, limits: BodyLimits) -> bytes:

@@ -11,7 +11,7 @@ from llmtrail.core.redact import ContentPolicy
 from llmtrail_ingest.gateway.app import Gateway
 from llmtrail_ingest.gateway.body import RefusedError
 from llmtrail_ingest.gateway.tokens import Grant
-from llmtrail_ingest.otlp.http import OtlpAnswer, handle_logs, handle_metrics, handle_traces, refusal
+from llmtrail_ingest.otlp.http import OtlpAnswer, handle_any, handle_logs, handle_metrics, handle_traces, refusal
 from llmtrail_ingest.tally import Fate
 
 Handle = Callable[[bytes, str, ContentPolicy, str], OtlpAnswer]
@@ -20,17 +20,11 @@ CountSpans = Callable[[Fate, int], None]
 
 
 def otlp_routes(gateway: Gateway, count: CountSpans) -> list[Route]:
-    """Return `/v1/traces`, `/v1/logs` and `/v1/metrics` (OTLP/HTTP, protobuf and JSON)."""
-
-    def metrics(body: bytes, content_type: str, policy: ContentPolicy, tenant: str) -> OtlpAnswer:
-        del policy, tenant  # Metrics hold neither content nor calls; they are counted only.
-        return handle_metrics(body, content_type)
-
-    return [
-        _route("/v1/traces", gateway, handle_traces, count),
-        _route("/v1/logs", gateway, handle_logs, count),
-        _route("/v1/metrics", gateway, metrics, count),
-    ]
+    """Return `/v1/traces`, `/v1/logs` and `/v1/metrics` (OTLP/HTTP, protobuf and JSON), and `/` for any of them."""
+    handlers = {"/v1/traces": handle_traces, "/v1/logs": handle_logs, "/v1/metrics": handle_metrics}
+    # Exporters follow no redirect, so an address with a slash at its end must be served as well.
+    addresses = [(address, handle) for path, handle in handlers.items() for address in (path, f"{path}/")]
+    return [_route(address, gateway, handle, count) for address, handle in [*addresses, ("/", handle_any)]]
 
 
 def _route(path: str, gateway: Gateway, handle: Handle, count: CountSpans) -> Route:

@@ -1,10 +1,20 @@
 """Decode OTLP requests, protobuf or JSON, into neutral records. Knows no dialect and no transport."""
 
 from llmtrail_ingest.otlp import decode_json, decode_protobuf
+from llmtrail_ingest.otlp.decode_json import Signal, signal_of
 from llmtrail_ingest.otlp.encoding import BadRequestError, Encoding, encoding_of
 from llmtrail_ingest.otlp.records import LogRecord, SpanRecord
 
-__all__ = ["BadRequestError", "Encoding", "decode_logs", "decode_metrics", "decode_traces", "encoding_of"]
+__all__ = [
+    "BadRequestError",
+    "Encoding",
+    "Signal",
+    "decode_logs",
+    "decode_metrics",
+    "decode_traces",
+    "encoding_of",
+    "signal_of",
+]
 
 
 def decode_traces(body: bytes, encoding: Encoding) -> list[SpanRecord]:

@@ -1,15 +1,20 @@
 """Read OTLP/JSON into neutral records. Knows no dialect.
 
 By hand, because ids are hex here (protobuf's own JSON reader takes them for base64), 64-bit integers are strings, and
-names come in both cases.
+names come in both cases. What senders write otherwise is read as well where it can mean one thing only.
 """
 
+import base64
+import binascii
+import math
 from collections.abc import Callable, Iterator
+from enum import StrEnum
 from typing import Any
 
 import orjson
 
 from llmtrail_ingest.otlp.encoding import BadRequestError
+from llmtrail_ingest.otlp.json_text import load_json
 from llmtrail_ingest.otlp.records import LogRecord, SpanEvent, SpanRecord
 
 # Deeper values than any message has; beyond this the value is dropped, so that recursion stays bounded.
@@ -24,7 +29,26 @@ _SPAN_KINDS = {
     "SPAN_KIND_CONSUMER": 5,
 }
 _STATUS_CODES = {"STATUS_CODE_UNSET": 0, "STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}
+_TRACE_ID_BYTES, _SPAN_ID_BYTES = 16, 8
+_HEX = frozenset("0123456789abcdef")
 _Object = dict[str, Any]
+
+
+class Signal(StrEnum):
+    """What a request holds, by the name of its only field."""
+
+    TRACES = "resourceSpans"
+    LOGS = "resourceLogs"
+    METRICS = "resourceMetrics"
+
+
+def signal_of(body: bytes) -> Signal | None:
+    """Return what a request holds where its field names one signal alone, whatever path it was sent to; else None."""
+    if not any(name in body for name in (b"resourceSpans", b"resourceLogs", b"resourceMetrics")):
+        return None
+    request = _load(body)
+    found = [signal for signal in Signal if signal.value in request]
+    return found[0] if len(found) == 1 else None
 
 
 def traces(body: bytes) -> list[SpanRecord]:
@@ -62,7 +86,7 @@ def metrics(body: bytes) -> int:
 
 def _load(body: bytes) -> _Object:
     try:
-        request = orjson.loads(body)
+        request = load_json(body)
     except orjson.JSONDecodeError as cause:
         raise BadRequestError("The body is no JSON; check Content-Type and Content-Encoding.") from cause
     if not isinstance(request, dict):
@@ -103,21 +127,21 @@ def _span(span: _Object, scope: str, resource: _Object) -> SpanRecord:
     status = span.get("status")
     status = status if isinstance(status, dict) else {}
     return SpanRecord(
-        trace_id=_text(_get(span, "traceId", "trace_id")).lower(),
-        span_id=_text(_get(span, "spanId", "span_id")).lower(),
-        parent_span_id=_text(_get(span, "parentSpanId", "parent_span_id")).lower(),
+        trace_id=_id(_get(span, "traceId", "trace_id"), _TRACE_ID_BYTES),
+        span_id=_id(_get(span, "spanId", "span_id"), _SPAN_ID_BYTES),
+        parent_span_id=_id(_get(span, "parentSpanId", "parent_span_id"), _SPAN_ID_BYTES),
         name=_text(span.get("name")),
         kind=_enumerated(span.get("kind"), _SPAN_KINDS),
         scope=scope,
-        start_ns=_integer(_get(span, "startTimeUnixNano", "start_time_unix_nano")),
-        end_ns=_integer(_get(span, "endTimeUnixNano", "end_time_unix_nano")),
+        start_ns=_time_ns(_get(span, "startTimeUnixNano", "start_time_unix_nano")),
+        end_ns=_time_ns(_get(span, "endTimeUnixNano", "end_time_unix_nano")),
         status_code=_enumerated(status.get("code"), _STATUS_CODES),
         status_message=_text(status.get("message")),
         attributes=_attributes(span),
         events=[
             SpanEvent(
                 _text(event.get("name")),
-                _integer(_get(event, "timeUnixNano", "time_unix_nano")),
+                _time_ns(_get(event, "timeUnixNano", "time_unix_nano")),
                 _attributes(event),
             )
             for event in _objects(span, "events")
@@ -127,13 +151,13 @@ def _span(span: _Object, scope: str, resource: _Object) -> SpanRecord:
 
 
 def _log(log: _Object, scope: str, resource: _Object) -> LogRecord:
-    time_ns = _integer(_get(log, "timeUnixNano", "time_unix_nano"))
+    time_ns = _time_ns(_get(log, "timeUnixNano", "time_unix_nano"))
     return LogRecord(
-        trace_id=_text(_get(log, "traceId", "trace_id")).lower(),
-        span_id=_text(_get(log, "spanId", "span_id")).lower(),
+        trace_id=_id(_get(log, "traceId", "trace_id"), _TRACE_ID_BYTES),
+        span_id=_id(_get(log, "spanId", "span_id"), _SPAN_ID_BYTES),
         event_name=_text(_get(log, "eventName", "event_name")),
         scope=scope,
-        time_ns=time_ns or _integer(_get(log, "observedTimeUnixNano", "observed_time_unix_nano")),
+        time_ns=time_ns or _time_ns(_get(log, "observedTimeUnixNano", "observed_time_unix_nano")),
         body=_value(log.get("body"), 0),
         attributes=_attributes(log),
         resource=resource,
@@ -172,23 +196,78 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _integer(value: Any) -> int:
-    """Return a 64-bit integer given as a number or, as protobuf's JSON has it, as a string; 0 for anything else."""
-    if isinstance(value, str) and len(value) <= 20:
+def _id(value: Any, size: int) -> str:
+    """Return an id as lower-case hex; as it came where it is none.
+
+    OTLP/JSON has hex. Protobuf's own JSON mapping writes base64, which differs in length; Node's buffers are lists of
+    bytes, and some senders write trace ids as UUIDs.
+    """
+    if isinstance(value, str):
+        text = value.lower()
+        if len(text) == 2 * size and _HEX.issuperset(text):
+            return text
+        if size == _TRACE_ID_BYTES and len(text) == 36 and _HEX.issuperset(text.replace("-", "")):
+            return text.replace("-", "")
+        return _from_base64(value, size) or text
+    numbers = value.get("data") if isinstance(value, dict) else value
+    if isinstance(numbers, list) and len(numbers) == size and all(_is_byte(number) for number in numbers):
+        return bytes(numbers).hex()
+    return ""
+
+
+def _from_base64(text: str, size: int) -> str | None:
+    if len(text.rstrip("=")) != math.ceil(size * 8 / 6):
+        return None
+    try:
+        found = base64.b64decode(text.rstrip("=") + "==", altchars=b"-_" if "-" in text or "_" in text else None)
+    except (binascii.Error, ValueError):
+        return None
+    return found.hex() if len(found) == size else None
+
+
+def _is_byte(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
+
+
+def _time_ns(value: Any) -> int:
+    """Return a time in nanoseconds, 0 where it is unknown."""
+    return _integer(value) or 0
+
+
+def _integer(value: Any) -> int | None:
+    """Return a 64-bit integer: a number, text as protobuf's JSON has it, or JavaScript's {low, high}; else None."""
+    if isinstance(value, str) and len(value) <= 40:
         try:
             value = int(value)
         except ValueError:
-            return 0
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return int(value) if -_INT64_MAX <= value <= _INT64_MAX else 0
+            value = _number(value)
+    if isinstance(value, dict):
+        low, high = value.get("low"), value.get("high")
+        if not isinstance(low, int) or not isinstance(high, int):
+            return None
+        # Both halves are signed in JavaScript's Long.
+        value = (high << 32) | (low & 0xFFFF_FFFF)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return int(value) if -_INT64_MAX <= value <= _INT64_MAX else None
 
 
 def _number(value: Any) -> float | None:
-    # Protobuf's JSON writes NaN and the infinities as strings; none of them means anything here.
+    """Return a finite number, also one written as text; NaN and the infinities mean nothing here."""
+    if isinstance(value, str) and len(value) <= 40:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
-    return float(value)
+    return float(value) if math.isfinite(value) else None
+
+
+def _boolean(value: Any) -> bool | None:
+    if isinstance(value, str):
+        return {"true": True, "false": False}.get(value.lower())
+    return value if isinstance(value, bool) else None
 
 
 def _enumerated(value: Any, names: dict[str, int]) -> int:
@@ -207,7 +286,7 @@ _READERS: dict[str, Callable[[Any, int], Any]] = {
     for names, reader in (
         (("stringValue", "string_value", "bytesValue", "bytes_value"), _scalar(_text)),
         (("intValue", "int_value"), _scalar(_integer)),
-        (("boolValue", "bool_value"), _scalar(lambda content: content is True)),
+        (("boolValue", "bool_value"), _scalar(_boolean)),
         (("doubleValue", "double_value"), _scalar(_number)),
         (("arrayValue", "array_value"), _items),
         (("kvlistValue", "kvlist_value"), _members),

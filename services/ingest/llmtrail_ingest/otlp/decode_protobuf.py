@@ -2,7 +2,7 @@
 
 import base64
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -11,18 +11,17 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
 from llmtrail_ingest.otlp.encoding import BadRequestError
+from llmtrail_ingest.otlp.protobuf_text import DamagedError, mend
 from llmtrail_ingest.otlp.records import LogRecord, SpanEvent, SpanRecord
 
 # Deeper values than any message has; beyond this the value is dropped, so that recursion stays bounded.
 DEPTH_MAX = 64
+_Request = TypeVar("_Request", ExportTraceServiceRequest, ExportLogsServiceRequest, ExportMetricsServiceRequest)
 
 
 def traces(body: bytes) -> list[SpanRecord]:
     """Return the spans of the request; raise BadRequestError when it cannot be read."""
-    try:
-        return trace_message(ExportTraceServiceRequest.FromString(body))
-    except DecodeError as cause:
-        raise _unreadable("ExportTraceServiceRequest") from cause
+    return trace_message(_read(body, ExportTraceServiceRequest))
 
 
 def trace_message(request: ExportTraceServiceRequest) -> list[SpanRecord]:
@@ -58,10 +57,7 @@ def trace_message(request: ExportTraceServiceRequest) -> list[SpanRecord]:
 
 def logs(body: bytes) -> list[LogRecord]:
     """Return the log records of the request; raise BadRequestError when it cannot be read."""
-    try:
-        return log_message(ExportLogsServiceRequest.FromString(body))
-    except DecodeError as cause:
-        raise _unreadable("ExportLogsServiceRequest") from cause
+    return log_message(_read(body, ExportLogsServiceRequest))
 
 
 def log_message(request: ExportLogsServiceRequest) -> list[LogRecord]:
@@ -89,11 +85,7 @@ def log_message(request: ExportLogsServiceRequest) -> list[LogRecord]:
 
 def metrics(body: bytes) -> int:
     """Return how many metrics the request holds; raise BadRequestError when it cannot be read."""
-    try:
-        request = ExportMetricsServiceRequest.FromString(body)
-    except DecodeError as cause:
-        raise _unreadable("ExportMetricsServiceRequest") from cause
-    return metric_message(request)
+    return metric_message(_read(body, ExportMetricsServiceRequest))
 
 
 def metric_message(request: ExportMetricsServiceRequest) -> int:
@@ -127,5 +119,14 @@ def _value(value: AnyValue, depth: int) -> Any:
             return getattr(value, kind)
 
 
-def _unreadable(message: str) -> BadRequestError:
-    return BadRequestError(f"The body is no {message} in protobuf; check Content-Type and Content-Encoding.")
+def _read(body: bytes, kind: type[_Request]) -> _Request:
+    """Return the request, texts that are no UTF-8 mended; raise BadRequestError where it is none."""
+    try:
+        return kind.FromString(body)
+    except DecodeError as cause:
+        try:
+            return kind.FromString(mend(body, kind.DESCRIPTOR))
+        except (DecodeError, DamagedError):
+            name = kind.DESCRIPTOR.name
+            detail = f"The body is no {name} in protobuf; check Content-Type and Content-Encoding."
+            raise BadRequestError(detail) from cause

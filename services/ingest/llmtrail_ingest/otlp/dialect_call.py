@@ -8,7 +8,7 @@ from llmtrail_ingest.otlp.dialect_content import content_of, finish_reasons_of, 
 from llmtrail_ingest.otlp.dialect_result import result_of
 from llmtrail_ingest.otlp.dialect_usage import cost_nanousd_of, usage_of
 from llmtrail_ingest.otlp.dialect_values import Attributes, an_object, by_names, first, flag, number, parsed, text
-from llmtrail_ingest.otlp.records import LogRecord, SpanRecord
+from llmtrail_ingest.otlp.records import LogRecord, SpanRecord, span_ms
 
 _ID_LENGTH_MAX = 512  # as core.call
 _NAME_LENGTH_MAX = 256
@@ -112,7 +112,8 @@ def call_fields(span: SpanRecord, operation: str) -> dict[str, Any]:
     if fields["status"] == "error" and fields.get("response_model") == fields.get("request_model"):
         # A failed call had no answer; some dialects repeat the asked-for model here.
         fields.pop("response_model", None)
-    fields["latency_ms"] = _latency_ms(span)
+    if (latency_ms := _latency_ms(span)) is not None:
+        fields["latency_ms"] = latency_ms
     first_token_ms = _first_token_ms(span)
     if first_token_ms is not None:
         fields["time_to_first_token_ms"] = first_token_ms
@@ -282,10 +283,11 @@ def _plan(names: tuple[str, ...]) -> _Plan:
     )
 
 
-def _latency_ms(span: SpanRecord) -> float:
+def _latency_ms(span: SpanRecord) -> float | None:
+    """Return how long the call took; None where its span has no end, or one before its start."""
     if span.scope.startswith("logfire") and (seconds := number(span.attributes.get("duration"))) is not None:
         return min(seconds * 1e3, MILLISECONDS_MAX)
-    return min(max(span.end_ns - span.start_ns, 0) / 1e6, MILLISECONDS_MAX)
+    return span_ms(span)
 
 
 def _first_token_ms(span: SpanRecord) -> float | None:

@@ -3,9 +3,10 @@
 Knows no server: the gateway authenticates, decompresses, bounds the size, appends durably, and only then answers.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import assert_never
 
 import orjson
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
@@ -18,10 +19,12 @@ from llmtrail_ingest.otlp.admit import Admitted, admit_logs, admit_spans
 from llmtrail_ingest.otlp.decode import (
     BadRequestError,
     Encoding,
+    Signal,
     decode_logs,
     decode_metrics,
     decode_traces,
     encoding_of,
+    signal_of,
 )
 from llmtrail_ingest.otlp.records import RejectReason, SkipReason
 
@@ -68,32 +71,28 @@ class OtlpAnswer:
 
 def handle_traces(body: bytes, content_type: str, policy: ContentPolicy, tenant: str = "") -> OtlpAnswer:
     """Take an ExportTraceServiceRequest; `tenant` is the token's, "" where it has none."""
-
-    def admit(encoding: Encoding) -> tuple[Admitted, Response]:
-        admitted = admit_spans(decode_traces(body, encoding), policy, tenant)
-        return admitted, trace_response(admitted)
-
-    return _handle(content_type, admit)
+    return _handle(Signal.TRACES, body, content_type, policy, tenant)
 
 
 def handle_logs(body: bytes, content_type: str, policy: ContentPolicy, tenant: str = "") -> OtlpAnswer:
     """Take an ExportLogsServiceRequest; `tenant` is the token's, "" where it has none."""
-
-    def admit(encoding: Encoding) -> tuple[Admitted, Response]:
-        admitted = admit_logs(decode_logs(body, encoding), policy, tenant)
-        return admitted, logs_response(admitted)
-
-    return _handle(content_type, admit)
+    return _handle(Signal.LOGS, body, content_type, policy, tenant)
 
 
-def handle_metrics(body: bytes, content_type: str) -> OtlpAnswer:
+def handle_metrics(body: bytes, content_type: str, policy: ContentPolicy, tenant: str = "") -> OtlpAnswer:
     """Take an ExportMetricsServiceRequest: metrics repeat, summed up, what spans tell, so they are counted only."""
+    return _handle(Signal.METRICS, body, content_type, policy, tenant)
 
-    def admit(encoding: Encoding) -> tuple[Admitted, Response]:
-        received = decode_metrics(body, encoding)
-        return Admitted(received=received, skipped={SkipReason.METRIC: received}), ExportMetricsServiceResponse()
 
-    return _handle(content_type, admit)
+def handle_any(body: bytes, content_type: str, policy: ContentPolicy, tenant: str = "") -> OtlpAnswer:
+    """Take a JSON request of any signal: some senders know one address alone and send all three to it."""
+    try:
+        signal = signal_of(body) if encoding_of(content_type) is Encoding.JSON else None
+    except BadRequestError as bad:
+        return refusal(400, str(bad), content_type)
+    if signal is None:
+        return refusal(400, "Send OTLP to /v1/traces, /v1/logs or /v1/metrics.", content_type)
+    return _handle(signal, body, content_type, policy, tenant)
 
 
 def refusal(status: int, message: str, content_type: str, *, retry_after_s: int | None = None) -> OtlpAnswer:
@@ -126,24 +125,45 @@ def logs_response(admitted: Admitted) -> ExportLogsServiceResponse:
     return response
 
 
-def _handle(content_type: str, admit: Callable[[Encoding], tuple[Admitted, Response]]) -> OtlpAnswer:
+def _handle(signal: Signal, body: bytes, content_type: str, policy: ContentPolicy, tenant: str) -> OtlpAnswer:
     encoding = encoding_of(content_type)
     if encoding is None:
         return refusal(415, "Send application/x-protobuf or application/json.", content_type)
     try:
-        admitted, response = admit(encoding)
+        admitted, response = _admit(signal, body, encoding, policy, tenant)
+        if not admitted.received and encoding is Encoding.JSON:
+            # Nothing of this signal: the request may hold another one, and must not be lost for its path.
+            found = signal_of(body) or signal
+            if found is not signal:
+                admitted, response = _admit(found, body, encoding, policy, tenant)
     except BadRequestError as bad:
         return refusal(400, str(bad), content_type)
-    body = _response_json(response) if encoding is Encoding.JSON else response.SerializeToString()
     return OtlpAnswer(
         status=200,
         content_type=encoding.value,
-        body=body,
+        body=_response_json(response) if encoding is Encoding.JSON else response.SerializeToString(),
         appends=admitted.appends,
         received=admitted.received,
         skipped=admitted.skipped,
         rejected=admitted.rejected,
     )
+
+
+def _admit(
+    signal: Signal, body: bytes, encoding: Encoding, policy: ContentPolicy, tenant: str
+) -> tuple[Admitted, Response]:
+    match signal:
+        case Signal.TRACES:
+            admitted = admit_spans(decode_traces(body, encoding), policy, tenant)
+            return admitted, trace_response(admitted)
+        case Signal.LOGS:
+            admitted = admit_logs(decode_logs(body, encoding), policy, tenant)
+            return admitted, logs_response(admitted)
+        case Signal.METRICS:
+            received = decode_metrics(body, encoding)
+            return Admitted(received=received, skipped={SkipReason.METRIC: received}), ExportMetricsServiceResponse()
+        case _:
+            assert_never(signal)
 
 
 def _response_json(response: Response) -> bytes:

@@ -5,6 +5,8 @@ from typing import Any
 
 import msgspec
 
+from llmtrail.core.call import MILLISECONDS_MAX
+
 # OTLP's own numbers.
 SPAN_KIND_CLIENT = 3
 STATUS_ERROR = 2
@@ -34,6 +36,13 @@ class SpanRecord(msgspec.Struct, frozen=True, kw_only=True):
     attributes: dict[str, Any]
     events: list[SpanEvent]
     resource: dict[str, Any]
+
+
+def span_ms(span: SpanRecord) -> float | None:
+    """Return how long a span ran, a week at most; None where it has no end, or one before its start."""
+    if span.end_ns < span.start_ns:
+        return None
+    return min((span.end_ns - span.start_ns) / 1e6, MILLISECONDS_MAX)
 
 
 class LogRecord(msgspec.Struct, frozen=True, kw_only=True):
