@@ -21,6 +21,7 @@ import pytest
 import llmtrail
 from answering_server import answering
 from client_environment import python_of
+from field_columns import FIELD, wrong_columns
 from llmtrail.testing import captured
 
 ROOT = Path(__file__).parents[3]
@@ -283,6 +284,32 @@ def test_a_bedrock_stream_that_ends_in_an_exception_says_so() -> None:
     assert (call["status"], call["failure_mode"]) == ("error", "model_error")
     assert call["error"]["message"] == "Model stream ended early"
     assert call["output"] == {"role": "assistant", "content": "Soon."}
+
+
+@pytest.mark.filterwarnings("ignore:The model :DeprecationWarning")
+def test_the_field_cases_of_bedrock_and_vertex_give_the_right_columns() -> None:
+    def bedrock(url: str) -> Any:
+        return llmtrail.wrap(anthropic.AnthropicBedrock(api_key="k", aws_region="us-east-1", base_url=url))
+
+    def vertex(url: str) -> Any:
+        client = anthropic.AnthropicVertex(access_token="t", project_id="p", region="global", base_url=url)
+        return llmtrail.wrap(client)
+
+    sse = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in EVENTS)
+    for name, make, answer in (
+        ("w40-bedrock", bedrock, MESSAGE),
+        ("w41-bedrock-stream", bedrock, bedrock_stream(*EVENTS)),
+        ("w43-vertex-stream", vertex, sse),
+    ):
+        case = json.loads((FIELD / name / "input.json").read_text())
+        with answering(answer) as server, captured() as trail:
+            with make(server.url).messages.with_streaming_response.create(
+                model=case["model"], max_tokens=10, messages=MESSAGES, stream=case["stream"]
+            ) as response:
+                for _ in response.iter_bytes(100):
+                    pass
+            (call,) = trail.calls
+        assert wrong_columns(name, call) == {}, name
 
 
 @pytest.mark.clients

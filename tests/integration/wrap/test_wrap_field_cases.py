@@ -11,19 +11,13 @@ import pytest
 
 import llmtrail
 from answering_server import answering
-from field_cases import FIELD, is_right
-from llmtrail.core.codec import decode_call
-from llmtrail.core.pricing import price
-from llmtrail.core.times import to_ns
+from field_columns import FIELD, wrong_columns
 from llmtrail.testing import captured
-from llmtrail_ingest.pricebook import load_pricebook
 
 _PROVIDER = re.compile(r"provider=(\S+)")
 MESSAGES: list[Any] = [{"role": "user", "content": "Where is my parcel?"}]
 # Cases that a client of a cloud makes, and one that is an event: they have tests of their own.
 ELSEWHERE = ("w40", "w41", "w43", "w45")
-# Costs that the price list and the price book do not know yet.
-COSTS_NOT_YET = ("w06", "w16", "w25", "w29")
 NAMES = sorted(one.name for one in FIELD.iterdir() if one.name.startswith("w") and not one.name.startswith(ELSEWHERE))
 
 
@@ -63,33 +57,14 @@ def _openai(url: str, provider: str | None) -> openai.OpenAI:
     return llmtrail.wrap(client, provider=provider or "openai")
 
 
-def columns_of(call: dict[str, Any]) -> dict[str, Any]:
-    """Return the columns of an event as the writer makes them, with what the public price list says it costs."""
-    stored = decode_call(json.dumps(call).encode())
-    priced = price(stored, to_ns(stored.started_at), load_pricebook())
-    error = call.get("error") or {}
-    return {
-        **call,
-        **call.get("usage", {}),
-        "http_status": error.get("http_status"),
-        "cost_nanousd": priced.cost_nanousd,
-        "tool_calls": "TWO" if len(call.get("tool_calls") or ()) == 2 else call.get("tool_calls"),
-    }
-
-
 # The models of the cases are those of the reports, of which some are retired.
 @pytest.mark.filterwarnings("ignore:The model :DeprecationWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_a_field_case_gives_the_right_columns(name: str) -> None:
-    right = json.loads((FIELD / name / "expected.json").read_text())["right"]
-    if name.startswith(COSTS_NOT_YET):
-        right.pop("cost_nanousd")
+    assert wrong_columns(name, made_call(name)) == {}
 
-    columns = columns_of(made_call(name))
 
-    wrong = {
-        column: (columns.get(column), value)
-        for column, value in right.items()
-        if not is_right(value, columns.get(column))
-    }
-    assert wrong == {}
+def test_the_profile_that_was_asked_for_decides_the_price_of_a_native_event() -> None:
+    name = "w45-bedrock-global-answer"
+
+    assert wrong_columns(name, json.loads((FIELD / name / "input.json").read_text())) == {}

@@ -24,7 +24,7 @@ from provider_asks import MESSAGES
 ROOT = Path(__file__).parents[3]
 START = dt.datetime(2026, 11, 21, 5, 0, tzinfo=dt.UTC)
 END = START + dt.timedelta(seconds=1.5)
-ANSWER = {
+ANSWER: dict[str, Any] = {
     "id": "chatcmpl-1",
     "model": "gpt-4o-2024-08-06",
     "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Soon."}}],
@@ -102,6 +102,50 @@ def test_a_failure_is_told_by_its_exception(name: str, status: int, failure: str
     call = logged(None, door="log_failure_event", exception=error)
     assert (call["status"], call["failure_mode"]) == ("error", failure)
     assert call["error"] == {"type": name, "message": "away", "http_status": status}
+
+
+def test_litellms_own_usage_is_read_with_its_hour_long_writes_and_searches() -> None:
+    # LiteLLM 1.110's usage of Claude: what Anthropic counts apart is in the prompt, the details have other names.
+    usage = {
+        "prompt_tokens": 4818,
+        "completion_tokens": 47,
+        "total_tokens": 4865,
+        "prompt_tokens_details": {
+            "cached_tokens": 0,
+            "cache_creation_tokens": 4803,
+            "cache_creation_token_details": {"ephemeral_5m_input_tokens": 800, "ephemeral_1h_input_tokens": 4003},
+        },
+        "cache_creation_input_tokens": 4803,
+        "server_tool_use": {"web_search_requests": 2},
+        "service_tier": "standard",
+        "inference_geo": "us",
+    }
+    call = logged({**ANSWER, "model": "claude-sonnet-4-5-20250929", "usage": usage})
+    assert call["usage"]["input_tokens"] == 4818
+    assert (call["usage"]["cache_write_tokens"], call["usage"]["cache_write_1h_tokens"]) == (4803, 4003)
+    assert call["usage"]["web_search_requests"] == 2
+    assert call["served"] == {"service_tier": "standard", "region": "us"}
+
+
+def test_a_routers_own_cost_stands_before_litellms_estimate() -> None:
+    call = logged({**ANSWER, "usage": {**ANSWER["usage"], "cost": 0.00095}})
+    assert call["reported_cost_nanousd"] == 950_000
+    assert call["attributes"]["llmtrail.reported_by"] == "provider"
+
+
+def test_an_answer_in_anthropics_shape_is_read_as_one() -> None:
+    body = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": "claude-sonnet-4-5-20250929",
+        "content": [{"type": "text", "text": "Soon."}],
+        "stop_reason": "end_turn",
+        "usage": {"input_tokens": 5, "cache_read_input_tokens": 100, "output_tokens": 3, "speed": "fast"},
+    }
+    call = logged(body, call_type="anthropic_messages", model="claude-sonnet-4-5")
+    assert call["output"] == {"role": "assistant", "content": "Soon."}
+    assert (call["usage"]["input_tokens"], call["served"]) == (105, {"speed": "fast"})
 
 
 def test_a_failure_without_its_exception_is_told_by_litellms_summary() -> None:

@@ -113,6 +113,25 @@ def test_a_transcription_billed_by_its_length_tells_the_length() -> None:
     assert call["attributes"]["audio.seconds"] == 9
 
 
+def test_a_decision_is_a_call_with_its_answers() -> None:
+    answer = {
+        "id": "dec_1",
+        "object": "decision",
+        "created_at": 1,
+        "model": "gpt-6-luna",
+        "answers": [{"type": "predicate", "probability": 0.9}],
+        "usage": {"input_tokens": 90, "output_tokens": 1, "total_tokens": 91},
+    }
+    with answering(answer) as server, captured() as trail:
+        client: Any = client_at(server.url)
+        client.post("/decisions", body={"model": "gpt-6-luna", "input": "Hi", "questions": []}, cast_to=object)
+        (call,) = trail.calls
+
+    assert (call["operation"], call["request_model"], call["usage"]["input_tokens"]) == ("decision", "gpt-6-luna", 90)
+    assert call["output"]["content"] == answer["answers"]
+    assert call["messages"] == [{"role": "user", "content": "Hi"}]
+
+
 def test_a_compaction_is_a_call_with_tokens_of_its_own() -> None:
     answer = {
         "id": "resp_c",

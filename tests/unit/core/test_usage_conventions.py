@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from llmtrail.core.call import Usage
-from llmtrail.core.usage import adds_up, cost_of, reconcile, usage_of
+from llmtrail.core.codec import decode_call
+from llmtrail.core.usage import adds_up, cost_of, reconcile, usage_of, with_reconciled_usage
 from llmtrail.core.usage_conventions import CONVENTIONS
 
 SEEN = json.loads((Path(__file__).parents[2] / "fixtures" / "usages" / "seen.json").read_text())
@@ -41,6 +43,15 @@ def test_a_gap_that_nothing_explains_stays_and_does_not_add_up() -> None:
     assert usage is not None
     assert (usage.input_tokens, usage.output_tokens) == (20, 198)
     assert not adds_up(usage)
+
+
+def test_a_native_events_usage_is_reconciled_as_it_is_stored() -> None:
+    event = b'{"started_at":"2026-05-01T12:00:00Z","request_model":"grok-3-mini","usage":%s}'
+    apart = decode_call(event % b'{"input_tokens":12,"output_tokens":1,"reasoning_tokens":386,"total_tokens":399}')
+    right = decode_call(event % b'{"input_tokens":12,"output_tokens":387,"reasoning_tokens":386}')
+
+    assert with_reconciled_usage(apart).usage == structs.replace(right.usage or Usage(), total_tokens=399)
+    assert with_reconciled_usage(right) is right
 
 
 def test_what_geminis_openai_interface_leaves_unsaid_are_thoughts() -> None:

@@ -16,6 +16,7 @@ _CONTENT = {
     Endpoint.RESPONSES: {"input", "instructions"},
     Endpoint.MESSAGES: {"messages", "system"},
     Endpoint.COMPACTIONS: {"input", "instructions"},
+    Endpoint.DECISIONS: {"input"},
     Endpoint.IMAGES: {"prompt"},
     Endpoint.IMAGE_EDITS: {"prompt", "image", "mask"},
     Endpoint.TRANSCRIPTIONS: {"prompt", "file"},
@@ -40,7 +41,7 @@ def asked_fields(endpoint: Endpoint, body: Mapping[str, Any], addressed: str | N
             fields["messages"] = body.get("messages")
         case Endpoint.EMBEDDINGS:
             fields["prompt"] = body.get("input")
-        case Endpoint.RESPONSES | Endpoint.COMPACTIONS:
+        case Endpoint.RESPONSES | Endpoint.COMPACTIONS | Endpoint.DECISIONS:
             fields["messages"] = _with_system(body.get("instructions"), _input_messages(body.get("input")))
         case Endpoint.MESSAGES:
             fields["messages"] = _with_system(body.get("system"), list_of(body.get("messages")))

@@ -37,7 +37,7 @@ from llmtrail.emit.wrap.openai_chat import (
     read_embeddings,
 )
 from llmtrail.emit.wrap.openai_media import assemble_media, read_images, read_transcription
-from llmtrail.emit.wrap.openai_responses import assemble_response, read_response
+from llmtrail.emit.wrap.openai_responses import assemble_response, read_decision, read_response
 from llmtrail.emit.wrap.providers import provider_of
 from llmtrail.emit.wrap.sse import EVENT_STREAM, aws_events_of, events_of
 
@@ -48,6 +48,7 @@ READERS: Final[Mapping[Endpoint, Callable[[Mapping[str, Any]], Found]]] = {
     Endpoint.RESPONSES: read_response,
     Endpoint.MESSAGES: read_message,
     Endpoint.COMPACTIONS: read_response,
+    Endpoint.DECISIONS: read_decision,
     Endpoint.IMAGES: read_images,
     Endpoint.IMAGE_EDITS: read_images,
     Endpoint.TRANSCRIPTIONS: read_transcription,

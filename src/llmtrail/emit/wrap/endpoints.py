@@ -13,6 +13,7 @@ class Endpoint(StrEnum):
     RESPONSES = "/responses"
     MESSAGES = "/v1/messages"
     COMPACTIONS = "/responses/compact"
+    DECISIONS = "/decisions"
     IMAGES = "/images/generations"
     IMAGE_EDITS = "/images/edits"
     TRANSCRIPTIONS = "/audio/transcriptions"
@@ -26,6 +27,7 @@ OPERATIONS = {
     Endpoint.RESPONSES: "chat",
     Endpoint.MESSAGES: "chat",
     Endpoint.COMPACTIONS: "chat",
+    Endpoint.DECISIONS: "decision",
     Endpoint.IMAGES: "image_generation",
     Endpoint.IMAGE_EDITS: "image_generation",
     Endpoint.TRANSCRIPTIONS: "transcription",
@@ -37,6 +39,7 @@ WORDLESS: Final = frozenset(
     {
         Endpoint.EMBEDDINGS,
         Endpoint.COMPACTIONS,
+        Endpoint.DECISIONS,
         Endpoint.IMAGES,
         Endpoint.IMAGE_EDITS,
         Endpoint.TRANSCRIPTIONS,

@@ -49,6 +49,7 @@ def said_body(endpoint: Endpoint, text: str, model: str, answer_id: str, created
             return None
         case (
             Endpoint.COMPACTIONS
+            | Endpoint.DECISIONS
             | Endpoint.IMAGES
             | Endpoint.IMAGE_EDITS
             | Endpoint.TRANSCRIPTIONS
@@ -75,6 +76,7 @@ def repeated_body(endpoint: Endpoint, former: Mapping[str, Any], created_s: int)
             return {**former, "usage": _MESSAGES_USAGE}
         case (
             Endpoint.COMPACTIONS
+            | Endpoint.DECISIONS
             | Endpoint.IMAGES
             | Endpoint.IMAGE_EDITS
             | Endpoint.TRANSCRIPTIONS
@@ -98,6 +100,7 @@ def stream_of(endpoint: Endpoint, body: Mapping[str, Any], *, tells_usage: bool)
             return b"".join(map(_named, _message_events(body)))
         case (
             Endpoint.COMPACTIONS
+            | Endpoint.DECISIONS
             | Endpoint.IMAGES
             | Endpoint.IMAGE_EDITS
             | Endpoint.TRANSCRIPTIONS

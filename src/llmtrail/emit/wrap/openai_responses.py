@@ -1,6 +1,7 @@
 """Read what OpenAI's Responses API answers, whole or in events. Pure."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmtrail.core.failure import FailureMode, classify
@@ -41,6 +42,17 @@ def read_response(body: Mapping[str, Any]) -> Found:
         error_status=None if error is None else error.http_status,
         served=texts_of(service_tier=body.get("service_tier")),
         reported_cost_nanousd=cost_of(mapping_of(body.get("usage"))),
+    )
+
+
+def read_decision(body: Mapping[str, Any]) -> Found:
+    """Read the body of a decision: an answer to each question; a question may be refused."""
+    answers = [mapping_of(answer) for answer in list_of(body.get("answers"))]
+    refused = any(answer.get("type") == "refusal" for answer in answers)
+    return replace(
+        read_response({**body, "output": []}),
+        output={"role": "assistant", "content": answers} if answers else None,
+        failure_mode=FailureMode.REFUSED if refused else None,
     )
 
 
