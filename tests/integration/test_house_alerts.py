@@ -77,6 +77,28 @@ def test_editing_a_budget_never_forgets_what_was_spent(watched: Watched) -> None
     eventually(lambda: watched.house.sql(changes) == [["added"], ["changed"], ["refused"]], TOLD_S_MAX)
 
 
+def test_rules_that_are_refused_leave_the_former_ones_in_force_also_after_a_restart(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        told, paged = stack.enter_context(slack_webhook()), stack.enter_context(pagerduty())
+        write_rules(tmp_path / "rules", told, paged)
+        config = f'[alerts]\nfolder = "{tmp_path / "rules"}"\n'
+        file = tmp_path / "rules" / "budgets.toml"
+        with running_house(tmp_path / "data", config) as house:
+            assert house.ask("GET", "/readyz").json["parts"]["rules"] == "ready"
+            file.write_text(file.read_text().replace("per =", "nonsense\nper ="))
+            eventually(lambda: "budgets.toml" in house.ask("GET", "/readyz").json["parts"]["rules"], TOLD_S_MAX)
+            house.process.terminate()
+            house.process.wait(STOP_S_MAX)
+        with running_house(tmp_path / "data", config) as again:
+            assert "the former ones are in force" in again.ask("GET", "/readyz").json["parts"]["rules"]
+            watched = Watched(again, told, paged, tmp_path / "rules")
+            watched.spend(8, 0.15)
+            eventually(lambda: watched.limits().get(SEARCH, {}).get("state") == "hard", TOLD_S_MAX)
+            file.write_text(file.read_text().replace("nonsense\n", ""))
+            eventually(lambda: again.ask("GET", "/readyz").json["parts"]["rules"] == "ready", TOLD_S_MAX)
+            assert watched.limits()[SEARCH]["state"] == "hard"
+
+
 MONTHS = """
 unpriced_call_usd = "0.05"
 
@@ -112,7 +134,7 @@ def test_a_budget_counts_what_was_spent_before_anybody_counted_it(tmp_path: Path
         # The feature's users were not counted one by one; and statistics that are younger than the calls know nothing.
         for file in (tmp_path / "data").glob("statistics.db*"):
             file.unlink()
-        config = f'[alerts]\nfolder = "{tmp_path / "rules"}"\n[stats]\nfeature_users = ["search"]\n'
+        config = f'[alerts]\nfolder = "{tmp_path / "rules"}"\n'
         with running_house(tmp_path / "data", config) as again:
             watched = Watched(again, told, paged, tmp_path / "rules")
             of_user = '["","feature_user","search","u-7"]'

@@ -5,6 +5,7 @@ It owns what its journal holds until it is stopped, or until the journal says th
 
 import logging
 import threading
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,10 @@ from llmtrail_alerts.engine import Engine, EngineParts, Watch
 from llmtrail_alerts.prover import Proof, Prover, Steps
 from llmtrail_alerts.reload import Reloaded, RulesFolder
 from llmtrail_alerts.rule_changes import Snapshot, decode_snapshot, encode_snapshot
-from llmtrail_alerts.rules import Rules
+from llmtrail_alerts.rules import Rules, RulesError
 from llmtrail_alerts.rules_file import SecretError, channel_of
 from llmtrail_alerts.table import AlertTable, Store
+from llmtrail_alerts.toml_table import Problem
 
 _LOG = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ AGAIN_FIRST_S = 0.2
 AGAIN_LAST_S = 5.0
 _NS = 1_000_000_000
 Policies = Mapping[str, FailurePolicy]
+_TEXTS_KEY = msgspec.json.encode(("texts of rules",)).decode()
 _SNAPSHOT_KEY = msgspec.json.encode(("rules",)).decode()
 
 
@@ -60,6 +63,9 @@ class DeciderParts:
     secrets: Mapping[str, str]  # the environment's
     page_url: str = ""
     is_mine: Callable[[Rules, str], bool] = lambda _rules, _name: True
+    # What this process cannot do of rules that are good in themselves; and told of rules before they are in force.
+    check: Callable[[Rules], Sequence[Problem]] = lambda _: ()
+    on_rules: Callable[[Rules], None] = lambda _: None
     home: str = ""  # the journal's partition, where there are several
     audits: bool = True  # of several deciders one writes down who changed which rule
 
@@ -86,8 +92,9 @@ class Decider:
         """Read rules and journal, take up what waits, and go on in a thread; raises RulesError."""
         parts = self._parts
         records = list(parts.journal.load())
-        self._folder = RulesFolder(parts.folder, _known(records))
-        opened = self._folder.open(parts.clock.now_ns())
+        self._folder = RulesFolder(parts.folder, _known(records), check=parts.check)
+        opened = self._open(records)
+        parts.on_rules(opened.rules)
         self._delivery = Delivery(self._channels(opened.rules), self._edges())
         self._table = AlertTable(parts.journal, parts.store, lambda rows: parts.metrics.set(ALERTS_UNSTORED, rows))
         self._prover = Prover(parts.proof, Steps(self._delivery.offer, self._table.offer), parts.clock)
@@ -109,6 +116,26 @@ class Decider:
         self._prover.start()
         self._table.start()
         self._thread.start()
+
+    def _open(self, records: Sequence[tuple[str, bytes]]) -> Reloaded:
+        """Read the folder; where that is refused, go on with the rules that were in force when a process last ended."""
+        now_ns = self._parts.clock.now_ns()
+        try:
+            return self._folder.open(now_ns)
+        except RulesError as error:
+            texts = _texts(records)
+            if not texts:
+                raise  # nothing was ever in force: whoever starts it hears why, and no limit is missing unnoticed
+            opened = self._folder.open_former(texts, error, now_ns)
+            self._parts.metrics.count(ALERTS_RULES_REFUSED)
+            _LOG.error("the rules cannot be used; those that were in force before stay: %s", error)
+            return opened
+
+    @property
+    def refused(self) -> str:
+        """Return why the rules as they stand in their files are not in force; "" where they are."""
+        error = self._folder.refused
+        return "" if error is None else f"the changed rules are refused and the former ones are in force: {error}"
 
     def wake(self) -> None:
         """Tell that there are news; from any thread."""
@@ -198,7 +225,11 @@ class Decider:
                     self._untaken = None  # they are written; what came after it is not to hold up decisions
 
     def _take(self, engine: Engine, reloaded: Reloaded) -> None:
-        kept: Sequence[Record] = ((_SNAPSHOT_KEY, encode_snapshot(self._folder.known)),)
+        self._parts.on_rules(reloaded.rules)
+        kept: Sequence[Record] = (
+            (_SNAPSHOT_KEY, encode_snapshot(self._folder.known)),
+            (_TEXTS_KEY, zlib.compress(msgspec.json.encode(self._folder.texts))),
+        )
         engine.take_rules(reloaded.rules, reloaded.audit if self._parts.audits else (), kept, reloaded.names)
 
     def _channels(self, rules: Rules) -> dict[str, Channel]:
@@ -210,6 +241,15 @@ class Decider:
             except SecretError as error:
                 _LOG.error("channel %s cannot be used: %s", name, error)
         return found
+
+
+def _texts(records: Sequence[tuple[str, bytes]]) -> dict[str, str]:
+    """Return the files of the rules that were last in force; none where nobody remembers."""
+    found = dict(records).get(_TEXTS_KEY)
+    try:
+        return {} if found is None else msgspec.json.decode(zlib.decompress(found), type=dict[str, str])
+    except (msgspec.DecodeError, zlib.error):
+        return {}
 
 
 def _known(records: Sequence[tuple[str, bytes]]) -> Snapshot | None:

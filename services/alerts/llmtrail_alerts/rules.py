@@ -116,6 +116,7 @@ def check_rules(rules: Rules) -> list[Problem]:
         *_inhibitions(rules),
         *_policies(rules),
         *_without_policy(rules),
+        *_users_of_any_feature(rules),
     ]
 
 
@@ -237,6 +238,13 @@ def _without_policy(rules: Rules) -> Iterable[Problem]:
                 f"feature {feature!r} declares nothing; write [feature.{_toml_key(feature)}.policy] in {OWNERS_FILE}."
             )
             yield _problem(rules, "alarm", alarm.name, what)
+
+
+def _users_of_any_feature(rules: Rules) -> Iterable[Problem]:
+    for rule in rules.rules:
+        if rule.target.kind is ScopeKind.FEATURE_USER and is_pattern(rule.target.values[0]):
+            what = 'name the feature: users are counted one by one for features that are named. For all: user = "*".'
+            yield _problem(rules, _kind(rule), rule.name, what)
 
 
 def _known(names: Iterable[str]) -> str:

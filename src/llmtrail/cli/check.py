@@ -65,30 +65,12 @@ def _beside(rules: Path | None) -> Path | None:
 
 
 def _setting_problems(loaded: "Loaded", config: Config) -> "Iterator[Problem]":
-    """Return where rules ask for what the settings do not keep."""
-    from llmtrail.core.pattern import is_pattern
-    from llmtrail.core.scope import ScopeKind
-    from llmtrail_alerts.model import Budget, Period
-    from llmtrail_alerts.toml_table import Problem
+    """Return what a process with these settings would refuse of the rules, and what is odd."""
+    from llmtrail_alerts.needs import Kept, unkept, unowned
 
-    for rule in loaded.rules.rules:
-        kind = "budget" if isinstance(rule, Budget) else "alarm"
-        place = loaded.rules.place(kind, rule.name)
-        where = f"{kind} {rule.name!r}"
-        if rule.target.kind is ScopeKind.FEATURE_USER and rule.target.values[0] not in config.stats.feature_users:
-            feature = rule.target.values[0]
-            what = f"users of {feature!r} are not counted one by one; add it to [stats] feature_users in llmtrail.toml."
-            if is_pattern(feature):
-                what = "name the feature: users are counted one by one for those in [stats] feature_users only."
-            yield Problem(place.file, place.line, where, what)
-        if isinstance(rule, Budget) and rule.period is Period.MONTH and rule.zone not in config.stats.zones:
-            what = f"months of {rule.zone} are not kept; add it to [stats] zones in llmtrail.toml."
-            yield Problem(place.file, place.line, where, what)
-    for feature in config.stats.feature_users:
-        if feature not in loaded.rules.features:
-            yield Problem(
-                "llmtrail.toml", 0, "[stats] feature_users", f"feature {feature!r} has no owner in owners.toml."
-            )
+    if config.kafka.bootstrap_servers:
+        yield from unkept(loaded.rules, Kept(config.stats.zones, frozenset(config.stats.feature_users)))
+    yield from unowned(loaded.rules, config.stats.feature_users)
 
 
 def _secret_problems(loaded: "Loaded", folder: Path) -> "Iterator[Problem]":

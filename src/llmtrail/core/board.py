@@ -115,6 +115,15 @@ class Board:
         """Return the time zones whose months are kept."""
         return self._zones
 
+    def keep(self, zones: Sequence[str]) -> None:
+        """From now on take these for the zones whose calendar months the slots keep."""
+        with self._lock:
+            self._generation += 1
+            self._zones = tuple(zones)
+            self._choices = [{} for _ in range(SHARDS)]
+            for follower in self._followers:
+                follower.lose(range(SHARDS))
+
     def put(self, changes: Mapping[str, bytes | None]) -> None:
         """Take what became of some slots in one step, None for a slot that is gone.
 

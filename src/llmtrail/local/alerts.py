@@ -23,7 +23,7 @@ from llmtrail_alerts.board_statistics import BoardStatistics
 from llmtrail_alerts.decider import Decider, DeciderParts
 from llmtrail_alerts.gpu_watch import GpuWatch
 from llmtrail_alerts.joint_watch import JointWatch
-from llmtrail_alerts.rules import RulesError
+from llmtrail_alerts.rules import Rules, RulesError
 from llmtrail_alerts.watch import StatisticsWatch
 from llmtrail_web.limit_board import LimitBoard
 
@@ -119,6 +119,7 @@ class AlertRooms:
     clock: Clock
     metrics: Metrics
     environ: Mapping[str, str]  # where secrets are that rules name by a variable
+    on_rules: Callable[[Rules], None]  # told of rules before they are in force
 
 
 class LocalAlerts:
@@ -147,6 +148,7 @@ class LocalAlerts:
                 jitter=jitter,
                 secrets=rooms.environ,
                 page_url=config.page_url,
+                on_rules=rooms.on_rules,
             )
         )
 
@@ -164,6 +166,10 @@ class LocalAlerts:
     def not_ready(self) -> str:
         """Say why nothing is decided, "" where all is well."""
         return self._decider.failure if self._decider.is_alive else "its thread ended"
+
+    def refused(self) -> str:
+        """Say why the rules as they stand in their files are not in force, "" where they are."""
+        return self._decider.refused
 
     def measure(self) -> None:
         """Set the gauges."""

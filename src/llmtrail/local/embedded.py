@@ -54,6 +54,9 @@ from llmtrail.store.migrate import migrate
 from llmtrail.store.retention import set_retention
 from llmtrail_aggregator.minute_cursor import MinuteLoop
 from llmtrail_aggregator.minutes import MinuteWriter
+from llmtrail_alerts.needs import Kept
+from llmtrail_alerts.rules import Rules, RulesError
+from llmtrail_alerts.rules_file import load_rules
 from llmtrail_ingest.dead_letter import GROUP as DEAD_LETTER_GROUP
 from llmtrail_ingest.dead_letter import DeadLetterWriter
 from llmtrail_ingest.gateway.app import Gateway, GatewayConfig, GatewayParts
@@ -240,6 +243,7 @@ class Embedded:
             config.server.data, config.stats.zones, frozenset(config.stats.feature_users), self._take_statistics
         )
         self._statistics = statistics
+        self._keep_for_rules_at_start(statistics)
         parts = WriterParts(
             log=rooms.log,
             sink=sink,
@@ -258,6 +262,25 @@ class Embedded:
 
         self._run("llmtrail-writer", write, writer.stop)
         self._run("llmtrail-dead-letters", letters.run, letters.stop)
+
+    def _keep_for_rules_at_start(self, statistics: LocalStatistics) -> None:
+        """Keep what rules need before the first range is counted, as far as they can be read already."""
+        self._board.keep(statistics.zones)
+        folder = self._config.alerts.folder
+        if folder is None:
+            return
+        try:
+            self._keep_for(load_rules(folder))
+        except RulesError:
+            return  # the decider says why, and which rules are in force instead
+
+    def _keep_for(self, rules: Rules) -> None:
+        stats = self._config.stats
+        kept = Kept(stats.zones, frozenset(stats.feature_users)).with_needs_of(rules)
+        if self._statistics is not None:
+            self._statistics.keep(kept.zones, kept.feature_users)
+        if self._board.zones != kept.zones:
+            self._board.keep(kept.zones)
 
     def _take_statistics(self, changes: Mapping[str, bytes | None]) -> None:
         self._board.put(changes)
@@ -295,6 +318,7 @@ class Embedded:
             clock=self._clock,
             metrics=self.metrics,
             environ=self._environ,
+            on_rules=self._keep_for,
         )
         self._alerts = LocalAlerts(config.alerts, config.server.data, rooms_of_alerts)
         self._alerts.start()
@@ -393,7 +417,7 @@ class Embedded:
         limit = self._config.ingest.backlog_events_max
         behind = self.backlog_events()
         if self._alerts is not None:
-            alive["alerts"] = self._alerts.not_ready()
+            alive |= {"alerts": self._alerts.not_ready(), "rules": self._alerts.refused()}
         return alive | {"backlog": "" if behind < limit else f"{behind} events are not stored yet"}
 
     def _gpu_not_ready(self) -> str:

@@ -1,9 +1,10 @@
 """Rolling statistics of one process: the writer's ranges, folded as the aggregator folds them. Decides nothing."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from llmtrail.core.calendar import check_zone
+from llmtrail.core.slot import SlotKey, Tier
 from llmtrail.local.slot_file import FILE_NAME, SlotFile
 from llmtrail_aggregator.fold import apply
 from llmtrail_aggregator.shelf import Shelf
@@ -28,7 +29,20 @@ class LocalStatistics:
         self._feature_users = feature_users
         self._on_change = on_change
         self._shelf = self._open()
+        # What was kept when the process last ended is kept until somebody says what is needed: a month has no gap.
+        self._zones = tuple(dict.fromkeys((*zones, *_zones_in(self._table))))
         on_change({key: self._table[key] for key in self._table})
+
+    @property
+    def zones(self) -> tuple[str, ...]:
+        """Return the time zones whose months are kept."""
+        return self._zones
+
+    def keep(self, zones: Sequence[str], feature_users: frozenset[str]) -> None:
+        """From the next range on keep these; from any thread. Raises UnknownZoneError."""
+        for zone in zones:
+            check_zone(zone)
+        self._zones, self._feature_users = tuple(zones), feature_users
 
     def fold(self, batch: Batch) -> None:
         """Fold a range; durable when it returns. The same range again changes nothing."""
@@ -59,3 +73,8 @@ class LocalStatistics:
         shelf = Shelf(self._table)
         shelf.reindex(self._table)
         return shelf
+
+
+def _zones_in(keys: Iterable[str]) -> list[str]:
+    found = (SlotKey.parse(key) for key in keys)
+    return sorted({key.zone for key in found if key.tier is Tier.MONTH})

@@ -28,8 +28,8 @@ from llmtrail_alerts.decider import Decider, DeciderParts
 from llmtrail_alerts.gpu_watch import GpuWatch
 from llmtrail_alerts.homes import home_of
 from llmtrail_alerts.joint_watch import JointWatch
+from llmtrail_alerts.needs import Kept, unkept
 from llmtrail_alerts.rules import Rules, RulesError
-from llmtrail_alerts.rules_file import load_rules
 from llmtrail_alerts.watch import StatisticsWatch
 
 _LOG = logging.getLogger(__name__)
@@ -53,6 +53,7 @@ class _Rooms:
     partitions: int
     environ: Mapping[str, str]
     deciders: dict[int, Decider] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)  # by partition, why no rules are in force at all
 
     def wake(self) -> None:
         for decider in list(self.deciders.values()):
@@ -68,10 +69,6 @@ def start(config: Config, process: RoleProcess, environ: Mapping[str, str]) -> N
         raise RoleError("no Kafka is named: set LLMTRAIL_KAFKA=host:port; `llmtrail up` decides by itself.")
     if config.alerts.folder is None:
         raise RoleError("no rules are named: set LLMTRAIL_ALERTS__FOLDER to the folder of budgets.toml and rules.toml.")
-    try:
-        load_rules(config.alerts.folder)
-    except RulesError as cause:
-        raise RoleError(str(cause)) from cause
     partitions = _partitions(config)
     news = threading.Event()
     board, tail = follow_statistics(config, process, news.set)
@@ -87,6 +84,7 @@ def start(config: Config, process: RoleProcess, environ: Mapping[str, str]) -> N
     group.start()
     process.on_stop(group.stop)
     process.add("alerts", lambda: group.failure or _failures(rooms))
+    process.add("rules", lambda: _refused(rooms))
     process.before_scrape(lambda: _measure(rooms))
     process.serve()
 
@@ -123,13 +121,28 @@ class _Owner:
         rooms = self._rooms
         decider = Decider(_parts(rooms, journal, self._partition))
         try:
-            decider.start()
+            self._begin(decider)
             rooms.deciders[self._partition] = decider
             while decider.is_alive:
                 self._stay()
         finally:
             rooms.deciders.pop(self._partition, None)
             decider.stop()
+
+    def _begin(self, decider: Decider) -> None:
+        """Start to decide, once there are rules that can be used: until then `/readyz` says why nothing is decided."""
+        refused = self._rooms.refused
+        while True:
+            try:
+                decider.start()
+            except RulesError as error:
+                if refused.get(self._partition) != str(error):
+                    _LOG.error("nothing is decided, because the rules cannot be used: %s", error)
+                refused[self._partition] = str(error)
+                self._stay()
+            else:
+                refused.pop(self._partition, None)
+                return
 
     def _stay(self) -> None:
         """Wait a moment; raises LogClosedError once the partition is to be given up."""
@@ -146,6 +159,8 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
     config, partitions = rooms.config, rooms.partitions
     if config.alerts.folder is None:
         raise RoleError("no rules are named.")
+
+    kept = Kept(config.stats.zones, frozenset(config.stats.feature_users))
 
     def is_mine(rules: Rules, name: str) -> bool:
         return home_of(rules, name, partitions) == partition
@@ -170,6 +185,7 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
         secrets=rooms.environ,
         page_url=config.alerts.page_url,
         is_mine=is_mine,
+        check=lambda rules: unkept(rules, kept),
         home=str(partition),
         audits=partition == 0,
     )
@@ -217,6 +233,12 @@ def _pass_on(news: threading.Event, rooms: _Rooms) -> None:
 
 def _failures(rooms: _Rooms) -> str:
     return "; ".join(sorted({decider.failure for decider in rooms.deciders.values() if decider.failure}))
+
+
+def _refused(rooms: _Rooms) -> str:
+    none = {f"nothing is decided, because the rules cannot be used: {why}" for why in list(rooms.refused.values())}
+    former = {decider.refused for decider in list(rooms.deciders.values())}
+    return "; ".join(sorted((none | former) - {""}))
 
 
 def _measure(rooms: _Rooms) -> None:

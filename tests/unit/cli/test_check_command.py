@@ -12,6 +12,7 @@ from llmtrail.cli.app import build
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail_alerts.rules import FILES
 
+KAFKA = '[kafka]\nbootstrap_servers = "kafka:9092"\n'
 EXAMPLES = Path(__file__).parents[3] / "infra" / "rules"
 COMPOSE = EXAMPLES.parent / "compose" / "llmtrail.toml"
 SETTINGS = """
@@ -90,8 +91,14 @@ def test_a_test_that_fails_is_told_with_what_came_instead(house: Path) -> None:
     assert last == "1 failed test; see above."
 
 
+def test_a_process_that_keeps_its_own_statistics_keeps_what_its_rules_need(house: Path) -> None:
+    (house / "llmtrail.toml").write_text('[alerts]\nfolder = "rules"\n', encoding="utf-8")
+    code, found = document()
+    assert (code, [one for one in found["problems"] if one["gravity"] == "error"]) == (Exit.DONE, [])
+
+
 def test_what_the_settings_do_not_keep_is_an_error(house: Path) -> None:
-    (house / "llmtrail.toml").write_text('[alerts]\nfolder = "rules"\n[stats]\nfeature_users = ["chat"]\n')
+    (house / "llmtrail.toml").write_text('[alerts]\nfolder = "rules"\n[stats]\nfeature_users = ["chat"]\n' + KAFKA)
     code, found = document()
     told = str(found["problems"])
     assert code == Exit.NEGATIVE
@@ -118,7 +125,9 @@ def test_the_examples_are_good_where_they_stand(
 
 
 def test_settings_that_are_named_come_before_those_beside_the_rules(house: Path) -> None:
-    (house / "other.toml").write_text('[stats]\nzones = ["UTC"]\nfeature_users = ["summarize"]\n', encoding="utf-8")
+    (house / "other.toml").write_text(
+        '[stats]\nzones = ["UTC"]\nfeature_users = ["summarize"]\n' + KAFKA, encoding="utf-8"
+    )
     assert check("--rules", "rules")[0] == Exit.DONE
     code, said, _ = check("--rules", "rules", "--config", "other.toml")
     assert (code, "months of Europe/Berlin are not kept" in said) == (Exit.NEGATIVE, True)
