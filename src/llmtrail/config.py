@@ -142,7 +142,7 @@ class ModelsConfig:
     """Which models your own names mean, so that calls of them are one group, and have a price, failed or not."""
 
     # Names that only you know (Azure deployments, routes of a gateway, application profiles) and the model behind each:
-    # "prod-chat" = "gpt-4o".
+    # "prod-chat" = "gpt-4o". "azure/prod-*" means those of one provider; * and ? stand for any text.
     aliases: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from llmtrail.core.pattern import is_pattern, matches
 from llmtrail.core.provider_names import PROVIDERS, ROUTERS, provider_id
 
 # Names asked for and answered, of all providers; what is beyond is worked out again.
@@ -28,8 +29,14 @@ _ARN: Final = re.compile(r"^arn:aws[\w-]*:(?:bedrock|sagemaker)[\w-]*:[^:]*:[^:]
 _VARIANT: Final = re.compile(r":(?:free|nitro|floor|online|thinking|beta|extended|exacto|batch)$")
 _PATHS: Final = re.compile(
     r"^(?:models|tunedmodels|publishers/[^/]+/models|projects/[^/]+/locations/[^/]+/publishers/[^/]+/models"
-    r"|accounts/[^/]+/models|accounts/[^/]+/routers|deployments|@cf)/(?=.)"
+    r"|accounts/[^/]+/models|accounts/[^/]+/routers|deployments|@cf"
+    r"|[a-z]{2}(?:-[a-z]+)+-\d)/(?=.)"  # LiteLLM: bedrock/us-west-2/anthropic.claude-...
 )
+# Claude Code's name of a longer context window: "claude-opus-4-6[1m]".
+_WINDOW: Final = re.compile(r"\[\d+[km]\]$")
+# Fireworks writes "v3p1" for "v3.1".
+_POINT: Final = re.compile(r"(?<=\d)p(?=\d)")
+_ZERO: Final = re.compile(r"(?<=-\d)[-.]0$")  # "claude-opus-4-0" is "claude-opus-4"
 # A release by its day, with or without a year or a day, and names that always mean the newest one.
 _DATED: Final = re.compile(
     r"[-@](?:20\d{2}-\d{2}-\d{2}|20\d{6}|\d{2}-20\d{2}|(?<=preview-)\d{2}-\d{2}|(?<=exp-)\d{2}-\d{2}|latest|default)$"
@@ -58,19 +65,25 @@ class Named(NamedTuple):
     def stems(self) -> tuple[str, ...]:
         """Return what a table may know the model by, the barest first."""
         last = self.last
-        return tuple(dict.fromkeys((_MONTH.sub("", last), last, last + self.release, _NUMBER.sub("", last))))
+        found = [_MONTH.sub("", last), last, last + self.release, _NUMBER.sub("", last)]
+        if self.release.startswith("@"):
+            found.append(_VERTEX_VERSION.sub("", last))
+        return tuple(dict.fromkeys(found))
 
 
 class NameRule(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One name by which a model is asked for, as data that callers without a table understand."""
 
-    kind: str  # equals: `value` is a spelling, without punctuation; prefix
+    kind: str  # equals: `value` is a spelling, without punctuation; prefix; pattern: with * and ?, maybe provider/name
     value: str
 
     def matches(self, named: Named) -> bool:
         """Whether a name taken apart is this one."""
         if self.kind == "equals":
             return self.value in map(_spelling, named.stems())
+        if self.kind == "pattern":
+            whole = named.name + named.release
+            return matches(self.value, whole) or matches(self.value, f"{named.provider}/{whole}")
         return named.name.startswith(self.value) or named.last.startswith(self.value)
 
 
@@ -94,41 +107,63 @@ class ModelRow:
 
 def normalized(provider: str | None, name: str) -> Named:
     """Take a model's name apart: "us.anthropic.claude-sonnet-4-5-20250929-v1:0" is aws and "claude-sonnet-4-5"."""
-    served = provider_id(provider)
-    rest = name.strip().lower().strip("/")
-    found = _ARN.match(rest)
+    served, rest, release = provider_id(provider), _plain(name), ""
+    while True:  # until nothing is left to take off: each pass leaves a shorter name
+        inner, named_by = _without_outside(rest, served)
+        served = served or named_by
+        bare = _plain(inner if _FINE_TUNE.match(inner) else _DATED.sub("", inner)) or inner
+        release = inner[len(bare) :] + release if inner.startswith(bare) else release
+        if bare == rest:
+            break
+        rest = bare
+    tuned = _FINE_TUNE.match(rest)
+    return Named(served, f"ft:{_DATED.sub('', tuned[1])}{tuned[2]}" if tuned else rest, release)
+
+
+def spellings(name: str) -> tuple[str, ...]:
+    """Return a name as it stands, then with one layer after another taken off: price lists know some of them."""
+    rest = _plain(name)
+    found = {name.strip(): None, rest: None}
+    while True:
+        inner, _ = _one_layer(rest)
+        if inner == rest:
+            break
+        rest = inner
+        found[rest] = None
+    named = normalized(None, name)
+    return tuple(dict.fromkeys((*found, named.name + named.release, *named.stems(), named.name)))
+
+
+def _plain(name: str) -> str:
+    return "-".join(name.lower().split()).strip("/")
+
+
+def _one_layer(name: str) -> tuple[str, str | None]:
+    """Return a name without its outermost ARN, router, provider, path, variant or window, and who that names."""
+    found = _ARN.match(name)
     if found:
-        served, rest = served or "aws", found[1]
-    rest, named_by = _without_path(rest)
-    served = served or named_by
+        return found[1], "aws"
+    inner = _WINDOW.sub("", _VARIANT.sub("", _PATHS.sub("", name))).strip().strip("/") or name
+    if inner != name:
+        return inner, None
+    head, slash, tail = name.partition("/")
+    if slash and tail and head in ROUTERS:
+        return tail, None
+    return (tail, PROVIDERS[head]) if slash and tail and head in PROVIDERS else (name, None)
+
+
+def _without_outside(name: str, served: str | None) -> tuple[str, str | None]:
+    """Return a name without the layers around it and without Bedrock's profile, vendor and version."""
+    rest, named_by, was_arn = name, None, _ARN.match(name) is not None
+    while (layer := _one_layer(rest))[0] != rest:
+        rest, named_by = layer[0], layer[1] or named_by
+        was_arn = was_arn or _ARN.match(rest) is not None
     if _BEDROCK.match(rest):
         # Bedrock's own form: on no other provider does a vendor stand before a dot.
-        served, rest = served or "aws", _BEDROCK.sub("", rest)
-    if served == "aws" or found:
+        named_by, rest = named_by or "aws", _BEDROCK.sub("", rest)
+    if was_arn or "aws" in {served, named_by}:
         rest = _BEDROCK_VERSION.sub("", rest)
-    rest = _VARIANT.sub("", rest)
-    tuned = _FINE_TUNE.match(rest)
-    if tuned:
-        return Named(served, f"ft:{_DATED.sub('', tuned[1])}{tuned[2]}")
-    bare = _DATED.sub("", rest)
-    if rest[len(bare) :].startswith("@"):
-        bare = _VERTEX_VERSION.sub("", bare)
-    return Named(served, bare, rest[len(bare) :])
-
-
-def _without_path(name: str) -> tuple[str, str | None]:
-    """Return a name without routers, providers and paths before it, and the last provider among them."""
-    provider: str | None = None
-    while True:
-        inner = _PATHS.sub("", name)
-        head, slash, tail = inner.partition("/")
-        if slash and tail and head in ROUTERS:
-            inner = tail
-        elif slash and tail and head in PROVIDERS:
-            inner, provider = tail, PROVIDERS[head]
-        if inner == name:
-            return name, provider
-        name = inner
+    return rest, named_by
 
 
 class ModelTable:
@@ -142,14 +177,12 @@ class ModelTable:
         self._families = _families(listed)
         self._prefixes = tuple(sorted({prefix for row in listed for prefix in row.prefixes}))
         self._aliases: dict[str, str] = {}
-        self._aliases = {
-            name.strip().lower(): self._named(None, model).model for name, model in (aliases or {}).items()
-        }
+        self._aliases = {_alias_key(name): self._named(None, model).model for name, model in (aliases or {}).items()}
         self._found: dict[tuple[str | None, str | None, str | None], Identity] = {}
         names: dict[str, set[str]] = {}
         for name, family in (
             *self._families.items(),
-            *((_spelling(_bare(name)), model) for name, model in self._aliases.items()),
+            *((_spelling(_bare(name)), model) for name, model in self._aliases.items() if not is_pattern(name)),
         ):
             names.setdefault(family, set()).add(name)
         self._names = {family: tuple(sorted(stems)) for family, stems in names.items()}
@@ -172,7 +205,21 @@ class ModelTable:
 
     def names_of(self, model: str) -> tuple[NameRule, ...]:
         """Return the other names of a model, for callers that have no table; releases by day need no rule."""
-        return tuple(NameRule("equals", name) for name in self._names.get(model, ()))
+        equals = [NameRule("equals", name) for name in self._names.get(model, ())]
+        patterns = [alias for alias, means in self._aliases.items() if means == model and is_pattern(alias)]
+        return (*equals, *(NameRule("pattern", alias) for alias in patterns))
+
+    def alias(self, provider: str | None, name: str) -> str | None:
+        """Return the model that one's own name means, as the settings say; None where they say nothing of it."""
+        plain = _plain(name)
+        served = f"{provider_id(provider)}/{plain}"
+        for key in (served, plain):
+            if key in self._aliases:
+                return self._aliases[key]
+        for key, model in self._aliases.items():
+            if is_pattern(key) and (matches(key, served) or matches(key, plain)):
+                return model
+        return None
 
     def _resolve(self, provider: str | None, asked: str | None, answered: str | None) -> Identity:
         if not asked or not answered:
@@ -183,7 +230,7 @@ class ModelTable:
         return by_answer if by_answer.known else by_request
 
     def _named(self, provider: str | None, name: str) -> Identity:
-        alias = self._aliases.get(name.strip().lower())
+        alias = self.alias(provider, name)
         if alias is not None:
             return Identity(alias, provider_id(provider), known=True)
         named = normalized(provider, name)
@@ -202,7 +249,10 @@ class ModelTable:
 
 def _families(rows: Iterable[ModelRow]) -> dict[str, str]:
     """Return the family of every known stem, by its spelling; what an earlier row says holds."""
-    listed = [(row.provider, _bare(row.model), [_bare(name) for name in row.names]) for row in rows]
+    listed = [
+        (row.provider, _bare(row.model, row.provider), [_bare(name, row.provider) for name in row.names])
+        for row in rows
+    ]
     stems = {_spelling(stem) for _, own, names in listed for stem in (own, *names)}
     families: dict[str, str] = {}
     vendors: dict[str, str] = {}
@@ -219,13 +269,20 @@ def _families(rows: Iterable[ModelRow]) -> dict[str, str]:
     return {stem: _bare(families.get(_spelling(family), family)) for stem, family in families.items()}
 
 
-def _bare(name: str) -> str:
-    return normalized(None, name.rstrip("-")).last
+def _alias_key(alias: str) -> str:
+    """Return an alias in small letters; `azure/prod-chat` is that provider's deployment, by whichever of its names."""
+    plain = _plain(alias)
+    provider, slash, name = plain.partition("/")
+    return f"{PROVIDERS[provider]}/{name}" if slash and name and provider in PROVIDERS else plain
+
+
+def _bare(name: str, provider: str | None = None) -> str:
+    return normalized(provider, name.rstrip("-")).last
 
 
 def _spelling(stem: str) -> str:
     """Return what sellers agree on in a name: they write "4-5", "4.5" and "4_5", "llama3" and "llama-3"."""
-    return _PUNCTUATION.sub("", stem)
+    return _PUNCTUATION.sub("", _POINT.sub(".", _ZERO.sub("", stem)))
 
 
 def _without_month(stem: str, stems: Collection[str]) -> str:

@@ -76,6 +76,9 @@ class Priced:
     cost_source: str
     price_id: str | None
     unpriced_reason: str | None
+    # Of a call whose tokens nobody reports, by the text that was sent and received; None where they are known.
+    estimated_input_tokens: int | None = None
+    estimated_output_tokens: int | None = None
 
 
 class PriceBook(Protocol):

@@ -15,7 +15,16 @@ _NAMES: Final = {
     ),
     "azure": (
         *("azure", "azure.ai.openai", "azure.ai.inference", "az.ai.openai", "az.ai.inference", "azure_openai"),
-        *("azure-openai", "azure_ai", "azure-ai", "azure_text", "azureopenai", "azure.ai.agents", "azure_ai_foundry"),
+        *(
+            "azure-openai",
+            "azure_ai",
+            "azure-ai",
+            "azure_text",
+            "azureopenai",
+            "azure.ai.agents",
+            "az.ai.agents",
+            "azure_ai_foundry",
+        ),
     ),
     "cerebras": ("cerebras",),
     "cloudflare": ("cloudflare", "workers-ai", "workersai", "cloudflare.workers-ai"),
@@ -28,7 +37,7 @@ _NAMES: Final = {
         *("google", "gcp.gemini", "gcp.gen_ai", "gcp.vertex_ai", "google_genai", "google-genai", "gemini", "vertexai"),
         *("vertex_ai", "vertex_ai_beta", "vertex-ai", "vertex", "google.vertex", "google.generative-ai"),
         *("google-vertex", "google_vertexai", "google-gla", "google-vertex-anthropic", "google.vertex.anthropic"),
-        *("googleai", "google_ai_studio", "palm"),
+        *("googleai", "google_ai_studio", "palm", "gcp.vertex.agent"),
     ),
     "groq": ("groq",),
     "minimax": ("minimax",),
@@ -55,7 +64,7 @@ FRAMEWORKS: Final = frozenset(
         *("crewai", "autogen", "agno", "semantic_kernel", "semantic-kernel", "traceloop", "vercel", "ai", "genkit"),
         *("strands", "strands-agents", "pydantic_ai", "pydantic-ai", "spring_ai", "spring-ai", "dspy", "smolagents"),
         *("mastra", "openai_agents", "openinference", "logfire", "langfuse", "mlflow", "gateway", "other", "unknown"),
-        *("openai-compatible", "openai_compatible", "custom", "custom_openai", "_other", "livekit", "google_adk"),
+        *("openai-compatible", "openai_compatible", "custom_openai", "_other", "livekit", "google_adk"),
     }
 )
 # The Vercel AI SDK adds the kind of model: "azure.chat", "google.vertex.chat", "openai.responses".

@@ -184,6 +184,8 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
         cost_source=priced.cost_source,
         price_id=priced.price_id,
         unpriced_reason=priced.unpriced_reason,
+        estimated_input_tokens=priced.estimated_input_tokens,
+        estimated_output_tokens=priced.estimated_output_tokens,
         prompt_fingerprint=call.prompt_fingerprint or prompt_fingerprint(call),
         tenant=tenant,
         model=context.book.model(call),
