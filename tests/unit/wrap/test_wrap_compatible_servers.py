@@ -69,6 +69,16 @@ TOOL_STREAMS: tuple[tuple[str, list[dict[str, Any]], list[tuple[str, str]]], ...
         [called(None, id="a", name="f"), called(None, arguments="{}"), called(None, id="b", name="g", arguments="{}")],
         [("f", "{}"), ("g", "{}")],
     ),
+    (
+        "langchain-ai/langchainjs#11373: placeholder ids in the parts that follow",
+        [called(id="a", name="f", arguments='{"n"'), called(id="null", name=None, arguments=":1}")],
+        [("f", '{"n":1}')],
+    ),
+    (
+        "oracle/langchain-oracle#108: Grok's parallel calls, all of index 0",
+        [called(0, id="abc", name="f", arguments="{}"), called(0, id="def", name="f", arguments="{}")],
+        [("f", "{}"), ("f", "{}")],
+    ),
     ("Ollama: arguments as an object", [called(id="a", name="f", arguments={"n": 1})], [("f", '{"n":1}')]),
 )
 
@@ -121,6 +131,18 @@ ERROR_BODIES: tuple[tuple[str, dict[str, Any], FailureMode, str | None], ...] = 
         },
         FailureMode.MODEL_ERROR,
         None,
+    ),
+    (
+        "OpenRouter, diegosouzapw/OmniRoute#8210: the kind in the metadata",
+        {"choices": [], "error": {"code": 502, "message": "limit", "metadata": {"error_type": "provider_unavailable"}}},
+        FailureMode.MODEL_ERROR,
+        "provider_unavailable",
+    ),
+    (
+        "CommandCodeAI/command-code#785: a status in the error",
+        {"success": False, "error": {"code": "INTERNAL_SERVER_ERROR", "status": 500, "message": "Please try again"}},
+        FailureMode.MODEL_ERROR,
+        "INTERNAL_SERVER_ERROR",
     ),
     (
         "vLLM: an error object with 200 in front of a proxy",

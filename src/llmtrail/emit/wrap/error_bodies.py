@@ -44,8 +44,9 @@ def error_in(events: Iterable[tuple[str | None, Any]]) -> BodyError | None:
 def _read(error: Mapping[str, Any]) -> BodyError:
     code = error.get("code")
     status = _status(code) or _status(error.get("status")) or _status(error.get("status_code"))
-    # OpenRouter puts the upstream's own words into the metadata.
-    kind = text_of(code) or text_of(error.get("type")) or text_of(error.get("status"))
+    # OpenRouter puts the kind into the metadata.
+    detail = text_of(mapping_of(error.get("metadata")).get("error_type"))
+    kind = text_of(code) or text_of(error.get("type")) or text_of(error.get("status")) or detail
     message = text_of(error.get("message")) or text_of(error.get("msg")) or text_of(error.get("code"))
     return BodyError(None if kind is not None and kind.isdigit() else kind, message, status)
 

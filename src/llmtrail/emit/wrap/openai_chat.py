@@ -193,8 +193,8 @@ def _merge_tool_call(calls: dict[tuple[int, int], dict[str, Any]], part: Mapping
         calls[index, nth] = {"type": "function", "function": {"name": "", "arguments": ""}}
     call = calls[index, nth]
     for name in ("id", "type"):
-        if text_of(part.get(name)):
-            call[name] = part[name]
+        if (value := _own_text(part.get(name))) is not None:
+            call[name] = value
     function = mapping_of(part.get("function"))
     called = function.get("name")
     # Some servers repeat the whole name in every part.
@@ -214,10 +214,16 @@ def _begins_another(call: Mapping[str, Any], part: Mapping[str, Any]) -> bool:
     name, known = text_of(mapping_of(part.get("function")).get("name")), call["function"]
     if name is None or not known["name"]:
         return False
-    id_of_part, id_of_call = text_of(part.get("id")), text_of(call.get("id"))
+    id_of_part, id_of_call = _own_text(part.get("id")), text_of(call.get("id"))
     if id_of_part is not None and id_of_call is not None:
         return id_of_part != id_of_call and (name != known["name"] or _is_json(known["arguments"]))
     return name != known["name"] and _is_json(known["arguments"])
+
+
+def _own_text(value: Any) -> str | None:
+    """Return text that says something; some servers write "null" where they have none."""
+    text = text_of(value)
+    return None if text in ("null", "None") else text
 
 
 def _is_json(text: str) -> bool:
