@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Served, Usage, Versions
-from llmtrail.core.usage import count_of
+from llmtrail.core.usage_places import count_of
 
 _SLICES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])

@@ -4,10 +4,9 @@ Everywhere in this project input holds cache reads and writes, and output holds 
 its numbers is noticed by the total that it reports. Unknown stays absent, never 0.
 """
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from functools import cache
 from typing import Any, Final
 
@@ -15,6 +14,18 @@ import msgspec
 
 from llmtrail.core.call import COUNT_MAX, MONEY_NANOUSD_MAX, Call, Usage
 from llmtrail.core.usage_conventions import CONVENTIONS, ONLY_WHEN_NAMED, Convention, Cost, Places
+from llmtrail.core.usage_places import (
+    Place,
+    Shape,
+    Steps,
+    decimal_of,
+    is_there,
+    place_of,
+    shape_of,
+    steps_are_in,
+    steps_of,
+    walk,
+)
 
 _NANOUSD_PER_DOLLAR: Final = 10**9
 _BY_NAME: Final = {one.name: one for one in CONVENTIONS}
@@ -31,7 +42,8 @@ _PARTS: Final = (
     (("output_audio_tokens",), "output_tokens"),
     (("output_image_tokens",), "output_tokens"),
 )
-_Place = Callable[[Any], int | None]
+# A service sees a handful of shapes; whoever sends more than this sends nonsense, and has each plan made anew.
+_SHAPES_MAX: Final = 256
 
 
 def usage_of(raw: Mapping[str, Any], convention: str | None = None) -> Usage | None:
@@ -39,7 +51,7 @@ def usage_of(raw: Mapping[str, Any], convention: str | None = None) -> Usage | N
 
     `convention` names a row of the table; without it the object's names decide. Raises KeyError for an unknown name.
     """
-    reader = _reader_of(raw, convention)
+    reader = _plan_of(raw, convention)
     if reader is None:
         return None
     counts = _counts(raw, reader)
@@ -60,15 +72,15 @@ def _with_rest(usage: Usage) -> Usage:
 
 def cost_of(raw: Mapping[str, Any], convention: str | None = None) -> int | None:
     """Return the cost that a usage object itself reports, in nano-dollars; None where it reports none, or 0."""
-    reader = _reader_of(raw, convention)
+    reader = _plan_of(raw, convention)
     if reader is None:
         return None
     for places in reader.costs:
         parts = [
             dollars / per_dollar
             for steps, per_dollar, only_if in places
-            if (not only_if or next(_walk(raw, only_if), None) is True)
-            and (dollars := _decimal(next(_walk(raw, steps), None))) is not None
+            if (not only_if or next(walk(raw, only_if), None) is True)
+            and (dollars := decimal_of(next(walk(raw, steps), None))) is not None
         ]
         if parts:
             return _nanousd(sum(parts, Decimal(0)))
@@ -155,17 +167,54 @@ def _additions(usage: Usage) -> Iterator[tuple[int, int]]:
             yield more_input, more_output
 
 
+_Table = tuple[tuple[str, tuple[Place, ...]], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class _Reader:
     """A convention, or several of one shape, with their places parsed."""
 
-    counts: tuple[tuple[str, tuple[_Place, ...]], ...]
-    alongside: tuple[tuple[str, tuple[_Place, ...]], ...]
+    name: str
+    is_snake: bool
+    counts: _Table
+    alongside: _Table
     zero_if_absent: tuple[str, ...]
-    iterations: tuple[Any, ...] | None
-    costs: tuple[tuple[tuple[tuple[Any, ...], int, tuple[Any, ...]], ...], ...]
+    iterations: Steps | None
+    costs: tuple[tuple[tuple[Steps, int, Steps], ...], ...]
     always_alongside: bool
     rest: str | None
+
+
+# (convention, shape of the object) -> what of the convention an object of that shape can hold.
+_plans: Final[dict[tuple[str | None, Shape], _Reader | None]] = {}
+
+
+def _plan_of(raw: Mapping[str, Any], convention: str | None) -> _Reader | None:
+    """Return the reader of an object with the places alone that are in it: answers of one provider are of one shape."""
+    key = convention, shape_of(raw)
+    try:
+        return _plans[key]
+    except KeyError:
+        reader = _reader_of(raw, convention)
+        plan = None if reader is None else _narrowed(reader, key[1])
+    if len(_plans) >= _SHAPES_MAX:
+        _plans.clear()
+    _plans[key] = plan
+    return plan
+
+
+def _narrowed(reader: _Reader, shape: Shape) -> _Reader:
+    def kept(table: _Table) -> _Table:
+        held = ((name, tuple(place for place in places if place.is_in(shape))) for name, places in table)
+        return tuple((name, places) for name, places in held if places)
+
+    costs = (tuple(cost for cost in several if steps_are_in(cost[0], shape)) for several in reader.costs)
+    return replace(
+        reader,
+        counts=kept(reader.counts),
+        alongside=kept(reader.alongside),
+        costs=tuple(several for several in costs if several),
+    )
 
 
 def _reader_of(raw: Mapping[str, Any], convention: str | None) -> _Reader | None:
@@ -174,21 +223,21 @@ def _reader_of(raw: Mapping[str, Any], convention: str | None) -> _Reader | None
     for base in _BASES:
         for is_snake in (False, True) if base.also_snake else (False,):
             marks = _marks(base.name, is_snake=is_snake)
-            if any(_has(raw, mark) for mark in marks[0]) and all(_has(raw, need) for need in marks[1]):
+            if any(is_there(raw, mark) for mark in marks[0]) and all(is_there(raw, need) for need in marks[1]):
                 return _open_reader(base.name, is_snake=is_snake)
     return None
 
 
 def _is_snake(raw: Mapping[str, Any], convention: Convention) -> bool:
-    return convention.also_snake and any(_has(raw, mark) for mark in _marks(convention.name, is_snake=True)[0])
+    return convention.also_snake and any(is_there(raw, mark) for mark in _marks(convention.name, is_snake=True)[0])
 
 
 @cache
-def _marks(name: str, *, is_snake: bool) -> tuple[tuple[tuple[Any, ...], ...], tuple[tuple[Any, ...], ...]]:
+def _marks(name: str, *, is_snake: bool) -> tuple[tuple[Steps, ...], tuple[Steps, ...]]:
     one = _BY_NAME[name]
     return (
-        tuple(_steps(mark, is_snake=is_snake) for mark in one.marks),
-        tuple(_steps(need, is_snake=is_snake) for need in one.needs),
+        tuple(steps_of(mark, is_snake=is_snake) for mark in one.marks),
+        tuple(steps_of(need, is_snake=is_snake) for need in one.needs),
     )
 
 
@@ -207,34 +256,36 @@ def _open_reader(base: str, *, is_snake: bool) -> _Reader:
 
 
 def _compiled(rows: Sequence[Convention], *, is_snake: bool) -> _Reader:
-    def merged(tables: Iterable[Mapping[str, Places]]) -> tuple[tuple[str, tuple[_Place, ...]], ...]:
+    def merged(tables: Iterable[Mapping[str, Places]]) -> _Table:
         places: dict[str, list[str]] = {}
         for table in tables:
             for name, more in table.items():
                 places.setdefault(name, []).extend(more)
-        return tuple((name, tuple(_place(one, is_snake=is_snake) for one in more)) for name, more in places.items())
+        return tuple((name, tuple(place_of(one, is_snake=is_snake) for one in more)) for name, more in places.items())
 
     return _Reader(
+        name=rows[0].name,
+        is_snake=is_snake,
         counts=merged(row.counts for row in rows),
         alongside=merged(row.alongside for row in rows),
         zero_if_absent=tuple(name for row in rows for name in row.zero_if_absent),
-        iterations=next((_steps(row.iterations, is_snake=False) for row in rows if row.iterations), None),
+        iterations=next((steps_of(row.iterations, is_snake=False) for row in rows if row.iterations), None),
         costs=tuple(tuple(map(_cost_place, row.costs)) for row in rows if row.costs),
         always_alongside=any(row.always_alongside for row in rows),
         rest=next((row.rest for row in rows if row.rest), None),
     )
 
 
-def _cost_place(cost: Cost) -> tuple[tuple[Any, ...], int, tuple[Any, ...]]:
-    only_if = _steps(cost.only_if, is_snake=False) if cost.only_if else ()
-    return _steps(cost.place, is_snake=False), cost.per_dollar, only_if
+def _cost_place(cost: Cost) -> tuple[Steps, int, Steps]:
+    only_if = steps_of(cost.only_if, is_snake=False) if cost.only_if else ()
+    return steps_of(cost.place, is_snake=False), cost.per_dollar, only_if
 
 
 def _counts(raw: Mapping[str, Any], reader: _Reader) -> dict[str, int]:
     counts = _read(raw, reader)
     if reader.iterations is None:
         return counts
-    several = [one for one in _walk(raw, reader.iterations) if isinstance(one, Mapping)]
+    several = [one for one in walk(raw, reader.iterations) if isinstance(one, Mapping)]
     return _with_iterations(counts, several, reader) if several else counts
 
 
@@ -243,7 +294,7 @@ def _read(raw: Mapping[str, Any], reader: _Reader) -> dict[str, int]:
     for name, places in reader.counts:
         best: int | None = None
         for place in places:
-            if (found := place(raw)) is not None and not best:
+            if (found := place.read(raw)) is not None and not best:
                 best = found
         if best is not None:
             counts[name] = best
@@ -262,7 +313,7 @@ def _add_alongside(raw: Mapping[str, Any], reader: _Reader, counts: dict[str, in
     if is_whole and not reader.always_alongside:
         return
     for name, places in reader.alongside:
-        more = sum(place(raw) or 0 for place in places)
+        more = sum(place.read(raw) or 0 for place in places)
         is_total = name in ("input_tokens", "output_tokens")
         if not more or (is_total and name not in counts):
             continue
@@ -282,7 +333,7 @@ def _with_iterations(counts: dict[str, int], several: Sequence[Mapping[str, Any]
     everything = 0
     advised = 0
     for one, model in zip(several, models, strict=True):
-        read = _read(one, reader)
+        read = _read(one, _narrowed(_named_reader(reader.name, is_snake=reader.is_snake), shape_of(one)))
         everything += (tokens := read.get("input_tokens", 0) + read.get("output_tokens", 0))
         if one.get("type") == "advisor_message" or (model is not None and model != own):
             advised += tokens
@@ -293,98 +344,6 @@ def _with_iterations(counts: dict[str, int], several: Sequence[Mapping[str, Any]
     if summed.get("input_tokens", 0) + summed.get("output_tokens", 0) > top:
         counts = {**counts, **summed}
     return {**counts, "total_tokens": everything} if advised else counts
-
-
-def _place(text: str, *, is_snake: bool) -> _Place:
-    """Return what reads a place: ` + ` sums, ` | ` takes the first that is known."""
-    if " | " in text:
-        several = tuple(_place(one, is_snake=is_snake) for one in text.split(" | "))
-        return lambda raw: next((found for one in several if (found := one(raw)) is not None), None)
-    if " + " in text:
-        summands = tuple(_place(one, is_snake=is_snake) for one in text.split(" + "))
-        return lambda raw: _sum(one(raw) for one in summands)
-    steps = _steps(text, is_snake=is_snake)
-    return lambda raw: _sum(count_of(value) for value in _walk(raw, steps))
-
-
-def _sum(values: Iterable[int | None]) -> int | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if known else None
-
-
-@cache
-def _steps(text: str, *, is_snake: bool) -> tuple[Any, ...]:
-    """Return a place's steps: names, and (key, values) that choose among the elements of a list."""
-    steps: list[Any] = []
-    for part in text.split("."):
-        name, bracket, choice = part.removesuffix("]").partition("[")
-        steps.append(_snake(name) if is_snake else name)
-        if bracket:
-            key, _, values = choice.partition("=")
-            steps.append((key, frozenset(values.split("|"))))
-    return tuple(steps)
-
-
-def _snake(name: str) -> str:
-    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
-
-
-def _has(raw: Mapping[str, Any], steps: tuple[Any, ...]) -> bool:
-    return next(_walk(raw, steps), None) is not None
-
-
-def _walk(value: Any, steps: tuple[Any, ...]) -> Iterator[Any]:
-    """Yield what is at a place: nothing, one value, or an element's value for each that is chosen."""
-    if not steps:
-        if isinstance(value, list):
-            yield from value
-        elif value is not None:
-            yield value
-        return
-    step, rest = steps[0], steps[1:]
-    if isinstance(step, str):
-        if isinstance(value, Mapping):
-            yield from _walk(value.get(step), rest)
-        return
-    key, values = step
-    for element in value if isinstance(value, list) else ():
-        if isinstance(element, Mapping) and (not key or _word(element.get(key)) in values):
-            yield from _walk(element, rest)
-
-
-def _word(value: Any) -> str:
-    """Return a choosing value as text: clients give enumerations too, whose name comes last."""
-    return str(getattr(value, "value", value)).rpartition(".")[2]
-
-
-def count_of(value: Any) -> int | None:
-    """Return a count: a whole number of 0 or more, be it written 12, 12.0 or "12"; anything else is unknown."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        number = _decimal(value)
-        if number is None or number != number.to_integral_value():
-            return None
-        value = int(number)
-    elif isinstance(value, float):
-        if not value.is_integer():
-            return None
-        value = int(value)
-    return value if isinstance(value, int) and 0 <= value <= COUNT_MAX else None
-
-
-def _decimal(value: Any) -> Decimal | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    if isinstance(value, str) and len(value) > 64:
-        return None
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    try:
-        number = Decimal(str(value))
-    except InvalidOperation:
-        return None
-    return number if number.is_finite() and abs(number) <= MONEY_NANOUSD_MAX else None
 
 
 def _nanousd(dollars: Decimal) -> int | None:
