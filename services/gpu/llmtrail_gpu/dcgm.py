@@ -18,17 +18,25 @@ _TEXT_MAX: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Where a family's value goes in a sample: times `scale`, and only where a GPU can have it."""
+    """Where a family's value goes in a sample: times `scale`, and only where a GPU can have it.
+
+    A share that is rounded to slightly more than its whole is the whole. `of_board` is one value of the whole board,
+    which exporters repeat for each MIG instance. `zero_is_none`: where there is no sensor, old releases print 0.
+    """
 
     name: str
     scale: float = 1.0
     limit: float = math.inf
     is_count: bool = False
+    is_share: bool = False
+    of_board: bool = False
+    zero_is_none: bool = False
 
 
 # Well over what any GPU has or will soon have: beyond them stands damage, not a fact.
 _WATTS_MAX: Final = 100_000.0
-_CELSIUS_MAX: Final = 500.0
+# A GPU shuts down near 110 degrees; damaged readings of 345 and more are on record (NVIDIA/dcgm-exporter#312).
+_CELSIUS_MAX: Final = 200.0
 _MEGAHERTZ_MAX: Final = 100_000.0
 _MIB_MAX: Final = 1024 * 1024 * 1024.0
 _COUNT_MAX: Final = 2.0**53
@@ -36,17 +44,19 @@ _BYTES_S_MAX: Final = 1e15
 _XID_MAX: Final = 2.0**32 - 1
 
 _SHARE: Final = 1.0
+# Counters that are read a moment apart make a busy share of slightly more than the whole.
+_ROUNDED_SHARE: Final = 1.1
 _PARTS: Final[Mapping[str, Part]] = {
     "DCGM_FI_DEV_SM_CLOCK": Part("sm_clock_mhz", limit=_MEGAHERTZ_MAX),
     "DCGM_FI_DEV_MEM_CLOCK": Part("memory_clock_mhz", limit=_MEGAHERTZ_MAX),
-    "DCGM_FI_DEV_MEMORY_TEMP": Part("memory_temperature_c", limit=_CELSIUS_MAX),
+    "DCGM_FI_DEV_MEMORY_TEMP": Part("memory_temperature_c", limit=_CELSIUS_MAX, zero_is_none=True),
     "DCGM_FI_DEV_GPU_TEMP": Part("temperature_c", limit=_CELSIUS_MAX),
-    "DCGM_FI_DEV_POWER_USAGE": Part("power_w", limit=_WATTS_MAX),
-    "DCGM_FI_DEV_POWER_MGMT_LIMIT": Part("power_limit_w", limit=_WATTS_MAX),
-    "DCGM_FI_DEV_ENFORCED_POWER_LIMIT": Part("enforced_power_limit_w", limit=_WATTS_MAX),
-    "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": Part("energy_j", scale=0.001, limit=_COUNT_MAX),
+    "DCGM_FI_DEV_POWER_USAGE": Part("power_w", limit=_WATTS_MAX, of_board=True),
+    "DCGM_FI_DEV_POWER_MGMT_LIMIT": Part("power_limit_w", limit=_WATTS_MAX, of_board=True),
+    "DCGM_FI_DEV_ENFORCED_POWER_LIMIT": Part("enforced_power_limit_w", limit=_WATTS_MAX, of_board=True),
+    "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION": Part("energy_j", scale=0.001, limit=_COUNT_MAX, of_board=True),
     "DCGM_FI_DEV_PCIE_REPLAY_COUNTER": Part("pcie_replays", limit=_COUNT_MAX, is_count=True),
-    "DCGM_FI_DEV_GPU_UTIL": Part("utilization", scale=0.01, limit=100.0),
+    "DCGM_FI_DEV_GPU_UTIL": Part("utilization", scale=0.01, limit=100.0, is_share=True, of_board=True),
     "DCGM_FI_DEV_XID_ERRORS": Part("last_xid", limit=_XID_MAX, is_count=True),
     "DCGM_FI_DEV_FB_FREE": Part("memory_free_bytes", scale=_MIB, limit=_MIB_MAX, is_count=True),
     "DCGM_FI_DEV_FB_USED": Part("memory_used_bytes", scale=_MIB, limit=_MIB_MAX, is_count=True),
@@ -59,9 +69,9 @@ _PARTS: Final[Mapping[str, Part]] = {
     "DCGM_FI_DEV_ROW_REMAP_FAILURE": Part("row_remap_failed", limit=_COUNT_MAX, is_count=True),
     "DCGM_FI_DEV_CLOCK_THROTTLE_REASONS": Part("throttle_mask", limit=_COUNT_MAX, is_count=True),
     "DCGM_FI_DEV_CLOCKS_EVENT_REASONS": Part("throttle_mask", limit=_COUNT_MAX, is_count=True),
-    "DCGM_FI_PROF_GR_ENGINE_ACTIVE": Part("engine_active", limit=_SHARE),
-    "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE": Part("tensor_active", limit=_SHARE),
-    "DCGM_FI_PROF_DRAM_ACTIVE": Part("dram_active", limit=_SHARE),
+    "DCGM_FI_PROF_GR_ENGINE_ACTIVE": Part("engine_active", limit=_SHARE, is_share=True),
+    "DCGM_FI_PROF_PIPE_TENSOR_ACTIVE": Part("tensor_active", limit=_SHARE, is_share=True),
+    "DCGM_FI_PROF_DRAM_ACTIVE": Part("dram_active", limit=_SHARE, is_share=True),
     "DCGM_FI_PROF_PCIE_TX_BYTES": Part("pcie_sent_bytes_s", limit=_BYTES_S_MAX),
     "DCGM_FI_PROF_PCIE_RX_BYTES": Part("pcie_received_bytes_s", limit=_BYTES_S_MAX),
     "DCGM_FI_PROF_NVLINK_TX_BYTES": Part("nvlink_sent_bytes_s", limit=_BYTES_S_MAX),
@@ -161,12 +171,18 @@ def gpu_samples(series: Iterable[Series], host: str, sampled_at_ns: int, rejecti
     """Return a sample of each GPU and MIG instance that the series tell of; `host` is for those that name none."""
     gpus: dict[_Key, _Gpu] = {}
     seen: set[tuple[object, ...]] = set()
+    is_moved = False
     for one in series:
+        is_moved = is_moved or _EXPORTED_POD in one.labels
         name = _OLD_NAMES.get(one.name, one.name)
         reason = _take(gpus, one, _PARTS[name], seen)
         if reason is not None:
             rejections.add(one.line, reason)
-    return [_reading(key, gpu, host, sampled_at_ns) for key, gpu in gpus.items() if _tells(gpu)]
+    return [
+        _reading(key, gpu, _workload(gpu.labels, is_moved), host, sampled_at_ns)
+        for key, gpu in gpus.items()
+        if _tells(gpu)
+    ]
 
 
 def _take(gpus: dict[_Key, _Gpu], one: Series, part: Part, seen: set[tuple[object, ...]]) -> Reason | None:
@@ -175,7 +191,7 @@ def _take(gpus: dict[_Key, _Gpu], one: Series, part: Part, seen: set[tuple[objec
     key = (_first(labels, _UUID), _text(labels.get("GPU_I_ID", "")), _text(labels.get("gpu", "")))
     if not key[0] and not key[2]:
         return Reason.NO_GPU
-    reason = _unfit(one.value, part)
+    reason = Reason.NOT_NEEDED if key[1] and part.of_board else _unfit(one.value, part)
     if reason is not None:
         return reason
     # A GPU that several containers share is printed once for each; its first is kept. An XID stands once a code.
@@ -197,7 +213,7 @@ def _take(gpus: dict[_Key, _Gpu], one: Series, part: Part, seen: set[tuple[objec
             if why and one.value > 0:
                 gpu.reasons.append(why)
         case _:
-            gpu.parts[part.name] = one.value * part.scale
+            gpu.parts[part.name] = min(one.value, part.limit) * part.scale
     return None
 
 
@@ -211,10 +227,11 @@ def _take_xid(gpu: _Gpu, code: str, times: int) -> Reason | None:
 def _unfit(value: float, part: Part) -> Reason | None:
     if math.isnan(value):
         return Reason.NOT_A_NUMBER
-    if is_sentinel(value):
+    if is_sentinel(value) or (part.zero_is_none and value == 0):
         return Reason.SENTINEL
+    most = part.limit * _ROUNDED_SHARE if part.is_share else part.limit
     least = -273.15 if part.name.endswith("temperature_c") else 0.0
-    if not least <= value <= part.limit or (part.is_count and value != int(value)):
+    if not least <= value <= most or (part.is_count and value != int(value)):
         return Reason.OUT_OF_RANGE
     return None
 
@@ -226,9 +243,14 @@ def _tells(gpu: _Gpu) -> bool:
 _UUID: Final = ("UUID", "uuid", "gpu_uuid")
 _HOST: Final = ("Hostname", "hostname")
 _NAME: Final = ("modelName", "model_name")
-_NAMESPACE: Final = ("namespace", "pod_namespace", "exported_namespace")
-_POD: Final = ("pod", "pod_name", "exported_pod")
-_CONTAINER: Final = ("container", "container_name", "exported_container")
+_NAMESPACE: Final = ("namespace", "pod_namespace")
+_POD: Final = ("pod", "pod_name")
+_CONTAINER: Final = ("container", "container_name")
+# Prometheus puts the pod that it scraped under the plain names and moves what the exporter wrote below this prefix.
+_EXPORTED: Final = "exported_"
+_EXPORTED_POD: Final = "exported_pod"
+# The exporter's own pod, by which an idle GPU is labelled where Prometheus adds the pod that it scraped.
+_EXPORTERS_POD: Final = re.compile(r"(?:nvidia-)?dcgm-exporter\b")
 # Parts that a sample takes as they are.
 _AS_TOLD: Final = (
     "utilization", "engine_active", "tensor_active", "dram_active", "temperature_c", "memory_temperature_c",
@@ -239,12 +261,17 @@ _AS_COUNTS: Final = (
 )  # fmt: skip
 
 
-def _reading(key: _Key, gpu: _Gpu, host: str, sampled_at_ns: int) -> GpuReading:
+def _workload(labels: Mapping[str, str], is_moved: bool) -> tuple[str, str, str]:
+    """Namespace, pod and container that use a GPU; empty for one that nobody uses."""
+    names = [[_EXPORTED + name for name in names] if is_moved else names for names in (_NAMESPACE, _POD, _CONTAINER)]
+    namespace, pod, container = (_first(labels, one) for one in names)
+    return ("", "", "") if _EXPORTERS_POD.match(pod) else (namespace, pod, container)
+
+
+def _reading(key: _Key, gpu: _Gpu, workload: tuple[str, str, str], host: str, sampled_at_ns: int) -> GpuReading:
     parts, labels = gpu.parts, gpu.labels
     told: dict[str, Any] = {name: parts.get(name) for name in _AS_TOLD}
     told |= {name: _whole(parts.get(name)) for name in _AS_COUNTS}
-    if key[1]:
-        told["utilization"] = None  # It has no meaning for a part of a GPU.
     sample = GpuSample(
         sampled_at_ns=sampled_at_ns,
         host=_first(labels, _HOST) or host,
@@ -254,9 +281,9 @@ def _reading(key: _Key, gpu: _Gpu, host: str, sampled_at_ns: int) -> GpuReading:
         gpu_index=_index(key[2]),
         gpu_name=_first(labels, _NAME),
         mig_profile=_text(labels.get("GPU_I_PROFILE", "")),
-        namespace=_first(labels, _NAMESPACE),
-        pod=_first(labels, _POD),
-        container=_first(labels, _CONTAINER),
+        namespace=workload[0],
+        pod=workload[1],
+        container=workload[2],
         source=Source.DCGM,
         memory_total_bytes=_sum(parts.get("memory_used_bytes"), parts.get("memory_free_bytes")),
         power_limit_w=parts.get("enforced_power_limit_w", parts.get("power_limit_w")),

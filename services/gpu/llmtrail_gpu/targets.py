@@ -22,6 +22,8 @@ _KNOWN_PORTS: Final = (
     ("sglang", 30_000),
     ("text-generation-inference", 80),
     ("tritonserver", 8002),
+    ("lmdeploy", 23_333),
+    ("llama.cpp", 8080),
 )
 
 

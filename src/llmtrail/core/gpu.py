@@ -37,6 +37,10 @@ class Engine(StrEnum):
     SGLANG = "sglang"
     TGI = "tgi"
     TRITON = "triton"
+    TRTLLM = "trtllm"
+    LMDEPLOY = "lmdeploy"
+    LLAMACPP = "llamacpp"
+    NIM = "nim"
 
 
 class Reason(StrEnum):
