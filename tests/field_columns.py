@@ -12,7 +12,7 @@ from llmtrail_ingest.pricebook import load_pricebook
 __all__ = ["FIELD", "wrong_columns"]
 
 # Costs that the price list and the price book do not know yet.
-COSTS_NOT_YET = ("w06", "w16", "w25", "w29", "w40", "w41", "w43", "w45")
+COSTS_NOT_YET = ("w06", "w16", "w25", "w29", "w45")
 
 
 def wrong_columns(name: str, call: dict[str, Any]) -> dict[str, tuple[Any, Any]]:

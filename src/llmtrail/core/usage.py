@@ -44,6 +44,8 @@ _PARTS: Final = (
 )
 # A service sees a handful of shapes; whoever sends more than this sends nonsense, and has each plan made anew.
 _SHAPES_MAX: Final = 256
+# Letters that a shape's names come to; the longest known usage, LiteLLM's, has some 1,500.
+_SHAPE_LENGTH_MAX: Final = 8_192
 
 
 def usage_of(raw: Mapping[str, Any], convention: str | None = None) -> Usage | None:
@@ -197,9 +199,10 @@ def _plan_of(raw: Mapping[str, Any], convention: str | None) -> _Reader | None:
     except KeyError:
         reader = _reader_of(raw, convention)
         plan = None if reader is None else _narrowed(reader, key[1])
-    if len(_plans) >= _SHAPES_MAX:
-        _plans.clear()
-    _plans[key] = plan
+    if len(repr(key)) <= _SHAPE_LENGTH_MAX:
+        if len(_plans) >= _SHAPES_MAX:
+            _plans.clear()
+        _plans[key] = plan
     return plan
 
 

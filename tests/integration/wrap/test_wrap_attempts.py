@@ -12,6 +12,7 @@ import openai
 import pytest
 
 import llmtrail
+from answering_server import answering
 from eventually import eventually
 from llmtrail.testing import captured
 from llmtrail.testing.provider import FaultMix, ProviderSimulator
@@ -30,6 +31,17 @@ def check_attempts(call: dict[str, Any], outcomes: Sequence[tuple[str, int | Non
     for before, after in itertools.pairwise(attempts):
         end_ns = before["started_at"] + before["latency_ms"] * 1e6
         assert after["started_at"] - end_ns == pytest.approx(after["backoff_ms"] * 1e6, abs=2e4)
+
+
+def test_a_good_status_with_an_error_in_its_body_is_no_good_attempt() -> None:
+    body = {"error": {"code": 429, "message": "Rate limit exceeded: free-models-per-min"}}
+    with answering(body, headers={"cf-ray": "9f-FRA"}) as server, captured() as trail:
+        client = llmtrail.wrap(openai.OpenAI(api_key="k", base_url=server.url))
+        client.chat.completions.create(model="openai/gpt-4o", messages=MESSAGES)
+        (call,) = trail.calls
+    (attempt,) = call["attempts"]
+    assert (attempt["http_status"], attempt["outcome"]) == (200, "rate_limited")
+    assert (call["error"]["http_status"], call["provider_request_id"]) == (429, "9f-FRA")
 
 
 def test_a_call_that_failed_twice_and_then_answered_is_one_call_of_three_attempts(

@@ -286,6 +286,13 @@ def test_the_providers_own_count_of_billed_searches_stands_before_ours() -> None
     assert usage["web_search_requests"] == 1
 
 
+def test_a_response_that_is_still_to_be_made_says_so() -> None:
+    found = read_response({"status": "queued", "output": [], "usage": None, "model": "o3-deep-research"})
+
+    assert found.attributes == {"openai.response.status": "queued"}
+    assert (found.failure_mode, found.usage) == (None, {})
+
+
 def test_file_searches_and_containers_are_counted() -> None:
     run = {"type": "code_interpreter_call", "status": "completed"}
     usage = responded(

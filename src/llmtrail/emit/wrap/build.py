@@ -69,7 +69,11 @@ _ERROR_TYPE_HEADER: Final = "x-amzn-errortype"
 # Providers whose own way of counting the answer's shape does not show; rows of `core.usage_conventions`.
 _COUNTED_AS: Final = {"gcp.gemini": "gemini_openai", "gcp.vertex_ai": "gemini_openai"}
 # Where providers and gateways name a request.
-_ID_HEADERS = ("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid")
+_ID_HEADERS = (
+    *("x-request-id", "request-id", "apim-request-id", "x-amzn-requestid"),
+    # Mistral, DeepSeek, Moonshot, Groq behind Cloudflare
+    *("mistral-correlation-id", "x-ds-trace-id", "msh-request-id", "cf-ray"),
+)
 # As many attempts as an event may hold; a client that retries more often keeps its last ones.
 ATTEMPTS_MAX = 1_000
 
@@ -309,7 +313,10 @@ def _attempt_result(sent: Sent, verdict: Verdict | None) -> dict[str, Any]:
 
 
 # Failures of the call that are failures of its last exchange, though that began with a good status.
-_BROKEN_EXCHANGES = (FailureMode.CONNECTION, FailureMode.TIMEOUT, FailureMode.CANCELLED, FailureMode.MODEL_ERROR)
+_BROKEN_EXCHANGES = (
+    *(FailureMode.CONNECTION, FailureMode.TIMEOUT, FailureMode.CANCELLED, FailureMode.MODEL_ERROR),
+    FailureMode.RATE_LIMITED,
+)
 
 
 def _status_error(sent: Sent, status: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from llmtrail.emit.wrap.found import Assembled, Found, list_of, mapping_of, text
 from llmtrail.emit.wrap.usage import counted, with_foreign_tokens
 
 _LAST_EVENTS = ("response.completed", "response.incomplete", "response.failed")
+_UNFINISHED = ("queued", "in_progress")
 # How the Responses API's reasons are called everywhere else.
 _REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _TEXT_DELTAS = {"response.output_text.delta": "output_text", "response.refusal.delta": "refusal"}
@@ -41,6 +42,8 @@ def read_response(body: Mapping[str, Any]) -> Found:
         error_type=None if error is None else error.type,
         error_status=None if error is None else error.http_status,
         served=texts_of(service_tier=body.get("service_tier")),
+        # An answer that is still to be made has no tokens yet.
+        attributes={"openai.response.status": body["status"]} if body.get("status") in _UNFINISHED else {},
         reported_cost_nanousd=cost_of(mapping_of(body.get("usage"))),
     )
 
