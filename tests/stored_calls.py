@@ -96,6 +96,7 @@ def a_row(call: Call, **fields: Any) -> CallRow:
         "clock_skew": False,
         "first_ingested_at_ns": NOW_NS + 1_000,
         "ingested_at_ns": NOW_NS + 2_000,
+        "counted_at_ns": NOW_NS + 1_000,
         "bodies_key": 2**63 + 11,
         "topic_id": "topic-1",
         "partition": 0,

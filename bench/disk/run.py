@@ -48,6 +48,7 @@ def rows_of(lines: list[bytes], first_offset: int, rng: random.Random) -> list[C
                 clock_skew=False,
                 first_ingested_at_ns=now_ns,
                 ingested_at_ns=now_ns,
+                counted_at_ns=now_ns,
                 bodies_key=place_key,
                 topic_id="01a1fc8d-d5ac-7f5b-a522-4a58b791f1d8",
                 partition=0,

@@ -62,14 +62,14 @@ def recorded(seed: int, now_ns: int, calls: int = 400) -> list[Event]:
     for number in range(calls):
         event = {
             "call_id": uuid7(now_ns - rng.randrange(60) * NS + number, rng.randbytes(10)),
-            "started_at": now_ns - rng.choice([0, 5, 61, 599, 3_700, 8_000, 90_000]) * NS,
+            "started_at": now_ns - rng.choice([60, 65, 121, 599, 3_700, 8_000, 90_000]) * NS,
             "request_id": f"r{number % 50}",
             "user_id": rng.choice([None, f"u{rng.randrange(20)}"]),
             "feature": rng.choice([None, "search", "chat"]),
             "provider": "openai",
             "request_model": rng.choice(["gpt-4o-mini", "gpt-4o", "nobody-prices-this"]),
             "usage": {"input_tokens": rng.randrange(1000), "output_tokens": rng.randrange(500)},
-            "latency_ms": rng.choice([None, round(rng.lognormvariate(6, 1), 2)]),
+            "latency_ms": rng.choice([None, round(min(rng.lognormvariate(6, 1), 50_000), 2)]),
             "retry_count": rng.choice([None, 0, 2]),
             "status": rng.choice(["ok", "ok", "error"]),
             "versions": {"prompt": "v1", "prompt_name": "answer"},
@@ -174,7 +174,7 @@ def statistics_of(trail: Trail) -> GroupReader:
     config = WriterConfig(batch_rows=73, batch_ms=20, in_flight=IN_FLIGHT, group=GROUP)
 
     def cursor(log: PartitionLog, partition: int) -> StatisticsCursor:
-        counted = CountedCalls()
+        counted = CountedCalls(50_000)
         sink = PartialsSink(publishing, counted)
         writer = Writer(parts_of(log, sink, CountingTally(), sink.publish), config, partition)
         return StatisticsCursor(log, partition, writer, counted, load_pricebook(None))

@@ -55,6 +55,7 @@ class World:
             clock_skew=False,
             first_ingested_at_ns=now_s * NS,
             ingested_at_ns=now_s * NS,
+            counted_at_ns=now_s * NS,
             bodies_key=0,
             topic_id="T",
             partition=0,

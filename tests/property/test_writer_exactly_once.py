@@ -67,6 +67,8 @@ class FakeSink:
                 first_ingested_at_ns=row.first_ingested_at_ns,
                 bodies_key=row.bodies_key,
                 ingested_at_ns=row.ingested_at_ns,
+                counted_at_ns=row.counted_at_ns,
+                prompt_fingerprint=row.prompt_fingerprint,
                 cost_nanousd=row.cost_nanousd,
                 tenant=row.tenant,
                 model=row.model,

@@ -22,6 +22,7 @@ from llmtrail.core.call import Call
 from llmtrail.core.gpu_map import Deployment
 from llmtrail.core.model_identity import ModelTable
 from llmtrail.core.own_gpu import OwnGpuBook, standard_prices
+from llmtrail.core.price_inputs import PRICE_PARAMETERS
 from llmtrail.core.pricing import CostSource, Rates, UnpricedReason
 from llmtrail_ingest.gpu_prices import parse_gpu_prices, parse_own_gpus
 from llmtrail_ingest.model_table import model_table
@@ -57,9 +58,7 @@ _PROVIDERS: Final = {
     "xai": "x-ai",
     "fireworks_ai": "fireworks",
 }
-# Request parameters that choose another price.
-_CONTEXT_KEYS: Final = ("service_tier", "processing", "speed")
-_CONTEXT_MARK: Final = re.compile(b'"(?:' + "|".join(_CONTEXT_KEYS).encode() + b')"')
+_CONTEXT_MARK: Final = re.compile(b'"(?:' + "|".join(PRICE_PARAMETERS).encode() + b')"')
 _RATES_OF_PRICES: Final = {
     "input_mtok": "input",
     "output_mtok": "output",
@@ -240,7 +239,7 @@ def _context(call: Call) -> _Context:
         return ()
     try:
         values = _PARAMETERS.decode(parameters)
-        chosen = {key: msgspec.json.decode(values[key]) for key in _CONTEXT_KEYS if key in values}
+        chosen = {key: msgspec.json.decode(values[key]) for key in PRICE_PARAMETERS if key in values}
     except msgspec.DecodeError:
         return ()
     return tuple((key, value) for key, value in chosen.items() if isinstance(value, str) and value != "auto")

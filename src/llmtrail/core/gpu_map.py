@@ -72,7 +72,7 @@ class Asked:
 
 
 class _Server(msgspec.Struct):
-    """What attributes tell of the server; whatever else they hold is passed over."""
+    """What attributes tell of the server (`price_inputs.PRICE_ATTRIBUTES`); what else they hold is passed over."""
 
     address: Any = msgspec.field(name="server.address", default=None)
     port: Any = msgspec.field(name="server.port", default=None)

@@ -9,9 +9,10 @@ from llmtrail.core.cell import Cell
 VERSION = 1
 # The finest slot of time.
 SLOT_S = 10
-# A call that began earlier than this before it reached the log is counted as late, and not in any window.
+# A call that ended earlier than this before it reached the log is counted as late, and not in any window.
 LATE_S_MAX = 24 * 3600
 _NS_PER_S = 1_000_000_000
+_NS_PER_MS = 1_000_000
 
 Cells = dict[str, Cell]  # by the scope's text
 
@@ -94,10 +95,14 @@ def slot_of(instant_ns: int) -> int:
     return instant_ns // (SLOT_S * _NS_PER_S) * SLOT_S
 
 
-def counts_at_ns(started_at_ns: int, appended_at_ns: int) -> int | None:
-    """Return the instant a call counts at: its start, its arrival where that came first, None where it is too late."""
-    if started_at_ns > appended_at_ns:
+def counts_at_ns(started_at_ns: int, latency_ms: float | None, appended_at_ns: int) -> int | None:
+    """Return the instant a call counts at: its end, its first arrival where that came earlier, None where it is late.
+
+    `appended_at_ns` is when the call's first event reached the log; no later event of the call moves the instant.
+    """
+    ended_at_ns = started_at_ns if latency_ms is None else started_at_ns + round(latency_ms * _NS_PER_MS)
+    if ended_at_ns > appended_at_ns:
         return appended_at_ns
-    if started_at_ns < appended_at_ns - LATE_S_MAX * _NS_PER_S:
+    if ended_at_ns < appended_at_ns - LATE_S_MAX * _NS_PER_S:
         return None
-    return started_at_ns
+    return ended_at_ns

@@ -181,6 +181,7 @@ def _own_columns(rows: Sequence[CallRow]) -> dict[str, arrow.Column]:
     """Build the columns that the writer decided on."""
     get = _getter(rows)
     first = get("first_ingested_at_ns")
+    of_cost = _getter([row.corrected or row for row in rows])
     return {
         "ingest_day": arrow.days(first),
         "call_id": arrow.uuids(get("call_key")),
@@ -189,21 +190,27 @@ def _own_columns(rows: Sequence[CallRow]) -> dict[str, arrow.Column]:
         "model": pa.array(get("model"), _TEXT),
         "estimated_input_tokens": pa.array(get("estimated_input_tokens"), _COUNT),
         "estimated_output_tokens": pa.array(get("estimated_output_tokens"), _COUNT),
-        "cost_nanousd": pa.array(get("cost_nanousd"), _COUNT),
-        "cost_source": pa.array(get("cost_source"), _TEXT),
-        "price_id": pa.array(get("price_id"), _TEXT),
-        "unpriced_reason": pa.array(get("unpriced_reason"), _TEXT),
+        "cost_nanousd": pa.array(of_cost("cost_nanousd"), _COUNT),
+        "cost_source": pa.array(of_cost("cost_source"), _TEXT),
+        "price_id": pa.array(of_cost("price_id"), _TEXT),
+        "unpriced_reason": pa.array(of_cost("unpriced_reason"), _TEXT),
+        "cost_corrected_at": arrow.optional_times(_corrected_at_ns(rows)),
         "prompt_fingerprint": pa.array(get("prompt_fingerprint"), _TEXT),
         "started_at": arrow.times(get("started_at_ns")),
         "clock_skew": pa.array(get("clock_skew"), pa.bool_()),
         "first_ingested_at": arrow.times(first),
         "ingested_at": arrow.times(get("ingested_at_ns")),
+        "counted_at": arrow.optional_times(get("counted_at_ns")),
         "bodies_key": pa.array(get("bodies_key"), pa.uint64()),
         "content_hash": pa.array(get("content_hash"), pa.uint64()),
         "src_topic_id": pa.array(get("topic_id"), _TEXT),
         "src_partition": pa.array(get("partition"), pa.uint32()),
         "src_offset": pa.array(get("offset"), pa.uint64()),
     }
+
+
+def _corrected_at_ns(rows: Sequence[CallRow]) -> list[int | None]:
+    return [None if row.corrected is None else row.corrected.corrected_at_ns for row in rows]
 
 
 _TEXT_FIELDS = (

@@ -7,8 +7,8 @@ from datetime import date, timedelta
 from llmtrail.store.arrow import DAY_NS
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle
-from llmtrail.store.records import places_sql, read_by_id
-from llmtrail.store.rows import CallRow, KnownCall, KnownId
+from llmtrail.store.records import StoredCall, places_sql, read_by_id
+from llmtrail.store.rows import CallRow, Corrected, KnownCall, KnownId
 
 # Ids travel inside the SQL text; a thousand of them are 50 kB, far below the engine's limit of 256 kB.
 KEYS_PER_QUERY = 1_000
@@ -77,7 +77,10 @@ def known_calls(handle: Handle, call_keys: Sequence[int], *, with_bodies: bool =
                 first_ingested_at_ns=stored.first_ingested_at_ns,
                 bodies_key=stored.place.bodies_key,
                 ingested_at_ns=stored.ingested_at_ns,
-                cost_nanousd=stored.cost_nanousd,
+                counted_at_ns=stored.counted_at_ns,
+                cost_nanousd=stored.written_cost_nanousd,
+                prompt_fingerprint=stored.prompt_fingerprint,
+                corrected=_corrected(stored),
                 tenant=stored.tenant,
                 model=stored.model,
                 estimated_input_tokens=stored.estimated_input_tokens,
@@ -87,6 +90,18 @@ def known_calls(handle: Handle, call_keys: Sequence[int], *, with_bodies: bool =
                 offset=position.offset,
             )
     return known
+
+
+def _corrected(stored: StoredCall) -> Corrected | None:
+    if stored.cost_corrected_at_ns is None:
+        return None
+    return Corrected(
+        stored.cost_nanousd,
+        stored.cost_source,
+        stored.price_id,
+        stored.unpriced_reason,
+        stored.cost_corrected_at_ns,
+    )
 
 
 def missing_rows(handle: Handle, rows: Sequence[CallRow]) -> int:

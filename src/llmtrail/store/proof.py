@@ -35,8 +35,8 @@ class Worst(StrEnum):
 _ORDER = {
     Worst.DEAREST: "sum(cost_nanousd) DESC",
     Worst.SLOWEST: "max(latency_ms) DESC",
-    Worst.FAILED: "max(started_at) DESC",
-    Worst.UNPRICED: "max(started_at) DESC",
+    Worst.FAILED: "max(counted_at) DESC",
+    Worst.UNPRICED: "max(counted_at) DESC",
     Worst.RETRIED: "sum(coalesce(retry_count, 0)) DESC",
 }
 _ONLY = {Worst.FAILED: " AND failure_mode IS NOT NULL", Worst.UNPRICED: " AND cost_nanousd IS NULL"}
@@ -50,7 +50,7 @@ def requests_of(
     Only stored calls are seen: the last quarter of a second may not be.
     """
     conditions = ["tenant = {tenant:String}", "request_id IS NOT NULL"]
-    conditions += ["started_at >= fromUnixTimestamp64Nano({since:Int64})", "ingest_day >= toDate({day:UInt32})"]
+    conditions += ["counted_at >= fromUnixTimestamp64Nano({since:Int64})", "ingest_day >= toDate({day:UInt32})"]
     values: dict[str, object] = {"tenant": scope.tenant, "since": since_ns, "day": since_ns // 86_400_000_000_000}
     for number, (column, value) in enumerate(zip(COLUMNS[scope.kind], scope.values, strict=False)):
         conditions.append(f"{column} = {{v{number}:String}}")

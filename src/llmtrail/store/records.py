@@ -26,7 +26,7 @@ _LEFT_OUT = {name: _DEFAULTS[name] for name in ("call_id", *_OWN_COLUMNS, *CONTE
 
 _CALL_NAMES = (
     *("call_id", "record", *_OWN_COLUMNS, "ingest_day", "bodies_key", "tenant"),
-    *("first_ingested_at_ns", "ingested_at_ns", "cost_corrected_at"),
+    *("first_ingested_at_ns", "ingested_at_ns", "counted_at_ns", "cost_corrected_at_ns"),
 )
 _POSITION_NAMES = ("content_hash", "src_topic_id", "src_partition", "src_offset")
 _COST_NAMES = ("cost_nanousd", "cost_source", "price_id", "unpriced_reason")
@@ -78,10 +78,13 @@ class StoredCall:
     started_at_ns: int
     first_ingested_at_ns: int
     ingested_at_ns: int
+    counted_at_ns: int | None  # None: it came too late to count
     cost_nanousd: int | None
     cost_source: str
     price_id: str | None
     unpriced_reason: str | None
+    written_cost_nanousd: int | None  # before any correction
+    cost_corrected_at_ns: int | None
     prompt_fingerprint: str | None
     clock_skew: bool
     model: str
@@ -188,7 +191,7 @@ def places_sql(days_and_ids: Iterable[tuple[str, str]]) -> str:
 
 def _read_calls(handle: Handle, where: str, names: Sequence[str]) -> list[dict[str, Any]]:
     rows = _read(handle, _columns(names), "llmtrail.calls_data", where, names)
-    corrected = [row for row in rows if row["cost_corrected_at"] is not None]
+    corrected = [row for row in rows if row["cost_corrected_at_ns"] is not None]
     if corrected:
         # The record tells the first price; corrections are rare enough to be read apart.
         where = places_sql((row["ingest_day"], row["call_id"]) for row in corrected)
@@ -244,6 +247,9 @@ def _stored(row: Mapping[str, Any]) -> StoredCall:
         started_at_ns=kept.started_at_ns,
         first_ingested_at_ns=row["first_ingested_at_ns"],
         ingested_at_ns=row["ingested_at_ns"],
+        counted_at_ns=row["counted_at_ns"],
+        written_cost_nanousd=kept.cost_nanousd,
+        cost_corrected_at_ns=row["cost_corrected_at_ns"],
         **{name: costs[name] for name in _COST_NAMES},
         prompt_fingerprint=kept.prompt_fingerprint,
         clock_skew=kept.clock_skew,

@@ -7,6 +7,16 @@ import msgspec
 from llmtrail.core.call import Call
 
 
+class Corrected(msgspec.Struct, frozen=True, gc=False):
+    """The cost that a correction gave a stored call, in place of the one it was written with."""
+
+    cost_nanousd: int | None
+    cost_source: str
+    price_id: str | None
+    unpriced_reason: str | None
+    corrected_at_ns: int
+
+
 class CallRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One call as it is to be stored: merged, priced, with its place in the log.
 
@@ -19,22 +29,25 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     clock_skew: bool  # started_at is more than 24 h away from the ingest time
     first_ingested_at_ns: int  # log append time of the call's first event: decides the partition
     ingested_at_ns: int  # log append time of this revision
+    # When the call counts, in statistics, budgets and SQL; fixed at its first arrival. None: it came too late for that.
+    counted_at_ns: int | None
     bodies_key: int  # 64-bit hash of the log key at the first write
     topic_id: str
     partition: int
     offset: int
-    cost_nanousd: int | None
+    cost_nanousd: int | None  # by the price book of the writer: what the statistics count
     cost_source: str
     price_id: str | None
     unpriced_reason: str | None
     prompt_fingerprint: str | None
-    tenant: str  # empty where there is none
+    tenant: str  # of the first event; empty where there is none
     model: str = ""  # the model's one name (core.model_identity); empty where no model is known
     # Tokens of an answered call whose source reports none, estimated from its text.
     estimated_input_tokens: int | None = None
     estimated_output_tokens: int | None = None
     writes_body: bool  # False for a revision that brought no content
     content_hash: int = 0  # 64-bit hash of the event's bytes, by which repeats are known
+    corrected: Corrected | None = None  # the cost that is shown instead, where a correction still holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +105,12 @@ class KnownCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_hash: int
     first_ingested_at_ns: int
     bodies_key: int
-    # What the stored revision counts for in the rolling statistics.
+    # What the stored revision counts for in the rolling statistics: the cost is the one it was written with.
     ingested_at_ns: int
+    counted_at_ns: int | None
     cost_nanousd: int | None
+    prompt_fingerprint: str | None = None
+    corrected: Corrected | None = None
     tenant: str
     model: str = ""
     estimated_input_tokens: int | None = None

@@ -27,16 +27,14 @@ class Spent:
 
 
 def spent_by_scope(handle: Handle, kind: ScopeKind, values: Sequence[str], since_ns: int, until_ns: int) -> list[Spent]:
-    """Return what each scope of a kind used of calls that began in [since_ns, until_ns); raises StoreError.
+    """Return what each scope of a kind used of calls that count in [since_ns, until_ns); raises StoreError.
 
-    `values` are the scope's names or patterns of them. A call that claims to begin after it arrived counts when it
-    arrived.
+    `values` are the scope's names or patterns of them.
     """
     columns = COLUMNS[kind]
-    began = "least(started_at, ingested_at)"
-    conditions = [f"{began} >= fromUnixTimestamp64Nano({{since:Int64}})"]
-    conditions.append(f"{began} < fromUnixTimestamp64Nano({{until:Int64}})")
-    # A call is stored on the day on which it arrived, which is none before it began.
+    conditions = ["counted_at >= fromUnixTimestamp64Nano({since:Int64})"]
+    conditions.append("counted_at < fromUnixTimestamp64Nano({until:Int64})")
+    # A call is stored on the day on which it first arrived, which is none before it counts.
     conditions.append("ingest_day >= toDate({day:UInt32})")
     told: dict[str, object] = {"since": since_ns, "until": until_ns, "day": since_ns // 86_400_000_000_000}
     for number, (column, value) in enumerate(zip(columns, values, strict=False)):

@@ -65,14 +65,14 @@ def cursor_over(log: Any, counted: CountedCalls) -> StatisticsCursor:
 
 
 def test_a_slow_read_is_waited_for_and_nothing_is_left_out() -> None:
-    counted = CountedCalls()
+    counted = CountedCalls(50_000)
     log = Partition(0, [event(number) for number in range(5)], silent=[1, 2, 4])
     assert cursor_over(log, counted).look_back() == 5
     assert counted.horizon_ms == 0  # there was nothing before it
 
 
 def test_a_repeat_that_is_read_later_than_its_revision_takes_nothing_back() -> None:
-    counted = CountedCalls()
+    counted = CountedCalls(50_000)
     # Two records a read: the revision and the late repeat come with runs of their own.
     again = [event(0), event(1), event(0, revision=1, latency_ms=5.0), event(2), event(0), event(3)]
     cursor_over(Partition(0, again), counted).look_back()
@@ -82,7 +82,7 @@ def test_a_repeat_that_is_read_later_than_its_revision_takes_nothing_back() -> N
 
 
 def test_what_lies_before_the_look_back_is_not_claimed_to_be_known() -> None:
-    counted = CountedCalls()
+    counted = CountedCalls(50_000)
     assert cursor_over(Partition(7, [event(0)]), counted).look_back() == 1
     assert counted.horizon_ms == (BEGAN_NS + 100 * NS) // 1_000_000
 
@@ -90,4 +90,4 @@ def test_what_lies_before_the_look_back_is_not_claimed_to_be_known() -> None:
 def test_brokers_that_give_nothing_end_the_worker_instead_of_its_memory() -> None:
     log = Partition(0, [event(0)], silent=list(range(1, SILENT_READS_MAX + 1)))
     with pytest.raises(RuntimeError, match="give no records"):
-        cursor_over(log, CountedCalls()).look_back()
+        cursor_over(log, CountedCalls(50_000)).look_back()

@@ -9,11 +9,8 @@ import pyarrow.compute as pc
 
 from llmtrail.core.call import Call, Usage
 from llmtrail.core.failure import Status
-from llmtrail.core.partial import counts_at_ns, slot_of
+from llmtrail.core.partial import slot_of
 from llmtrail.core.sketch import DROPPED_BITS
-from llmtrail.core.times import to_ns
-from llmtrail.store.rows import CallRow
-from llmtrail_ingest.writer.hashes import prompt_fingerprint
 from llmtrail_ingest.writer.step import Standing
 
 _NO_USAGE = Usage()
@@ -65,9 +62,7 @@ class Contributions:
 
 def place_of(stands: Standing) -> int | None:
     """Return the start of the slot that a call counts in, in epoch seconds; None where it came too late for any."""
-    began_ns = stands.started_at_ns if isinstance(stands, CallRow) else to_ns(stands.call.started_at)
-    at_ns = counts_at_ns(began_ns, stands.ingested_at_ns)
-    return None if at_ns is None else slot_of(at_ns)
+    return None if stands.counted_at_ns is None else slot_of(stands.counted_at_ns)
 
 
 def table_of(contributions: Contributions) -> pa.Table:
@@ -109,7 +104,7 @@ def table_of(contributions: Contributions) -> pa.Table:
         "prompt_version": _names([told.prompt if told else None for told in versions]),
         "request": _names([call.request_id for call in calls]),
         "session": _names([call.session_id for call in calls]),
-        "prompt": _names([_fingerprint(one) for one in stands]),
+        "prompt": _names([one.prompt_fingerprint for one in stands]),
     }
     return pa.table(columns)
 
@@ -132,12 +127,6 @@ def differs(call: Call) -> bool:
 def tells_policy(call: Call) -> bool:
     """Say whether a call carries what was declared for its failure."""
     return _MARK in bytes(call.attributes)
-
-
-def _fingerprint(stands: Standing) -> str | None:
-    if isinstance(stands, CallRow):
-        return stands.prompt_fingerprint
-    return stands.call.prompt_fingerprint or prompt_fingerprint(stands.call)
 
 
 def _signed(values: list[int], signs: list[int]) -> Any:

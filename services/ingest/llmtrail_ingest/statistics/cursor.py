@@ -164,7 +164,8 @@ class StatisticsCursor:
             # Nothing is surely new here: what an earlier run of records told of a call is known by `counted` alone.
             seen = SeenIds(_NEVER_MS)
             context = StepContext(seen=seen, under_way={}, look_up=self._counted.known, book=self._book)
-            for row in step(records, context).rows:
+            # A revision that was not counted, because its call was no longer remembered, is not to be taken back.
+            for row in without_unmatched(step(records, context), self._counted.horizon_ms).rows:
                 self._counted.remember(row)
                 remembered += 1
             offset = max(records.next_offset, offset + 1)

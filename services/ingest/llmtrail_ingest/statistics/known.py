@@ -6,27 +6,21 @@ remembered here; how far back that goes is told by `horizon_ms`.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
-import msgspec
-
-from llmtrail.core.call import Call, Parser
-from llmtrail.core.columns import CONTENT_FIELDS
+from llmtrail.core.price_inputs import price_inputs
 from llmtrail.store.rows import CallRow, KnownCall
-from llmtrail_ingest.statistics.columns import tells_policy
 from llmtrail_ingest.writer.seen import made_at_ms
 
-# About 900 bytes each: 180 MB when full.
-CALLS_MAX = 200_000
-_NO_CONTENT: dict[str, Any] = {name: msgspec.Raw() for name in CONTENT_FIELDS}
+# What a policy declared for a failure counts, so that a revision takes back what was counted.
+_ALSO = ("policy_declared",)
 _NS_PER_MS = 1_000_000
 _MS_BITS = 80  # A UUIDv7 begins with 48 bits of milliseconds; 80 bits follow.
 
 
 class CountedCalls:
-    """Remembers what each call counted for, the latest ones. For one thread."""
+    """Remembers what each call counted for, the latest ones, at about 900 bytes each. For one thread."""
 
-    def __init__(self, calls_max: int = CALLS_MAX) -> None:
+    def __init__(self, calls_max: int) -> None:
         self._calls_max = calls_max
         self._calls: OrderedDict[int, KnownCall] = OrderedDict()
         # Of a forgotten call nothing is known any more; none of them was made after this.
@@ -61,12 +55,14 @@ class CountedCalls:
 
 def _without_content(row: CallRow) -> KnownCall:
     return KnownCall(
-        call=_bare(row.call),
+        call=price_inputs(row.call, _ALSO),
         revision=row.call.revision,
         content_hash=row.content_hash,
         first_ingested_at_ns=row.first_ingested_at_ns,
         bodies_key=row.bodies_key,
         ingested_at_ns=row.ingested_at_ns,
+        counted_at_ns=row.counted_at_ns,
+        prompt_fingerprint=row.prompt_fingerprint,
         cost_nanousd=row.cost_nanousd,
         tenant=row.tenant,
         model=row.model,
@@ -75,14 +71,4 @@ def _without_content(row: CallRow) -> KnownCall:
         topic_id=row.topic_id,
         partition=row.partition,
         offset=row.offset,
-    )
-
-
-def _bare(call: Call) -> Call:
-    """Return a call without its texts: they are slices of the whole record, which would be kept with them."""
-    parser = call.parser and Parser(status=call.parser.status)
-    # What was declared for a failure counts, so that a revision takes back what was counted.
-    attributes = msgspec.Raw(bytes(call.attributes)) if tells_policy(call) else msgspec.Raw()
-    return msgspec.structs.replace(
-        call, **_NO_CONTENT, parameters=msgspec.Raw(), attributes=attributes, retrieval=None, parser=parser
     )

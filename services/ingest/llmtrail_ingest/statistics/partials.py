@@ -70,7 +70,8 @@ def partials_of(batch: Batch, watermark_ns: int, feature_users: frozenset[str] =
     """Return what a range adds, one partial a shard that it touches.
 
     `watermark_ns` is when the range's last record reached the log. `feature_users` names the features whose users are
-    counted one by one as well. A revision brings the new minus the former; whatever is older than a day is `late`.
+    counted one by one as well. A revision brings the new minus the former, both where the call counts. A call that came
+    a day too late is `late`, once, whatever revises it.
     """
     source = Source(batch.topic_id, batch.partition, batch.first_offset, batch.next_offset)
     packed = _Packed(source, watermark_ns // _NS_PER_S)
@@ -87,18 +88,18 @@ def _contributions(batch: Batch, packed: _Packed) -> Contributions:
     formers = batch.formers
     for index, row in enumerate(batch.rows):
         slot_s = place_of(row)
+        former = formers.get(index)
         if slot_s is None:
-            tenant = _tenant(row)
-            late = packed.of(tenant).late
-            late[tenant] = late.get(tenant, 0) + 1
-        else:
-            found.add(row, slot_s, 1)
-            if row.started_at_ns > row.ingested_at_ns:
-                packed.of(_tenant(row)).skewed += 1
-        if formers and index in formers:
-            former_slot_s = place_of(formers[index])
-            if former_slot_s is not None:
-                found.add(formers[index], former_slot_s, -1)
+            if former is None:
+                tenant = _tenant(row)
+                late = packed.of(tenant).late
+                late[tenant] = late.get(tenant, 0) + 1
+            continue
+        found.add(row, slot_s, 1)
+        if former is not None:
+            found.add(former, slot_s, -1)
+        elif row.started_at_ns > row.ingested_at_ns:
+            packed.of(_tenant(row)).skewed += 1
     return found
 
 

@@ -19,6 +19,7 @@ class Decisions:
     book_id: str
     skipped: dict[int, SkipReason] = field(default_factory=dict)
     revisions: frozenset[int] = frozenset()
+    foreign: frozenset[int] = frozenset()
 
 
 class _Note(msgspec.Struct, omit_defaults=True):
@@ -27,6 +28,7 @@ class _Note(msgspec.Struct, omit_defaults=True):
     book: str
     skip: dict[SkipReason, list[tuple[int, int]]] = {}
     revise: list[tuple[int, int]] = []
+    foreign: list[tuple[int, int]] = []
 
 
 def to_note(decisions: Decisions) -> str:
@@ -38,6 +40,7 @@ def to_note(decisions: Decisions) -> str:
         book=decisions.book_id,
         skip={reason: _runs(indexes) for reason, indexes in by_reason.items()},
         revise=_runs(decisions.revisions),
+        foreign=_runs(decisions.foreign),
     )
     return msgspec.json.encode(note).decode()
 
@@ -52,6 +55,7 @@ def from_note(note: str) -> Decisions:
         book_id=read.book,
         skipped={index: reason for reason, runs in read.skip.items() for index in _indexes(runs)},
         revisions=frozenset(_indexes(read.revise)),
+        foreign=frozenset(_indexes(read.foreign)),
     )
 
 

@@ -220,7 +220,8 @@ class Writer:
         earlier = [plan for _, plan, _ in self._in_flight]
         while True:
             batch = self._step(records, None)
-            note = to_note(Decisions(self._book_id(), batch.skipped, frozenset(batch.revisions)))
+            decisions = Decisions(self._book_id(), batch.skipped, frozenset(batch.revisions), frozenset(batch.foreign))
+            note = to_note(decisions)
             plan = Plan(records.topic_id, records.partition, records.first_offset, records.next_offset, note)
             try:
                 self._log.plan(self._config.group, CALLS, [*earlier, plan])

@@ -9,11 +9,13 @@ import msgspec
 from llmtrail.core import codec, merge, times
 from llmtrail.core.call import Call
 from llmtrail.core.ids import derived_call_id
-from llmtrail.core.outcome import BadEventError, Reject, Skip, SkipReason
+from llmtrail.core.outcome import BadEventError, Reject, RejectReason, Skip, SkipReason
+from llmtrail.core.partial import counts_at_ns
+from llmtrail.core.price_inputs import are_priced_alike
 from llmtrail.core.pricing import PriceBook, price
 from llmtrail.core.usage import with_reconciled_usage
 from llmtrail.log.port import Records
-from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
+from llmtrail.store.rows import CallRow, Corrected, DeadLetterRow, KnownCall
 from llmtrail_ingest.writer.decisions import Decisions
 from llmtrail_ingest.writer.hashes import bodies_key, content_hash, prompt_fingerprint
 from llmtrail_ingest.writer.seen import SeenIds, call_key_of
@@ -22,6 +24,12 @@ from llmtrail_ingest.writer.seen import SeenIds, call_key_of
 SKEW_NS_MAX = 24 * 3600 * 1_000_000_000
 _NS_PER_MS = 1_000_000
 
+
+_OTHER_TENANT = Reject(
+    RejectReason.OTHER_TENANT,
+    "a call of this call_id was sent by another tenant, and only that tenant may send it again: give the call an id of "
+    "its own (a new UUIDv7).",
+)
 
 # A call as it stands: on its way to the store, or in it.
 Standing = CallRow | KnownCall
@@ -39,6 +47,7 @@ class Batch:
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
     skipped: dict[int, SkipReason] = field(default_factory=dict)  # by place in the range
     revisions: set[int] = field(default_factory=set)  # by place in the range
+    foreign: set[int] = field(default_factory=set)  # by place in the range: rejected, the call is another tenant's
     known: dict[int, Standing] = field(default_factory=dict)
     formers: dict[int, Standing] = field(default_factory=dict)  # what a row revises, by the row's place in `rows`
 
@@ -88,9 +97,13 @@ def step(records: Records, context: StepContext) -> Batch:
     stored = context.look_up(_to_look_up(events, records, context))
     for event in events:
         known = batch.known.get(event.key) or context.under_way.get(event.key) or stored.get(event.key)
-        match _verdict(event, known, context.decided):
+        sender = records.headers[event.index].get("tenant", "")
+        match _verdict(event, sender, known, context.decided):
             case Skip(reason):
                 batch.skipped[event.index] = reason
+            case Reject() as reject:
+                batch.foreign.add(event.index)
+                batch.dead_letters.append(_dead_letter(records, event.index, reject))
             case Verdict.NEW:
                 _accept(event, None, records, batch, context)
             case Verdict.REVISION:
@@ -99,11 +112,13 @@ def step(records: Records, context: StepContext) -> Batch:
     return batch
 
 
-def _verdict(event: _Event, known: Standing | None, decided: Decisions | None) -> Verdict | Skip:
+def _verdict(event: _Event, sender: str, known: Standing | None, decided: Decisions | None) -> Verdict | Skip | Reject:
     if decided is None:
-        return resolve(event.call.revision, event.content_hash, known)
+        return resolve(event.call.revision, event.content_hash, known, sender)
     if event.index in decided.skipped:
         return Skip(decided.skipped[event.index])
+    if event.index in decided.foreign:
+        return _OTHER_TENANT
     return Verdict.REVISION if event.index in decided.revisions else Verdict.NEW
 
 
@@ -116,10 +131,15 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     appended_at_ns: int
 
 
-def resolve(revision: int, content_hash: int, known: Standing | None) -> Verdict | Skip:
-    """Decide what an event is to what is known of its call: new, a revision of it, or a repeat to skip."""
+def resolve(revision: int, content_hash: int, known: Standing | None, sender: str = "") -> Verdict | Skip | Reject:
+    """Decide what an event is to what is known of its call: new, a revision of it, a repeat to skip, or not its own.
+
+    `sender` is the tenant of the token that sent it. Whose token names none may revise any call.
+    """
     if known is None:
         return Verdict.NEW
+    if sender and sender != known.tenant:
+        return _OTHER_TENANT
     if revision > known.call.revision:
         return Verdict.REVISION
     if content_hash == known.content_hash:
@@ -163,19 +183,18 @@ def _to_look_up(events: Sequence[_Event], records: Records, context: StepContext
 def _accept(event: _Event, known: Standing | None, records: Records, batch: Batch, context: StepContext) -> None:
     place = _place(records, event.index)
     call = with_reconciled_usage(merge.merge_calls(known.call, event.call) if known else event.call)
-    tenant = records.headers[event.index].get("tenant") or call.tenant or ""
     started_at_ns = times.to_ns(call.started_at)
     priced = price(call, started_at_ns, context.book)
-    first_ingested_at_ns = known.first_ingested_at_ns if known else place.appended_at_ns
-    key = known.bodies_key if known else bodies_key(records.keys[event.index])
+    first = known or _First(event.call, started_at_ns, place, records)
     row = CallRow(
         call=call,
         call_key=event.key,
         started_at_ns=started_at_ns,
         clock_skew=abs(started_at_ns - place.appended_at_ns) > SKEW_NS_MAX,
-        first_ingested_at_ns=first_ingested_at_ns,
+        first_ingested_at_ns=first.first_ingested_at_ns,
         ingested_at_ns=place.appended_at_ns,
-        bodies_key=key,
+        counted_at_ns=first.counted_at_ns,
+        bodies_key=first.bodies_key,
         topic_id=place.topic_id,
         partition=place.partition,
         offset=place.offset,
@@ -186,16 +205,42 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
         unpriced_reason=priced.unpriced_reason,
         estimated_input_tokens=priced.estimated_input_tokens,
         estimated_output_tokens=priced.estimated_output_tokens,
-        prompt_fingerprint=call.prompt_fingerprint or prompt_fingerprint(call),
-        tenant=tenant,
+        prompt_fingerprint=_fingerprint(event.call) or first.prompt_fingerprint,
+        tenant=first.tenant,
         model=context.book.model(call),
         writes_body=known is None or _has_content(event.call),
+        corrected=_still_corrected(known, call),
     )
     if known is not None:
         batch.formers[len(batch.rows)] = known
     batch.rows.append(row)
     batch.known[event.key] = row
     context.seen.add(event.key, place.appended_at_ns // _NS_PER_MS)
+
+
+class _First:
+    """What the first event of a call decides for good: where it stands, when it counts, and whose it is."""
+
+    __slots__ = ("bodies_key", "counted_at_ns", "first_ingested_at_ns", "prompt_fingerprint", "tenant")
+
+    def __init__(self, call: Call, started_at_ns: int, place: Place, records: Records) -> None:
+        index = place.offset - records.first_offset
+        self.first_ingested_at_ns = place.appended_at_ns
+        self.counted_at_ns = counts_at_ns(started_at_ns, call.latency_ms, place.appended_at_ns)
+        self.bodies_key = bodies_key(records.keys[index])
+        self.tenant = records.headers[index].get("tenant") or call.tenant or ""
+        self.prompt_fingerprint: str | None = None
+
+
+def _fingerprint(call: Call) -> str | None:
+    return call.prompt_fingerprint or prompt_fingerprint(call)
+
+
+def _still_corrected(known: Standing | None, call: Call) -> Corrected | None:
+    """Return a former correction that still holds: a revision undoes it only by changing what the price is made of."""
+    if known is None or known.corrected is None or not are_priced_alike(known.call, call):
+        return None
+    return known.corrected
 
 
 def _has_content(call: Call) -> bool:

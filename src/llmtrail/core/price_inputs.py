@@ -1,0 +1,84 @@
+"""Leave of a call only what its price is made of. Pure. The one list of it: price books read by the names given here.
+
+Who remembers many calls keeps this much of each, and must not forget anything that a price book reads.
+"""
+
+from functools import cache
+from typing import Any, Final
+
+import msgspec
+
+from llmtrail.core.call import Attempt, Call, CallError, Parser
+from llmtrail.core.columns import CONTENT_FIELDS
+
+# Request parameters that choose another price.
+PRICE_PARAMETERS: Final = ("service_tier", "processing", "speed")
+# Attributes by which the deployment is known that answered a call.
+PRICE_ATTRIBUTES: Final = ("server.address", "server.port")
+# Fields that a price depends on.
+_PRICED: Final = (
+    *("started_at", "operation", "provider", "request_model", "response_model", "parameters", "attributes", "served"),
+    *("usage", "reported_cost_nanousd", "status", "failure_mode", "error", "attempts", "input_bytes", "output_bytes"),
+)
+_NO_CONTENT: Final[dict[str, Any]] = {name: msgspec.Raw() for name in CONTENT_FIELDS}
+_NULL: Final = b"null"
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ENCODER: Final = msgspec.json.Encoder()
+
+
+def price_inputs(call: Call, also: tuple[str, ...] = ()) -> Call:
+    """Return a call without its texts, and with only those parameters and attributes that a price depends on.
+
+    How long the texts were stays: tokens are estimated by that. `also` names attributes to be kept as well. Nothing in
+    the result is a slice of the record that the call was read from.
+    """
+    return msgspec.structs.replace(
+        call,
+        **_NO_CONTENT,
+        parameters=_some_of(call.parameters, PRICE_PARAMETERS),
+        attributes=_some_of(call.attributes, PRICE_ATTRIBUTES + also),
+        input_bytes=_size(call.input_bytes, call.messages, call.prompt),
+        output_bytes=_size(call.output_bytes, call.output, call.tool_calls),
+        retrieval=None,
+        parser=call.parser and Parser(status=call.parser.status),
+        error=call.error and _without_text(call.error),
+        attempts=call.attempts and tuple(map(_attempt, call.attempts)),
+    )
+
+
+def are_priced_alike(one: Call, other: Call) -> bool:
+    """Return whether two calls cost the same by any price book."""
+    kept, others = price_inputs(one), price_inputs(other)
+    return all(getattr(kept, name) == getattr(others, name) for name in _PRICED)
+
+
+def _attempt(attempt: Attempt) -> Attempt:
+    error = attempt.error
+    return msgspec.structs.replace(attempt, error=_without_text(error) if isinstance(error, CallError) else None)
+
+
+def _without_text(error: CallError) -> CallError:
+    return CallError(type=error.type, http_status=error.http_status)
+
+
+def _size(reported: int | None, *texts: msgspec.Raw) -> int | None:
+    """Return the bytes of a call's texts; where there are none, what the call says of their size."""
+    return sum(len(text) for text in texts if text != _NULL) or reported
+
+
+def _some_of(members: msgspec.Raw, names: tuple[str, ...]) -> msgspec.Raw:
+    """Return a JSON object with only these of its members; empty where it has none of them, or is no object."""
+    text = bytes(members)
+    if not text or (b"\\" not in text and not any(mark in text for mark in _marks(names))):
+        return msgspec.Raw()
+    try:
+        read = _OBJECT.decode(text)
+    except msgspec.MsgspecError:
+        return msgspec.Raw()
+    kept = {name: read[name] for name in names if name in read}
+    return msgspec.Raw(_ENCODER.encode(kept)) if kept else msgspec.Raw()
+
+
+@cache
+def _marks(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(b'"%b"' % name.encode() for name in names)

@@ -1,0 +1,223 @@
+"""A revision is judged by its call: when that first arrived, where it stands, whose it is, what it was priced by."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from kafka_writers import known_call
+from llmtrail.core.cell import Cell
+from llmtrail.core.ids import uuid7
+from llmtrail.core.partial import Partial
+from llmtrail.log.port import Records
+from llmtrail.store.rows import CallRow, Corrected, KnownCall
+from llmtrail_ingest.pricebook import GenaiPriceBook, load_pricebook
+from llmtrail_ingest.statistics.known import CountedCalls
+from llmtrail_ingest.statistics.partials import partials_of
+from llmtrail_ingest.writer.decisions import Decisions, from_note, to_note
+from llmtrail_ingest.writer.seen import SeenIds
+from llmtrail_ingest.writer.step import Batch, StepContext, step
+
+NS = 1_000_000_000
+DAY_S = 86_400
+NOW_S = 1_795_000_000
+TENANT = '["","tenant"]'
+BOOK = load_pricebook()
+
+
+class Writers:
+    """The writer's steps as both ways take them: with what the store knows, or with what the statistics remember."""
+
+    def __init__(self, way: str, book: GenaiPriceBook = BOOK) -> None:
+        self.way, self.book = way, book
+        self.rows: dict[int, CallRow] = {}
+        self.counted = CountedCalls(1_000)
+        self.partials: list[Partial] = []
+        self.offset = 0
+
+    def send(self, event: Mapping[str, Any], at_s: float, tenant: str = "", decided: Decisions | None = None) -> Batch:
+        records = Records(
+            topic="llm.calls",
+            topic_id="t",
+            partition=0,
+            first_offset=self.offset,
+            values=[json.dumps(event).encode()],
+            keys=[b"k%d" % self.offset],
+            appended_at_ns=[int(at_s * NS)],
+            headers=[{"tenant": tenant} if tenant else {}],
+        )
+        self.offset += 1
+        batch = step(records, StepContext(SeenIds(2**62), {}, self.known, self.book, decided))
+        self.partials += partials_of(batch, int(at_s * NS))
+        for row in batch.rows:
+            self.rows[row.call_key] = row
+            self.counted.remember(row)
+        return batch
+
+    def known(self, keys: Sequence[int]) -> Mapping[int, KnownCall]:
+        if self.way == "remembered":
+            return self.counted.known(keys)
+        return {key: known_call(self.rows[key]) for key in keys if key in self.rows}
+
+    @property
+    def row(self) -> CallRow:
+        [row] = self.rows.values()
+        return row
+
+    def cells(self, scope: str = TENANT) -> dict[int, Cell]:
+        """Return what is left of a scope in each slot."""
+        sums: dict[int, Cell] = {}
+        for partial in self.partials:
+            for slot_s, cells in partial.slots.items():
+                if scope in cells:
+                    sums.setdefault(slot_s, Cell()).add(cells[scope])
+        return {slot_s: cell for slot_s, cell in sums.items() if not cell.is_zero}
+
+    @property
+    def late(self) -> int:
+        return sum(count for partial in self.partials for count in partial.late.values())
+
+
+@pytest.fixture(params=["stored", "remembered"])
+def writers(request: pytest.FixtureRequest) -> Writers:
+    return Writers(request.param)
+
+
+def call(**named: Any) -> dict[str, Any]:
+    usage = {"input_tokens": 10_000_000, "output_tokens": 7_500_000}
+    made = {"call_id": uuid7(NOW_S * NS, bytes(10)), "started_at": NOW_S * NS, "provider": "openai"}
+    return made | {"request_model": "gpt-4o", "usage": usage, "status": "ok"} | named
+
+
+HUNDRED_USD = 100 * NS
+
+
+def revised(event: Mapping[str, Any], revision: int = 1, **named: Any) -> dict[str, Any]:
+    return {name: event[name] for name in ("call_id", "started_at", "request_model")} | {"revision": revision} | named
+
+
+def test_a_revision_more_than_a_day_after_the_call_takes_nothing_away(writers: Writers) -> None:
+    event = call()
+    writers.send(event, NOW_S + DAY_S - 6)
+    writers.send(revised(event, parser={"status": "ok"}), NOW_S + DAY_S + 9)
+    assert [(cell.calls, cell.cost_nanousd) for cell in writers.cells().values()] == [(1, HUNDRED_USD)]
+    assert (writers.row.counted_at_ns, writers.late) == (NOW_S * NS, 0)
+
+
+def test_a_revision_that_moves_the_start_changes_the_sums_where_the_call_counts(writers: Writers) -> None:
+    event = call(latency_ms=4_000)
+    writers.send(event, NOW_S + 5)
+    writers.send(revised(event) | {"started_at": (NOW_S - 40 * DAY_S) * NS, "latency_ms": 9e6}, NOW_S + 60)
+    assert {slot_s: cell.calls for slot_s, cell in writers.cells().items()} == {NOW_S // 10 * 10: 1}
+    assert writers.row.counted_at_ns == (NOW_S + 4) * NS
+
+
+def test_a_late_call_is_late_once_whatever_revises_it(writers: Writers) -> None:
+    event = call()
+    writers.send(event, NOW_S + DAY_S + 1)
+    for revision in (1, 2):
+        writers.send(revised(event, revision, latency_ms=2 * DAY_S * 1_000.0), NOW_S + DAY_S + 1 + revision)
+    assert (writers.late, writers.cells(), writers.row.counted_at_ns) == (1, {}, None)
+
+
+def test_a_call_counts_at_its_end_and_at_its_arrival_where_its_clock_is_ahead(writers: Writers) -> None:
+    writers.send(call(latency_ms=95_000), NOW_S + 96)
+    assert list(writers.cells()) == [(NOW_S + 95) // 10 * 10]
+    ahead = Writers(writers.way)
+    ahead.send(call(latency_ms=95_000), NOW_S - 300)
+    assert list(ahead.cells()) == [(NOW_S - 300) // 10 * 10]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"parameters": {"service_tier": "priority", "temperature": 0}},
+        {"parameters": {"service_tier": "flex"}},
+        {"served": {"service_tier": "default"}},
+        {"usage": {"input_tokens": 10_000_000, "output_tokens": 7_500_000, "cache_read_tokens": 5_000_000}},
+        {"attributes": {"server.address": "gpu-1", "policy_declared": "raised"}, "handled_by": "fallback_model"},
+        {"reported_cost_nanousd": 7, "request_model": "nobody-prices-this"},
+    ],
+    ids=str,
+)
+def test_a_revision_of_the_parser_alone_leaves_money_as_it_was(writers: Writers, told: dict[str, Any]) -> None:
+    event = call(messages=[{"role": "user", "content": "hi"}], **told)
+    writers.send(event, NOW_S + 5)
+    [before] = writers.cells().values()
+    writers.send(revised(event, parser={"status": "ok"}), NOW_S + 9)
+    [after] = writers.cells().values()
+    assert after == before
+    assert after.cost_nanousd == (writers.row.cost_nanousd or 0)
+
+
+def test_a_token_without_tenant_revises_and_the_call_stays_its_tenants(writers: Writers) -> None:
+    event = call(tenant="acme")
+    writers.send(event, NOW_S + 5, tenant="acme")
+    writers.send(revised(event, feature="chat"), NOW_S + 9)
+    assert (writers.row.tenant, writers.row.call.feature) == ("acme", "chat")
+    assert [cell.cost_nanousd for cell in writers.cells('["acme","tenant"]').values()] == [HUNDRED_USD]
+    assert writers.cells() == {}
+
+
+@pytest.mark.parametrize("owner", ["acme", ""])
+def test_another_tenants_token_revises_nothing(writers: Writers, owner: str) -> None:
+    event = call()
+    writers.send(event, NOW_S + 5, tenant=owner)
+    before = writers.row
+    for foreign in (revised(event, feature="chat"), event):
+        batch = writers.send(foreign, NOW_S + 9, tenant="globex")
+        assert [letter.reason for letter in batch.dead_letters] == ["other_tenant"]
+        assert (batch.dead_letters[0].tenant, batch.rows, batch.skipped) == ("globex", [], {})
+    assert writers.row == before
+
+
+def test_a_repeated_range_rejects_again_what_was_another_tenants(writers: Writers) -> None:
+    event = call()
+    writers.send(event, NOW_S + 5, tenant="acme")
+    first = writers.send(revised(event), NOW_S + 9, tenant="globex")
+    decided = from_note(to_note(Decisions("", first.skipped, frozenset(first.revisions), frozenset(first.foreign))))
+    again = writers.send(revised(event), NOW_S + 9, tenant="globex", decided=decided)
+    assert [letter.reason for letter in again.dead_letters] == ["other_tenant"]
+
+
+CORRECTED = Corrected(12 * NS, "self_hosted_final", "own_gpu:a", None, (NOW_S + 7) * NS)
+
+
+def corrected(writers: Writers) -> None:
+    [key] = writers.rows
+    writers.rows[key] = replace(writers.rows[key], corrected=CORRECTED)
+
+
+def test_a_correction_survives_a_revision_that_changes_nothing_of_the_price() -> None:
+    writers = Writers("stored")
+    event = call()
+    writers.send(event, NOW_S + 5)
+    corrected(writers)
+    writers.send(revised(event, parser={"status": "failed"}), NOW_S + 9)
+    assert writers.row.corrected == CORRECTED
+    # The statistics hold what the writer priced; what a correction changes, budgets read from the store.
+    assert [cell.cost_nanousd for cell in writers.cells().values()] == [HUNDRED_USD]
+
+
+def test_a_revision_of_the_usage_is_priced_anew_and_its_difference_is_exact() -> None:
+    writers = Writers("stored")
+    event = call(request_model="nobody-prices-this")
+    writers.send(event, NOW_S + 5)
+    corrected(writers)
+    writers.send(revised(event, response_model="gpt-4o", usage={"input_tokens": 20_000_000}), NOW_S + 9)
+    assert (writers.row.corrected, writers.row.cost_nanousd) == (None, 125 * NS)
+    assert [(cell.cost_nanousd, cell.unpriced) for cell in writers.cells().values()] == [(125 * NS, 0)]
+
+
+def test_a_prompt_that_a_revision_brings_is_counted_in_place_of_the_former(writers: Writers) -> None:
+    event = call(messages=[{"role": "user", "content": "one"}])
+    writers.send(event, NOW_S + 5)
+    writers.send(revised(event, messages=[{"role": "user", "content": "two"}]), NOW_S + 9)
+    sums: dict[str, int] = {}
+    for partial in writers.partials:
+        for cells in partial.hitters.values():
+            for scope, cell in cells.items():
+                sums[scope] = sums.get(scope, 0) + cell.calls
+    assert sorted(sums.values()) == [0, 1]
