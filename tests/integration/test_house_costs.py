@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from field_cases import FIELD
 from house import House, running_house
 
 REPORTED = "llmtrail_ingest_reported_cost_calls_total"
@@ -85,3 +86,10 @@ def test_doctor_says_what_mends_a_call_without_a_cost(folder: Path, reason: str,
     (found,) = [one for one in doctor(folder) if f"without a cost: {reason}" in one["what"]]
     assert cure in found["cure"]
     assert "overrides" not in found["cure"]
+
+
+@pytest.mark.usefixtures("house")
+def test_d01_doctor_points_at_the_sender_and_the_guide(folder: Path) -> None:
+    right = json.loads((FIELD / "d01-doctor-advice" / "expected.json").read_text())["right"]["advice"]
+    (found,) = [one for one in doctor(folder) if "inconsistent_usage" in one["what"]]
+    assert all(part.strip(" )") in found["cure"] for part in right.split("("))

@@ -13,11 +13,11 @@ from llmtrail.core.limit import (
     LimitTable,
     decode_limit,
     encode_limit,
-    model_family,
+    is_named,
 )
 from llmtrail.core.scope import CALL_KINDS, Scope, ScopeKind, parse_scope
 
-NAMES = st.sampled_from(["", "a", "b", "gpt-4o", "gpt-4o-2024-08-06", "claude-20250514"])
+NAMES = st.sampled_from(["", "a", "b", "gpt-4o", "gpt-4o-2024-08-06", "openai/gpt-4o", "claude-opus-4"])
 TENANTS = st.sampled_from(["", "acme"])
 WIDTH = {ScopeKind.TENANT: 0, ScopeKind.FEATURE_MODEL: 2, ScopeKind.FEATURE_USER: 2, ScopeKind.VERSION: 2}
 STRICTNESS = [Behaviour.REFUSE, Behaviour.STATIC_MESSAGE, Behaviour.CACHED_ANSWER, Behaviour.CHEAPER_MODEL]
@@ -47,7 +47,7 @@ def limits(draw: st.DrawFn) -> LimitState:
 
 # A caller knows what it is of these; limits of any other kind stop nobody.
 STOPPED = frozenset(CALL_KINDS) - {ScopeKind.VERSION, ScopeKind.PROMPT}
-CALLERS = st.builds(Caller, TENANTS, *(st.none() | NAMES for _ in range(5)))
+CALLERS = st.builds(Caller, TENANTS, *(st.none() | NAMES for _ in range(5)), st.sampled_from([None, "openai"]))
 
 
 def is_about(limit: LimitState, caller: Caller) -> bool:
@@ -65,10 +65,9 @@ def is_about(limit: LimitState, caller: Caller) -> bool:
     }.get(kind)
     if tenant != caller.tenant or known is None:
         return False
-    families = values
-    if kind in {ScopeKind.MODEL, ScopeKind.FEATURE_MODEL}:
-        families = (*values[:-1], model_family(values[-1]))
-    return known in (values, families)
+    if kind in {ScopeKind.MODEL, ScopeKind.FEATURE_MODEL} and known[:-1] == values[:-1]:
+        return caller.model is not None and is_named(caller.model, caller.provider, values[-1], limit.names)
+    return known == values
 
 
 @given(st.lists(st.tuples(limits(), st.booleans()), max_size=12), CALLERS, st.sampled_from([0, 9, 10, 15, 20, 30]))

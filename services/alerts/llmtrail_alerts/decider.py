@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from llmtrail.clock import Clock
+from llmtrail.core.model_identity import ModelTable
 from llmtrail.core.policy import FailurePolicy
 from llmtrail.log.journal import Journal, JournalLostError, Record
 from llmtrail.metrics import ALERTS_RULES_REFUSED, ALERTS_UNSTORED, Metrics
@@ -61,6 +62,7 @@ class DeciderParts:
     metrics: Metrics
     jitter: Callable[[], float]  # 0 to 1; safe from several threads
     secrets: Mapping[str, str]  # the environment's
+    models: ModelTable | None = None  # the names that rules may call a model by, and callers ask for it by
     page_url: str = ""
     is_mine: Callable[[Rules, str], bool] = lambda _rules, _name: True
     # What this process cannot do of rules that are good in themselves; and told of rules before they are in force.
@@ -78,7 +80,7 @@ class Decider:
         self._stopping = threading.Event()
         self._news = threading.Event()
         self._thread = threading.Thread(target=self._run, name="llmtrail-alerts", daemon=True)
-        self._folder = RulesFolder(parts.folder)
+        self._folder = RulesFolder(parts.folder, models=parts.models)
         self._untaken: Reloaded | None = None  # changed rules that could not be written yet
         self._engine: Engine | None = None
         self._delivery: Delivery | None = None
@@ -92,7 +94,7 @@ class Decider:
         """Read rules and journal, take up what waits, and go on in a thread; raises RulesError."""
         parts = self._parts
         records = list(parts.journal.load())
-        self._folder = RulesFolder(parts.folder, _known(records), check=parts.check)
+        self._folder = RulesFolder(parts.folder, _known(records), check=parts.check, models=parts.models)
         opened = self._open(records)
         parts.on_rules(opened.rules)
         self._delivery = Delivery(self._channels(opened.rules), self._edges())

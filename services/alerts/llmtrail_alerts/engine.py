@@ -25,6 +25,7 @@ from llmtrail_alerts.delivery import Delivery
 from llmtrail_alerts.grouping import Audience, Told
 from llmtrail_alerts.message import Action
 from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Rule, Sighting, Verdict
+from llmtrail_alerts.model_names import with_names
 from llmtrail_alerts.outbox import Entry, enqueue
 from llmtrail_alerts.outbox import record as entry_record
 from llmtrail_alerts.past import (
@@ -408,7 +409,7 @@ class Engine:
             return []
         owner = self._rules.owner_of(rule, state.scope)
         limit = limit_of(rule, state, owner.name if owner else "")
-        return [(shown_key(state), None if limit is None else encode_limit(limit))]
+        return [(shown_key(state), None if limit is None else encode_limit(with_names(limit, self._rules.models)))]
 
     def _write(self, turn: _Turn) -> None:
         """Write a turn in one step, then take it up and hand it on."""

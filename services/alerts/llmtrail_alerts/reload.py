@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llmtrail.core.model_identity import ModelTable
 from llmtrail.store.alerts import AuditRow
 from llmtrail_alerts.rule_changes import Snapshot, changes, refusal, renames, snapshot
 from llmtrail_alerts.rules import FILES, Rules, RulesError
@@ -35,14 +36,17 @@ class RulesFolder:
         known: Snapshot | None = None,
         owner_of: Callable[[Path], str] | None = None,
         check: Callable[[Rules], Sequence[Problem]] = lambda _: (),
+        models: ModelTable | None = None,
     ) -> None:
         """Watch a folder.
 
         `known` is what the rules were when they were last told, `owner_of` whose a file is, and `check` returns what
-        this process cannot do of rules that are good in themselves.
+        this process cannot do of rules that are good in themselves. `models` knows the names that rules may call a
+        model by.
         """
         self._folder = folder
         self._check = check
+        self._models = models
         self.texts: Mapping[str, str] = {}  # of the rules in force
         self.refused: RulesError | None = None  # why the files as they stand are not in force
         self._known: Snapshot = known or {}
@@ -92,7 +96,7 @@ class RulesFolder:
 
     def _read(self, texts: Mapping[str, str]) -> Loaded:
         """Return what texts say; raises RulesError also for what this process cannot do of it."""
-        loaded = parse_rules(texts)
+        loaded = parse_rules(texts, self._models)
         problems = self._check(loaded.rules)
         if any(one.gravity is Gravity.ERROR for one in problems):
             raise RulesError(problems)

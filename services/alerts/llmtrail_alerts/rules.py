@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from llmtrail.core.failure import FailureMode
+from llmtrail.core.model_identity import ModelTable
 from llmtrail.core.pattern import is_pattern, matches
 from llmtrail.core.policy import FailurePolicy
 from llmtrail.core.scope import MACHINE_KINDS, ScopeKind, parse_scope
@@ -15,6 +16,8 @@ from llmtrail_alerts.toml_table import Gravity, Problem
 BUDGETS_FILE = "budgets.toml"
 ALARMS_FILE = "rules.toml"
 OWNERS_FILE = "owners.toml"
+# What knows no model goes by the form of names alone.
+NO_MODELS = ModelTable()
 FILES = (BUDGETS_FILE, ALARMS_FILE, OWNERS_FILE)
 
 
@@ -48,6 +51,8 @@ class Rules:
     fallback_owner: str = ""  # who hears of what belongs to nobody
     # Whose nodes are: pattern of their names -> owner. The first that matches counts.
     gpu_owners: Mapping[str, str] = field(default_factory=dict)
+    # By what names models go; each that a rule names stands there by its one name.
+    models: ModelTable = field(default=NO_MODELS, compare=False)
     # Where each rule, owner, channel, feature, silence and window stands: ("budget", name) and so on.
     places: Mapping[tuple[str, str], Place] = field(default_factory=dict, compare=False)
 

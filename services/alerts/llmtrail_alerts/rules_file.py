@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from llmtrail.core.model_identity import ModelTable
 from llmtrail_alerts.channels.port import TIMEOUT_S, Channel, Secret
+from llmtrail_alerts.model_names import Covered, cases_with_one_name, check_models, covered, with_one_name
 from llmtrail_alerts.owners import ChannelSpec, SecretFrom, SecretRef
 from llmtrail_alerts.read_alarms import read_alarms
 from llmtrail_alerts.read_budgets import read_budgets
@@ -17,7 +19,17 @@ from llmtrail_alerts.read_cases import read_cases
 from llmtrail_alerts.read_owners import read_channels, read_features, read_gpu_owners, read_owners
 from llmtrail_alerts.read_quiet import read_maintenance, read_silences
 from llmtrail_alerts.rule_case import Case
-from llmtrail_alerts.rules import ALARMS_FILE, BUDGETS_FILE, FILES, OWNERS_FILE, Place, Rules, RulesError, check_rules
+from llmtrail_alerts.rules import (
+    ALARMS_FILE,
+    BUDGETS_FILE,
+    FILES,
+    NO_MODELS,
+    OWNERS_FILE,
+    Place,
+    Rules,
+    RulesError,
+    check_rules,
+)
 from llmtrail_alerts.toml_table import UNKNOWN_KEY, Gravity, Problem, Table, TomlFile
 
 # Some 10,000 rules; a larger file is something else.
@@ -38,16 +50,17 @@ class Loaded:
     warnings: tuple[Problem, ...]
     digest: str
     authors: Mapping[str, str]  # by file: who wrote it, where it says so
+    covered: tuple[Covered, ...] = ()  # which known models rules are about, of those that name any
 
 
-def load_rules(folder: Path) -> Rules:
+def load_rules(folder: Path, models: ModelTable | None = None) -> Rules:
     """Return the rules of a folder; raise RulesError with every problem, each with file, line and cure."""
-    return load_folder(folder).rules
+    return load_folder(folder, models).rules
 
 
-def load_folder(folder: Path) -> Loaded:
+def load_folder(folder: Path, models: ModelTable | None = None) -> Loaded:
     """Return the rules of a folder with the tests beside them; raise RulesError."""
-    return parse_rules(read_texts(folder))
+    return parse_rules(read_texts(folder), models)
 
 
 def read_texts(folder: Path) -> dict[str, str]:
@@ -75,13 +88,16 @@ def read_texts(folder: Path) -> dict[str, str]:
     return texts
 
 
-def parse_rules(texts: Mapping[str, str]) -> Loaded:
-    """Return what the texts of the files, by name, say; raise RulesError with every problem. Pure."""
+def parse_rules(texts: Mapping[str, str], models: ModelTable | None = None) -> Loaded:
+    """Return what the texts of the files, by name, say; raise RulesError with every problem. Pure.
+
+    Models that rules name are known by `models`; without it by the form of their names alone, and none is unknown.
+    """
     files = {name: TomlFile(name, texts.get(name, "")) for name in FILES}
     roots = {name: file.root() for name, file in files.items()}
     places: dict[tuple[str, str], Place] = {}
     budgets, alarms, owners = (roots[name] or _empty(name) for name in (BUDGETS_FILE, ALARMS_FILE, OWNERS_FILE))
-    rules = Rules(
+    written = Rules(
         budgets=read_budgets(budgets, places),
         alarms=read_alarms(alarms, places),
         owners=read_owners(owners, places),
@@ -94,6 +110,7 @@ def parse_rules(texts: Mapping[str, str]) -> Loaded:
         places=places,
     )
     places["setting", "fallback_owner"] = Place(OWNERS_FILE, owners.line_of("fallback_owner"))
+    rules = with_one_name(written, models or NO_MODELS)
     kinds = {rule.name: rule.target.kind for rule in rules.rules}
     cases = (*read_cases(budgets, kinds), *read_cases(alarms, kinds))
     authors = {root.file_name: root.text("changed_by") for root in (budgets, alarms, owners) if "changed_by" in root}
@@ -102,10 +119,12 @@ def parse_rules(texts: Mapping[str, str]) -> Loaded:
     problems = [problem for file in files.values() for problem in file.problems]
     if None not in roots.values():
         # What a file that cannot be read would have named is not missing elsewhere.
-        problems += _beyond_spelling(check_rules(rules), problems)
+        found = [*check_rules(rules), *(check_models(rules, written) if models is not None else ())]
+        problems += _beyond_spelling(found, problems)
     if any(problem.gravity is Gravity.ERROR for problem in problems):
         raise RulesError(problems)
-    return Loaded(rules, cases, tuple(problems), digest_of(texts), authors)
+    cases = cases_with_one_name(cases, rules.models)
+    return Loaded(rules, cases, tuple(problems), digest_of(texts), authors, tuple(covered(rules, written)))
 
 
 def _beyond_spelling(found: Iterable[Problem], mistakes: Iterable[Problem]) -> list[Problem]:

@@ -16,11 +16,14 @@ from llmtrail.cli.wording import count
 from llmtrail.config import FILE_NAME, Config
 
 if TYPE_CHECKING:
+    from llmtrail_alerts.model_names import Covered
     from llmtrail_alerts.rule_tests import CaseResult
     from llmtrail_alerts.rules_file import Loaded
     from llmtrail_alerts.toml_table import Problem
 
 EXAMPLE = example("llmtrail check", "llmtrail check --rules infra/rules", "llmtrail check --json")
+
+_MODELS_SHOWN = 6  # of a pattern; --json has all of them
 
 RulesOption = Annotated[
     Path | None,
@@ -41,6 +44,7 @@ def command(rules: RulesOption = None, as_json: JsonOption = False, config: Conf
     if not folder.is_dir():
         raise CommandError(Exit.WRONG_USE, f"{folder} is no folder; name it with --rules or as [alerts] folder.")
     try:
+        from llmtrail.local.prices import models_of
         from llmtrail_alerts.rule_tests import run_cases
         from llmtrail_alerts.rules import RulesError
         from llmtrail_alerts.rules_file import load_folder
@@ -50,7 +54,7 @@ def command(rules: RulesOption = None, as_json: JsonOption = False, config: Conf
     results: Sequence[CaseResult] = ()
     problems = list(_price_problems(found))
     try:
-        loaded = load_folder(folder)
+        loaded = load_folder(folder, None if problems else models_of(found))
         problems += [*loaded.warnings, *_setting_problems(loaded, found), *_secret_problems(loaded, folder)]
         results = run_cases(loaded.rules, loaded.cases)
     except RulesError as error:
@@ -127,6 +131,7 @@ def _tell(
             "ok": not errors and not failed,
             "folder": str(folder),
             **(_counts(loaded) if loaded else {}),
+            "models": [asdict(one) for one in loaded.covered] if loaded else [],
             "problems": [asdict(one) for one in sorted(problems)],
             "tests": [asdict(result) | {"passed": result.passed} for result in results],
         }
@@ -151,9 +156,23 @@ def _counts(loaded: "Loaded") -> dict[str, int]:
     }
 
 
+def _coverage(one: "Covered") -> str:
+    """Return which known models a rule is about, and how it is written where it is called otherwise."""
+    where = f"{one.kind} {one.rule!r}"
+    if one.models == (one.written,):
+        return f"{where}: {one.written}"
+    if not one.models:
+        return f"{where}: {one.written!r} is no known model"
+    shown, more = ", ".join(one.models[:_MODELS_SHOWN]), len(one.models) - _MODELS_SHOWN
+    told = f"{shown} and {more} more" if more > 0 else shown
+    return f"{where}: {one.written!r} is {told} ({count(len(one.models), 'known model')})"
+
+
 def _print(loaded: "Loaded | None", problems: "Sequence[Problem]", results: "Sequence[CaseResult]") -> None:
     for one in sorted(problems):
         print(f"{one.gravity:8} {safe(str(one))}")
+    for about in loaded.covered if loaded else ():
+        print(f"{'models':8} {safe(_coverage(about))}")
     for result in results:
         print(f"{'passed' if result.passed else 'FAILED':8} {result.file}:{result.line}: {safe(result.name)}")
         for line in result.differences:

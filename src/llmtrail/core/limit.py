@@ -3,12 +3,13 @@
 Nothing here decides that a limit is reached; it says which calls a reached one stops.
 """
 
-import re
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, assert_never
 
 import msgspec
 
+from llmtrail.core.model_identity import NameRule, normalized
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 
 # Longer than any message that a person reads in place of an answer; what is longer is a mistake in a rule.
@@ -49,6 +50,8 @@ class LimitState(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
     reason: str = ""  # for a person: why it is so
     since_ns: int = 0
     owner: str = ""
+    names: tuple[NameRule, ...] = ()  # of a scope with a model: by which names it is asked for, beside its one name
+    model_names: tuple[NameRule, ...] = ()  # the same of `model`
 
     @property
     def key(self) -> str:
@@ -58,6 +61,10 @@ class LimitState(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, 
     def refuses(self, now_ns: int) -> bool:
         """Say whether it stops calls at `now_ns`: a period that has ended stops none."""
         return self.state is LimitLevel.HARD and not 0 < self.resets_at_ns <= now_ns
+
+    def wants(self, model: str | None, provider: str | None = None) -> bool:
+        """Whether a call already asks for the cheaper model that the rule would have."""
+        return model is not None and bool(self.model) and is_named(model, provider, self.model, self.model_names)
 
 
 class BadLimitError(ValueError):
@@ -100,10 +107,11 @@ _PARTS: Final = {
     ScopeKind.FEATURE_MODEL: (_FEATURE, _MODEL),
     ScopeKind.FEATURE_USER: (_FEATURE, _USER),
 }
+_OF_MODELS: Final = frozenset(kind for kind, places in _PARTS.items() if _MODEL in places)
 # Kinds of scopes that a call can be stopped by before it is made.
 LIMITED_KINDS: Final = frozenset(_PARTS)
-# Releases of a model are named by their day; who asks for the model is answered by one of them.
-_RELEASE: Final = re.compile(r"[-@](\d{4}-\d{2}-\d{2}|\d{8})$")
+# Names that one process asks for; beyond that each is worked out again.
+_ASKED_MAX: Final = 4_096
 
 
 class Caller(NamedTuple):
@@ -115,10 +123,12 @@ class Caller(NamedTuple):
     model: str | None = None
     request: str | None = None
     session: str | None = None
+    provider: str | None = None  # of the client that makes it
 
 
 # By name, or by names where a scope has two; the strictest first.
-_Index = dict[str | tuple[str, str], tuple[LimitState, ...]]
+_Name = str | tuple[str, str]
+_Index = dict[_Name, tuple[LimitState, ...]]
 
 
 def _strictness(limit: LimitState) -> tuple[int, int, str]:
@@ -137,9 +147,74 @@ def _strictness(limit: LimitState) -> tuple[int, int, str]:
     return order, -(limit.resets_at_ns or 2**63), limit.key
 
 
-def model_family(model: str) -> str:
-    """Return a model's name without the day of its release: what callers ask for."""
-    return _RELEASE.sub("", model)
+def is_named(asked: str, provider: str | None, model: str, names: tuple[NameRule, ...]) -> bool:
+    """Whether a model that is asked for by some name is the one of this name, by what the server knows of its names."""
+    if asked == model:
+        return True
+    named = normalized(provider, asked)
+    if names:
+        return any(rule.matches(named) for rule in names)
+    # What no table knows goes by its form alone: a release or a prefix makes no other model.
+    return named.name == normalized(None, model).name
+
+
+class _Models:
+    """The models that hard limits name, and by which names each is asked for. Only its memory changes."""
+
+    __slots__ = ("_asked", "_counts", "_equals", "_names", "_others")
+
+    def __init__(self, names: dict[str, tuple[NameRule, ...]], counts: dict[str, int]) -> None:
+        self._names = names
+        self._counts = counts
+        self._asked: dict[tuple[str, str | None], tuple[str, ...]] = {}
+        # Most rules are spellings, which are looked up; the models of the rest are asked one by one.
+        self._equals: dict[str, tuple[str, ...]] = {}
+        self._others: list[str] = []
+        for model, rules in names.items():
+            for rule in rules:
+                if rule.kind == "equals":
+                    self._equals[rule.value] = (*self._equals.get(rule.value, ()), model)
+            if not rules or any(rule.kind != "equals" for rule in rules):
+                self._others.append(model)
+
+    def meant(self, asked: str, provider: str | None) -> tuple[str, ...]:
+        """Return the limited models that are asked for by a name: one, unless the server's rules overlap."""
+        found = self._asked.get((asked, provider))
+        if found is None:
+            found = self._found(asked, provider)
+            if len(self._asked) >= _ASKED_MAX:
+                self._asked = {}
+            self._asked[asked, provider] = found
+        return found
+
+    def _found(self, asked: str, provider: str | None) -> tuple[str, ...]:
+        spelt = (self._equals.get(spelling, ()) for spelling in normalized(provider, asked).spellings())
+        others = (one for one in self._others if is_named(asked, provider, one, self._names[one]))
+        # The barest spelling decides, as it does in the server's table.
+        return tuple(dict.fromkeys((*next(filter(None, spelt), ()), *others)))
+
+    def changed(self, added: list[LimitState], removed: list[LimitState]) -> "_Models":
+        """Return the same after some limits were put and others taken out; itself where no model is another."""
+        names, counts = self._names.copy(), self._counts.copy()
+        for limit in added:
+            model = _model_of(limit)
+            counts[model] = counts.get(model, 0) + 1
+            names[model] = limit.names or names.get(model, ())
+        for limit in removed:
+            model = _model_of(limit)
+            counts[model] -= 1
+            if not counts[model]:
+                del counts[model], names[model]
+        if counts == self._counts and names == self._names:
+            return self
+        made = _Models(names, counts)
+        if names == self._names:
+            made._asked = self._asked
+        return made
+
+
+def _model_of(limit: LimitState) -> str:
+    return parse_scope(limit.scope).values[-1]
 
 
 class _Tenant:
@@ -154,9 +229,10 @@ class _Tenant:
 class LimitTable:
     """All limits at one time. Never changes: `put` and `delete` return another table, so that threads share it."""
 
-    __slots__ = ("_states", "_tenants")
+    __slots__ = ("_models", "_states", "_tenants")
 
     def __init__(self) -> None:
+        self._models = _Models({}, {})
         self._states: dict[str, LimitState] = {}
         self._tenants: dict[str, _Tenant] = {}
 
@@ -198,6 +274,7 @@ class LimitTable:
                 if limit.state is LimitLevel.HARD:
                     edit.add(limit)
         made._tenants = edit.done()
+        made._models = edit.models(self._models)
         return made
 
     def refusing(self, caller: Caller, now_ns: int) -> LimitState | None:
@@ -207,37 +284,37 @@ class LimitTable:
             return None
         strictest: LimitState | None = None
         for kind, index in found.by_kind.items():
-            places = _PARTS[kind]
-            name = caller[places[0]] if len(places) == 1 else _both(caller[places[0]], caller[places[1]])
-            if name is None:
-                continue
-            for limit in index.get(name, ()):
-                if limit.refuses(now_ns):
-                    if strictest is None or _strictness(limit) < _strictness(strictest):
-                        strictest = limit
-                    break
+            for name in self._looked_up(kind, caller):
+                for limit in index.get(name, ()):
+                    if limit.refuses(now_ns):
+                        if strictest is None or _strictness(limit) < _strictness(strictest):
+                            strictest = limit
+                        break
         return strictest
 
+    def _looked_up(self, kind: ScopeKind, caller: Caller) -> Sequence[_Name]:
+        """Return what a call is looked up by among the limits of a kind: a model by each limited one that it may be."""
+        places = _PARTS[kind]
+        first, last = caller[places[0]], caller[places[-1]]
+        if first is None or last is None:
+            return ()
+        if places[-1] != _MODEL:
+            return (first if len(places) == 1 else (first, last),)
+        models = self._models.meant(last, caller.provider)
+        return models if len(places) == 1 else [(first, model) for model in models]
 
-def _both(first: str | None, second: str | None) -> tuple[str, str] | None:
-    return None if first is None or second is None else (first, second)
 
-
-def _names(scope: Scope) -> list[str | tuple[str, str]]:
-    """Return what a scope is looked up by: a model by the name of its release, and by that of its family."""
+def _name(scope: Scope) -> _Name | None:
+    """Return what a scope is looked up by; None where no call is known by it before it is made."""
     match scope.kind, scope.values:
         case ScopeKind.TENANT, ():
-            return [scope.tenant]
-        case ScopeKind.MODEL, (model,):
-            return list(dict.fromkeys((model, model_family(model))))
-        case ScopeKind.FEATURE_MODEL, (feature, model):
-            return list(dict.fromkeys(((feature, model), (feature, model_family(model)))))
-        case ScopeKind.FEATURE_USER, (feature, user):
-            return [(feature, user)]
+            return scope.tenant
+        case ((ScopeKind.FEATURE_MODEL | ScopeKind.FEATURE_USER), (first, second)):
+            return first, second
         case kind, (value,) if kind in LIMITED_KINDS:
-            return [value]
+            return value
         case _:
-            return []
+            return None
 
 
 class _Edit:
@@ -246,24 +323,39 @@ class _Edit:
     def __init__(self, tenants: dict[str, _Tenant]) -> None:
         self._tenants = tenants.copy()
         self._own: set[tuple[str, ScopeKind]] = set()
+        # Those of models: what is put is in before what it replaces is out, so that nothing is forgotten between.
+        self._added: list[LimitState] = []
+        self._removed: list[LimitState] = []
 
     def add(self, limit: LimitState) -> None:
         """Take a hard limit in."""
         scope = parse_scope(limit.scope)
-        for name in _names(scope):
-            index = self._index(scope)
-            index[name] = tuple(sorted((*index.get(name, ()), limit), key=_strictness))
+        name = _name(scope)
+        if name is None:
+            return
+        index = self._index(scope)
+        index[name] = tuple(sorted((*index.get(name, ()), limit), key=_strictness))
+        if scope.kind in _OF_MODELS:
+            self._added.append(limit)
 
     def remove(self, limit: LimitState) -> None:
         """Take a hard limit out."""
         scope = parse_scope(limit.scope)
-        for name in _names(scope):
-            index = self._index(scope)
-            left = tuple(one for one in index.get(name, ()) if one.key != limit.key)
-            if left:
-                index[name] = left
-            else:
-                index.pop(name, None)
+        name = _name(scope)
+        if name is None:
+            return
+        index = self._index(scope)
+        left = tuple(one for one in index.get(name, ()) if one.key != limit.key)
+        if left:
+            index[name] = left
+        else:
+            index.pop(name, None)
+        if scope.kind in _OF_MODELS:
+            self._removed.append(limit)
+
+    def models(self, former: _Models) -> _Models:
+        """Return the models that the limits name now."""
+        return former.changed(self._added, self._removed) if self._added or self._removed else former
 
     def done(self) -> dict[str, _Tenant]:
         """Return the tenants that have hard limits."""

@@ -70,6 +70,10 @@ class Named(NamedTuple):
             found.append(_VERTEX_VERSION.sub("", last))
         return tuple(dict.fromkeys(found))
 
+    def spellings(self) -> tuple[str, ...]:
+        """Return the stems as rules of the kind `equals` spell them, the barest first."""
+        return tuple(map(_spelling, self.stems()))
+
 
 class NameRule(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One name by which a model is asked for, as data that callers without a table understand."""
@@ -80,7 +84,7 @@ class NameRule(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     def matches(self, named: Named) -> bool:
         """Whether a name taken apart is this one."""
         if self.kind == "equals":
-            return self.value in map(_spelling, named.stems())
+            return self.value in named.spellings()
         if self.kind == "pattern":
             whole = named.name + named.release
             return matches(self.value, whole) or matches(self.value, f"{named.provider}/{whole}")

@@ -123,8 +123,11 @@ class Limits:
         child._table, child._tenant, child._heard_ns = self._table, self._tenant, self._heard_ns
         return child
 
-    def check(self, fields: Mapping[str, Any], model: str | None) -> Refusal | None:
-        """Say what stops a call with these fields of its request, or None. Starts listening at the first call."""
+    def check(self, fields: Mapping[str, Any], model: str | None, provider: str | None = None) -> Refusal | None:
+        """Return what stops a call with these fields of its request, or None. Starts listening at the first call.
+
+        `model` is what the call asks for, by whatever name; `provider` the client's, where it is known.
+        """
         if self._thread is None:
             self.listen()
         if self._mode is LimitsMode.OPEN and not self._table.has_hard:
@@ -133,9 +136,9 @@ class Limits:
             return None
         get = fields.get
         tenant = self._tenant or get("tenant") or ""
-        caller = Caller(tenant, get("feature"), get("user_id"), model, get("request_id"), get("session_id"))
+        caller = Caller(tenant, get("feature"), get("user_id"), model, get("request_id"), get("session_id"), provider)
         limit = self._table.refusing(caller, self._clock.now_ns())
-        if limit is not None and limit.behaviour is Behaviour.CHEAPER_MODEL and limit.model == model:
+        if limit is not None and limit.behaviour is Behaviour.CHEAPER_MODEL and limit.wants(model, provider):
             limit = None  # It is what the rule wants.
         silent_ns = self._silent_ns()
         if limit is not None and (limit.resets_at_ns or silent_ns < ENDLESS_NS):

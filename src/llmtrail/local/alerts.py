@@ -10,6 +10,7 @@ from llmtrail.config import AlertsConfig, ConfigError
 from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.limit import LimitState, decode_limit
+from llmtrail.core.model_identity import ModelTable
 from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind
 from llmtrail.log.journal import FileJournal, Record
 from llmtrail.metrics import ALERTS_FIRING, ALERTS_GROUPS, Metrics
@@ -120,6 +121,7 @@ class AlertRooms:
     metrics: Metrics
     environ: Mapping[str, str]  # where secrets are that rules name by a variable
     on_rules: Callable[[Rules], None]  # told of rules before they are in force
+    models: ModelTable  # by which names rules and callers may call a model
 
 
 class LocalAlerts:
@@ -147,6 +149,7 @@ class LocalAlerts:
                 metrics=rooms.metrics,
                 jitter=jitter,
                 secrets=rooms.environ,
+                models=rooms.models,
                 page_url=config.page_url,
                 on_rules=rooms.on_rules,
             )

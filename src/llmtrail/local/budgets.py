@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from llmtrail.clock import Clock
 from llmtrail.core.board import Board
+from llmtrail.core.model_identity import ModelTable
 from llmtrail.store.alert_reads import AlertDocument, AlertQuestion, find_decisions, find_firing
 from llmtrail.store.handle import Handle
 from llmtrail_alerts.reload import RulesFolder
@@ -21,8 +22,8 @@ from llmtrail_web.requests import Readable
 class RulesInForce:
     """The rules of a folder as they stand now; broken files leave the former ones. Safe from several threads."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = None if folder is None else RulesFolder(folder)
+    def __init__(self, folder: Path | None, models: ModelTable | None = None) -> None:
+        self._folder = None if folder is None else RulesFolder(folder, models=models)
         self._rules: Rules | None = None
         self._lock = threading.Lock()
         self.failure = ""

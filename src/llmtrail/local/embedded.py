@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,6 +71,7 @@ from llmtrail_ingest.otlp.loop import GROUP as SETTLER_GROUP
 from llmtrail_ingest.otlp.loop import SettleLoop
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.otlp.settle import SettleLimits
+from llmtrail_ingest.pricebook import GenaiPriceBook
 from llmtrail_ingest.tally import Fate
 from llmtrail_ingest.writer.pipeline import GROUP as WRITER_GROUP
 from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
@@ -236,9 +238,16 @@ class Embedded:
         store = self._config.store
         return Limits(execution_s=float(store.query_seconds_max), memory_bytes=store.query_bytes_max)
 
+    @cached_property
+    def _book(self) -> GenaiPriceBook:
+        return price_book(self._config)
+
+    def _rules_in_force(self) -> RulesInForce:
+        return RulesInForce(self._config.alerts.folder, self._book.models)
+
     def _start_writer(self, rooms: _Rooms, sink: MeasuredSink) -> None:
         config = self._config
-        book = price_book(config)
+        book = self._book
         statistics = LocalStatistics(
             config.server.data, config.stats.zones, frozenset(config.stats.feature_users), self._take_statistics
         )
@@ -319,6 +328,7 @@ class Embedded:
             metrics=self.metrics,
             environ=self._environ,
             on_rules=self._keep_for,
+            models=self._book.models,
         )
         self._alerts = LocalAlerts(config.alerts, config.server.data, rooms_of_alerts)
         self._alerts.start()
@@ -370,9 +380,7 @@ class Embedded:
                 *stats_routes(self._board, self._clock.now_ns, readable_by(tokens)),
                 *gpu_stats_routes(self._gpu_board, self._clock.now_ns, readable_by(tokens), self._gpu_not_ready),
                 *limit_routes(self._limit_board, readable_by(tokens)),
-                *told_routes(
-                    rooms.reader, self._board, RulesInForce(config.alerts.folder), self._clock, readable_by(tokens)
-                ),
+                *told_routes(rooms.reader, self._board, self._rules_in_force(), self._clock, readable_by(tokens)),
                 *process_routes(self._readiness, self._exposition),
             ]
         )

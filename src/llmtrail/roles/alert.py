@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from llmtrail.config import Config, kafka_client, store_url
 from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
+from llmtrail.core.model_identity import ModelTable
 from llmtrail.local.alerts import FILL_LIMITS, PROOF_LIMITS, AlertStore, StoredProof, StoredSpent, jitter
+from llmtrail.local.prices import models_of
 from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
 from llmtrail.log.kafka.journal import KafkaJournal
@@ -31,6 +33,7 @@ from llmtrail_alerts.joint_watch import JointWatch
 from llmtrail_alerts.needs import Kept, unkept
 from llmtrail_alerts.rules import Rules, RulesError
 from llmtrail_alerts.watch import StatisticsWatch
+from llmtrail_ingest.price_overrides import PriceFileError
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,6 +55,7 @@ class _Rooms:
     store: Handle
     partitions: int
     environ: Mapping[str, str]
+    models: ModelTable
     deciders: dict[int, Decider] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)  # by partition, why no rules are in force at all
 
@@ -69,12 +73,25 @@ def start(config: Config, process: RoleProcess, environ: Mapping[str, str]) -> N
         raise RoleError("no Kafka is named: set LLMTRAIL_KAFKA=host:port; `llmtrail up` decides by itself.")
     if config.alerts.folder is None:
         raise RoleError("no rules are named: set LLMTRAIL_ALERTS__FOLDER to the folder of budgets.toml and rules.toml.")
+    try:
+        models = models_of(config)
+    except PriceFileError as cause:
+        raise RoleError(str(cause)) from cause
     partitions = _partitions(config)
     news = threading.Event()
     board, tail = follow_statistics(config, process, news.set)
     gpus, gpu_tail = follow_gpu_statistics(config, process, news.set)
     rooms = _Rooms(
-        config, process, board, tail.not_ready, gpus, gpu_tail.not_ready, _open_store(config), partitions, environ
+        config,
+        process,
+        board,
+        tail.not_ready,
+        gpus,
+        gpu_tail.not_ready,
+        _open_store(config),
+        partitions,
+        environ,
+        models,
     )
     process.on_stop(rooms.store.close)
     _pass_on(news, rooms)
@@ -183,6 +200,7 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
         metrics=rooms.process.metrics,
         jitter=jitter,
         secrets=rooms.environ,
+        models=rooms.models,
         page_url=config.alerts.page_url,
         is_mine=is_mine,
         check=lambda rules: unkept(rules, kept),

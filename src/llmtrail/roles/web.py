@@ -13,15 +13,18 @@ from llmtrail import clock as clock_module
 from llmtrail.config import Config, read_secret, store_url
 from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
+from llmtrail.core.model_identity import ModelTable
 from llmtrail.local.budgets import RulesInForce, told_routes
 from llmtrail.local.embedded import readable_by
 from llmtrail.local.grants import sql_tokens, tokens_of
+from llmtrail.local.prices import models_of
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
 from llmtrail.store.lookup import find_request, quick_reader
 from llmtrail.store.migrate import migrate
 from llmtrail_ingest.gateway.tokens import Scope, check_binding
+from llmtrail_ingest.price_overrides import PriceFileError
 from llmtrail_web.gpu import gpu_stats_routes
 from llmtrail_web.requests import Readable, request_routes
 from llmtrail_web.sql_endpoint import SqlConfig, sql_app
@@ -79,12 +82,19 @@ def _statistics(config: Config, process: RoleProcess, readable: Readable, reader
         board, tail = follow_statistics(config, process)
         gpu_board, gpu_tail = follow_gpu_statistics(config, process)
         not_ready, gpus_not_ready = tail.not_ready, gpu_tail.not_ready
-    rules = RulesInForce(config.alerts.folder)
+    rules = RulesInForce(config.alerts.folder, _models(config))
     return [
         *stats_routes(board, process.clock.now_ns, readable, not_ready),
         *gpu_stats_routes(gpu_board, process.clock.now_ns, readable, gpus_not_ready),
         *told_routes(reader, board, rules, process.clock, readable, lambda: not_ready() or _no_rules(config)),
     ]
+
+
+def _models(config: Config) -> ModelTable:
+    try:
+        return models_of(config)
+    except PriceFileError as cause:
+        raise RoleError(str(cause)) from cause
 
 
 def _no_kafka() -> str:

@@ -22,7 +22,11 @@ import llmtrail
 from answering_server import answering
 from client_environment import python_of
 from field_columns import FIELD, wrong_columns
+from llmtrail.core.limit import LimitLevel, LimitState
+from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.testing import captured
+from llmtrail_alerts.model_names import with_names
+from llmtrail_ingest.pricebook import load_pricebook
 
 ROOT = Path(__file__).parents[3]
 MESSAGES: list[Any] = [{"role": "user", "content": "Where is my parcel?"}]
@@ -164,6 +168,30 @@ def test_every_client_class_of_the_installed_packages_is_tested() -> None:
     }
 
     assert {str(case.id).partition("-")[0] for case in CLIENTS} == public
+
+
+@pytest.mark.filterwarnings("ignore:The model :DeprecationWarning")
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize(("make", "model", "provider", "answer"), CLIENTS)
+def test_a_limited_model_is_stopped_whatever_client_asks_for_it(
+    make: Make, model: str, provider: str, answer: dict[str, Any], is_async: bool
+) -> None:
+    table = load_pricebook().models
+    limit = LimitState(
+        rule="day",
+        scope=Scope("", ScopeKind.MODEL, (table.resolve(provider, model, None).model,)).text(),
+        state=LimitLevel.HARD,
+        spent=2,
+        limit=1,
+        unit="calls",
+        period="day",
+    )
+    with answering(answer) as server, captured(limits=[with_names(limit, table)]) as trail:
+        with pytest.raises(llmtrail.BudgetExceeded):
+            ask(llmtrail.wrap(make(server.url, is_async)), model)
+        (call,) = trail.calls
+
+    assert (call["request_model"], call["failure_mode"]) == (model, "budget_refused")
 
 
 @pytest.mark.filterwarnings("ignore:The model :DeprecationWarning")
