@@ -7,22 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmtrail.core.codec import decode_call
 from llmtrail.core.failure import FailureMode
+from llmtrail.emit.encode import encode
 from llmtrail.emit.wrap.anthropic_messages import assemble_message, read_message
 from llmtrail.emit.wrap.asked import SECRET, asked_fields, masked, unsent
+from llmtrail.emit.wrap.build import ASSEMBLERS, READERS, found_fields
 from llmtrail.emit.wrap.endpoints import Endpoint, endpoint_of
+from llmtrail.emit.wrap.error_bodies import error_in
 from llmtrail.emit.wrap.judge import failure_of
 from llmtrail.emit.wrap.live import Raised
 from llmtrail.emit.wrap.openai_chat import (
     assemble_chat,
-    assemble_completion,
     read_chat,
-    read_completion,
-    read_embeddings,
 )
-from llmtrail.emit.wrap.openai_responses import assemble_response, read_response
+from llmtrail.emit.wrap.openai_responses import read_response
 from llmtrail.emit.wrap.providers import provider_of
-from llmtrail.emit.wrap.sse import events_of
+from llmtrail.emit.wrap.sse import aws_events_of, events_of
 from llmtrail.emit.wrap.usage import counted
 
 OPENAI_USAGE = {
@@ -180,6 +181,8 @@ NAMES = st.sampled_from(
         "choices message delta content refusal tool_calls function arguments index finish_reason usage output type",
         "id model text data embedding error incomplete_details reason status item output_index response delta",
         "content_block message_delta role stop_reason partial_json x_groq prompt_tokens prompt_tokens_details",
+        "errors success base_resp status_code metadata code answers tool_usage web_search num_requests action action",
+        "service_tier provider result b64_json svg_usage seconds duration output_tokens input_tokens iterations cost",
     ]
 ).flatmap(lambda names: st.sampled_from(names.split()))
 STRANGE = st.recursive(
@@ -199,32 +202,43 @@ KINDS = st.sampled_from(
         "content_block_start",
         "content_block_delta",
         "message_delta",
+        "image_generation.completed",
+        "transcript.text.delta",
+        "error",
     ]
 )
 
 
 @given(st.dictionaries(NAMES, STRANGE, max_size=6))
 def test_no_answer_breaks_a_reader(body: dict[str, Any]) -> None:
-    for read in (read_chat, read_completion, read_embeddings, read_response, read_message):
-        json.dumps(read(body).output)
+    for endpoint, read in READERS.items():
+        found = read(body)
+        event = {"started_at": 10**18, "request_model": "m", **found_fields(found), "attributes": found.attributes}
+        assert decode_call(encode(event)), endpoint
+
+
+def test_names_longer_than_an_event_may_hold_are_cut() -> None:
+    found = read_chat({"model": "m" * 999, "choices": [{"message": {"content": "x"}, "finish_reason": "r" * 999}]})
+    event = {"started_at": 10**18, **found_fields(found), **asked_fields(Endpoint.CHAT, {"model": "n" * 999})}
+
+    call = decode_call(encode(event))
+
+    assert call.response_model == "m" * 256
+    assert call.request_model == "n" * 256
 
 
 @given(st.lists(st.tuples(KINDS, STRANGE), max_size=6))
 def test_no_stream_breaks_an_assembler(events: list[tuple[str | None, Any]]) -> None:
-    for assemble, read in (
-        (assemble_chat, read_chat),
-        (assemble_completion, read_completion),
-        (assemble_response, read_response),
-        (assemble_message, read_message),
-    ):
+    error_in(events)
+    for endpoint, assemble in ASSEMBLERS.items():
         assembled = assemble(events)
         if assembled.body is not None:
-            json.dumps(read(assembled.body).output)
+            json.dumps(READERS[endpoint](assembled.body).output)
 
 
 @given(st.binary(max_size=200))
 def test_no_bytes_break_the_splitting_of_events(raw: bytes) -> None:
-    for name, data in events_of(raw):
+    for name, data in [*events_of(raw), *aws_events_of(raw)]:
         assert name is None or isinstance(name, str)
         assert isinstance(data, str)
 

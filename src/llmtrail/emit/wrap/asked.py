@@ -5,6 +5,7 @@ from typing import Any
 
 import orjson
 
+from llmtrail.core.call import NAME_LENGTH_MAX
 from llmtrail.emit.wrap.endpoints import Endpoint
 from llmtrail.emit.wrap.found import list_of, mapping_of, text_of
 
@@ -35,7 +36,7 @@ def asked_fields(endpoint: Endpoint, body: Mapping[str, Any], addressed: str | N
     fields: dict[str, Any] = {}
     model = addressed or text_of(body.get("model"))
     if model:
-        fields["request_model"] = model
+        fields["request_model"] = model[:NAME_LENGTH_MAX]
     match endpoint:
         case Endpoint.CHAT:
             fields["messages"] = body.get("messages")

@@ -54,7 +54,7 @@ READERS: Final[Mapping[Endpoint, Callable[[Mapping[str, Any]], Found]]] = {
     Endpoint.TRANSCRIPTIONS: read_transcription,
     Endpoint.TRANSLATIONS: read_transcription,
 }
-_ASSEMBLERS = {
+ASSEMBLERS: Final[Mapping[Endpoint, Callable[[Sequence[tuple[str | None, Any]]], Assembled]]] = {
     Endpoint.CHAT: assemble_chat,
     Endpoint.COMPLETIONS: assemble_completion,
     Endpoint.RESPONSES: assemble_response,
@@ -118,7 +118,11 @@ def build_event(call: LiveCall) -> Mapping[str, Any]:
         "latency_ms": _milliseconds(call.ended_ns - call.started_ns),
         "status": verdict.status.value,
     }
-    event |= _found_fields(found, call) | _attempt_fields(call, verdict) | _verdict_fields(call, verdict)
+    event |= (
+        found_fields(found, _header(call.attempts[-1], _TIER_HEADER) if call.attempts else None)
+        | _attempt_fields(call, verdict)
+        | _verdict_fields(call, verdict)
+    )
     first_ns = _first_content_ns(call, assembled)
     if first_ns is not None:
         event["time_to_first_token_ms"] = _milliseconds(first_ns - call.started_ns)
@@ -189,7 +193,7 @@ def _answer(call: LiveCall) -> Assembled:
 
 
 def _from_events(call: LiveCall, events: Sequence[tuple[str | None, Any]]) -> Assembled:
-    assemble = _ASSEMBLERS.get(call.endpoint)
+    assemble = ASSEMBLERS.get(call.endpoint)
     if assemble is None:
         return Assembled(None, complete=True, first_content=None)
     assembled, error = assemble(events), error_in(events)
@@ -220,16 +224,16 @@ def _request_body(call: LiveCall) -> Mapping[str, Any]:
     return unsent(call.body)
 
 
-def _found_fields(found: Found, call: LiveCall) -> dict[str, Any]:
-    tier = _header(call.attempts[-1], _TIER_HEADER) if call.attempts else None
+def found_fields(found: Found, tier: str | None = None) -> dict[str, Any]:
+    """Return the event fields of what an answer says; `tier` is the one that its headers name."""
     served = ({"service_tier": tier} if tier else {}) | dict(found.served)
     fields = {
         "served": served or None,
         "reported_cost_nanousd": found.reported_cost_nanousd,
-        "response_model": found.response_model,
+        "response_model": found.response_model and found.response_model[:NAME_LENGTH_MAX],
         "output": found.output,
         "tool_calls": list(found.tool_calls) or None,
-        "finish_reasons": list(found.finish_reasons) or None,
+        "finish_reasons": [reason[:NAME_LENGTH_MAX] for reason in found.finish_reasons] or None,
         "usage": dict(found.usage) or None,
     }
     return {name: value for name, value in fields.items() if value is not None}
