@@ -231,7 +231,7 @@ def _spent(config: Config, began_s: int) -> tuple[int, int, int]:
     """Return what budgets are filled with of the settled hour: calls, cost, and calls with another cost than before."""
     handle = open_chdb(config.server.store_folder)
     try:
-        (told,) = spent_by_scope(handle, ScopeKind.TENANT, (), began_s * _S, (began_s + 3_600) * _S)
+        (told,) = spent_by_scope(handle, ScopeKind.TENANT, (), (began_s * _S, (began_s + 3_600) * _S))
     finally:
         handle.close()
     return told.calls, told.cost_nanousd, told.corrected

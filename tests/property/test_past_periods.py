@@ -1,6 +1,7 @@
 """A crossing in a period that ended while nobody decided is told when somebody is back: once, and marked as past."""
 
-from collections.abc import Iterable
+import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -8,13 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine_world import BEGAN_NS, NS, Life, World, rules_of
+from eventually import eventually
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.alerts import AlertRow
 from llmtrail.store.spent import Spent
 from llmtrail_alerts.case_statistics import CaseStatistics
 from llmtrail_alerts.message import Action, facts
-from llmtrail_alerts.model import Budget, Level, Period, Reason, Severity, Target, Unit
-from llmtrail_alerts.past import AFTER_S, GAP_S, Seen, decode_seen, encode_seen, missed, seen_now, without
+from llmtrail_alerts.model import Budget, Level, Period, Reason, Severity, Sighting, Target, Unit
+from llmtrail_alerts.past import AFTER_S, GAP_S, PAST, Seen, decode_seen, encode_seen, missed, seen_now, without
 from llmtrail_alerts.periods import period_of
 from llmtrail_alerts.rule_case import Event
 from llmtrail_alerts.watch import StatisticsWatch
@@ -143,9 +145,14 @@ class Stored:
     def __init__(self, calls: int) -> None:
         self.calls = calls
 
-    def spent(self, kind: ScopeKind, values: tuple[str, ...], since_ns: int, until_ns: int) -> Iterable[Spent]:
-        assert (kind, values, until_ns - since_ns) == (ScopeKind.USER, ("*",), 24 * HOUR_S * NS)
+    def spent(
+        self, kind: ScopeKind, values: tuple[str, ...], between_ns: tuple[int, int], below: Mapping[str, int]
+    ) -> Sequence[Spent]:
+        assert (kind, values, between_ns[1] - between_ns[0]) == (ScopeKind.USER, ("*",), 24 * HOUR_S * NS)
         return [Spent(Scope("", kind, ("u-1",)), self.calls, 0, 0, 0, 0, 0)]
+
+    def fences(self) -> Mapping[str, int]:
+        return {}
 
     def corrected_ns(self, since_ns: int) -> int | None:
         return 0
@@ -156,16 +163,23 @@ def test_of_a_day_that_the_statistics_no_longer_have_the_store_is_asked() -> Non
     yesterday = period_of(DAILY, period_of(DAILY, now_s).start_s - 1)
     watch = StatisticsWatch(statistics, stored=Stored(120))
     watch.look_back([DAILY], {"daily": yesterday})
-    (past, present) = watch.look([DAILY], {}, now_s * NS, everything=False)
-    assert (past.value, past.period, past.period_end_ns) == (120, yesterday.name, yesterday.end_s * NS)
-    assert (set(past.detail), present.value, set(present.detail)) == ({"past"}, 0, set())
+    assert watch.is_owing()
+    seconds, seen = itertools.count(now_s), list[Sighting]()
+
+    def look() -> bool:
+        seen[:] = watch.look([DAILY], {}, next(seconds) * NS, everything=False)
+        return not watch.is_owing() and any(one.value == 120 and one.period == yesterday.name for one in seen)
+
+    eventually(look, 30)
+    past = next(one for one in seen if one.period == yesterday.name)
+    assert (past.period_end_ns, set(past.detail)) == (yesterday.end_s * NS, {"past"})
     # Never added to what the statistics have: the more of both counts.
     at_ns = (yesterday.end_s - 60) * NS
     statistics.add(Event(at_ns=at_ns, user="u-1"), at_ns, 121)
-    assert next(iter(watch.look([DAILY], {}, now_s * NS, everything=False))).value == 121
+    assert next(iter(watch.look([DAILY], {}, next(seconds) * NS, everything=False))).value == 121
     watch.settled()
     watch.look_back([DAILY], {})
-    assert list(watch.look([DAILY], {}, now_s * NS, everything=False)) == []
+    assert not [one for one in watch.look([DAILY], {}, next(seconds) * NS, everything=False) if PAST in one.detail]
 
 
 TIMES = st.integers(1_700_000_000, 1_800_000_000)

@@ -81,6 +81,9 @@ class Watch(Protocol):
     def look_back(self, rules: Sequence[Rule], past: Mapping[str, Bounds]) -> None:
         """From now on look at these periods too, though they are over: at all groups once, then at those with news."""
 
+    def is_owing(self) -> bool:
+        """Whether it is not known yet what is stored of periods that ended unseen."""
+
     def look(
         self, rules: Sequence[Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, everything: bool
     ) -> Iterable[Sighting]:
@@ -247,7 +250,8 @@ class Engine:
                 break
             verdicts += self._decide(sighting, turn, now_ns)
         self._tell(verdicts, turn, self._rules, now_ns)
-        settled = whole and (not self._past or now_ns >= self._back_ns + AFTER_S * _NS)
+        looked_back = not watch.is_owing() and now_ns >= self._back_ns + AFTER_S * _NS
+        settled = whole and (not self._past or looked_back)
         if settled:
             self._forget(turn, now_ns)
             self._note(turn, rules, now_ns // _NS)

@@ -1,14 +1,16 @@
-"""Fill budgets from what is stored, where the rolling statistics began later than the budget's period. Acts once.
+"""What the rolling statistics lack of a budget's period, by what is stored of it. Pure.
 
 A rule that is added in the middle of a month counts the whole month: statistics are kept of every scope anyway. Only
 those of a time zone, or of a feature's users, that were not kept before lack what came before, and all of them where
-the statistics themselves are younger than the calls. What is missing is asked of the store once, and added since then.
-So is what corrections of stored costs came to, of which no statistics tell.
+the statistics themselves are younger than the calls. So do they lack what corrections of stored costs came to.
+
+Both sides are compared at one position of the log: the calls below the offset up to which the statistics have counted
+each partition. What lies behind it is counted by the statistics in time, and by nobody twice.
 """
 
-import logging
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 from llmtrail.core.cell import Cell
 from llmtrail.core.scope import ScopeKind
@@ -16,84 +18,118 @@ from llmtrail.store.spent import Spent
 from llmtrail_alerts.model import Budget, Period, Rule
 from llmtrail_alerts.periods import Bounds, period_of
 
-_LOG = logging.getLogger(__name__)
-
-# Both sides have counted what is older than this; what is younger they count alike from then on.
-SETTLED_S = 60
-_NS = 1_000_000_000
 # Shorter periods are over before anything is corrected.
 LONG = frozenset({Period.DAY, Period.MONTH})
 
-# (rule, period's name) -> scope -> what the statistics lack.
-Fills = Mapping[tuple[str, str], Mapping[str, Cell]]
+
+class Want(NamedTuple):
+    """What is asked for: the same for all budgets of these scopes and this period, whatever they are called."""
+
+    kind: ScopeKind
+    values: tuple[str, ...]
+    period: Bounds
 
 
-class Figures(Protocol):
-    """The rolling statistics, as far as they are used here."""
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody knows what is stored, and why not. It is asked for again: unknown is not nothing."""
+
+    why: str
+
+
+# Scope -> what the statistics lack.
+Lack = Mapping[str, Cell]
+# Source (topic's id and partition) -> the offset below which calls count.
+Fences = Mapping[str, int]
+
+
+class Counted(Protocol):
+    """The rolling statistics at one moment."""
 
     def figures(self, scope_text: str, start_s: int, end_s: int) -> Cell:
         """Return the sums of a scope over the slots that begin in [start_s, end_s)."""
 
+    def fence(self, scope_text: str) -> Fences:
+        """Return below which offsets the calls of a scope are counted."""
+
+    def fences(self) -> Fences:
+        """Return below which offsets the calls of any scope are counted."""
+
 
 class Stored(Protocol):
-    """What is stored. Both return nothing where the store is away: then nothing is filled."""
+    """What is stored."""
 
-    def spent(self, kind: ScopeKind, values: tuple[str, ...], since_ns: int, until_ns: int) -> Iterable[Spent]:
-        """Return what each scope used of calls that began between two times."""
+    def spent(
+        self, kind: ScopeKind, values: tuple[str, ...], between_ns: tuple[int, int], below: Fences
+    ) -> Sequence[Spent] | Unknown:
+        """Return what each scope used of calls that count between two times and lie below some offsets.
 
+        Of a topic that `below` does not name, all: nobody counts them any more.
+        """
 
-def fills_of(rules: Iterable[Rule], statistics: Figures, stored: Stored, now_s: int) -> Fills:
-    """Return what the statistics lack of the present days and months of all budgets."""
-    until_s = (now_s - SETTLED_S) // 10 * 10
-    complete: dict[int, bool] = {}
-    found: dict[tuple[str, str], dict[str, Cell]] = {}
-    for rule in rules:
-        if not isinstance(rule, Budget) or rule.period not in LONG:
-            continue
-        period = period_of(rule, now_s)
-        if period.start_s >= until_s:
-            continue
-        if period.start_s not in complete:
-            tenants = stored.spent(ScopeKind.TENANT, (), period.start_s * _NS, until_s * _NS)
-            complete[period.start_s] = not _missing(tenants, statistics, period.start_s, until_s)
-        if complete[period.start_s] and rule.target.kind is not ScopeKind.FEATURE_USER:
-            continue
-        spent = stored.spent(rule.target.kind, rule.target.values, period.start_s * _NS, until_s * _NS)
-        missing = _missing(spent, statistics, period.start_s, until_s)
-        if missing:
-            _LOG.info("budget %s: %d scopes are filled from stored calls of %s", rule.name, len(missing), period.name)
-            found[rule.name, period.name] = missing
-    return found
+    def fences(self) -> Fences | Unknown:
+        """Return below which offsets all calls are stored."""
+
+    def corrected_ns(self, since_ns: int) -> int | None:
+        """Return when a cost was last corrected since a time; 0: never; None where the store is away."""
 
 
-def past_of(rules: Iterable[Rule], past: Mapping[str, Bounds], stored: Stored) -> Fills:
-    """Return what is stored of past days and months, whole: the statistics keep the beginning of none."""
-    asked: dict[tuple[ScopeKind, tuple[str, ...], Bounds], dict[str, Cell]] = {}
-    found: dict[tuple[str, str], dict[str, Cell]] = {}
-    for rule in rules:
-        if not isinstance(rule, Budget) or rule.period not in LONG or rule.name not in past:
-            continue
-        kind, values, period = rule.target.kind, rule.target.values, past[rule.name]
-        key = kind, values, period
-        if key not in asked:
-            spent = stored.spent(kind, values, period.start_s * _NS, period.end_s * _NS)
-            asked[key] = {one.scope.text(): beyond(Cell(), one) for one in spent}
-        found[rule.name, period.name] = asked[key]
-    return found
+def want_of(rule: Rule, now_s: int) -> Want | None:
+    """Return what is to be asked for a rule's present period; None where its statistics are whole by themselves."""
+    if not isinstance(rule, Budget) or rule.period not in LONG:
+        return None
+    return Want(rule.target.kind, rule.target.values, period_of(rule, now_s))
 
 
-def _missing(spent: Iterable[Spent], statistics: Figures, start_s: int, until_s: int) -> dict[str, Cell]:
-    found = {}
+def wants_of(rules: Iterable[Rule], now_s: int) -> dict[Want, None]:
+    """Return what is to be asked for the present periods of rules."""
+    found = (want_of(rule, now_s) for rule in rules)
+    return {want: None for want in found if want is not None}
+
+
+def is_stored(counted: Fences, stored: Fences) -> bool:
+    """Whether all that is counted is stored. A source that nothing is stored from any more is."""
+    return all(stored.get(source, offset) >= offset for source, offset in counted.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What the statistics lack, and of which scopes nobody knows it yet."""
+
+    lack: Lack
+    unknown: frozenset[str] = frozenset()
+
+
+def filled(want: Want, spent: Iterable[Spent], counted: Counted, former: Lack) -> Filled:
+    """Return what the statistics lack of what is stored.
+
+    Unknown where some of a scope is still on its way to the statistics, or a revision on its way took its place in the
+    store: then it keeps what was known before, and is asked for again.
+    """
+    found, unknown = dict[str, Cell](), set[str]()
+    topics = {source.rpartition("/")[0] for source in counted.fences()}
     for one in spent:
         text = one.scope.text()
-        lack = beyond(statistics.figures(text, start_s, until_s), one)
+        if one.moving or _is_on_its_way(one, counted.fence(text), topics):
+            unknown.add(text)
+            found |= {text: former[text]} if text in former else {}
+            continue
+        lack = beyond(counted.figures(text, want.period.start_s, want.period.end_s), one)
         if tells_more(lack, one):
             found[text] = lack
-    return found
+    return Filled(found, frozenset(unknown))
+
+
+def _is_on_its_way(spent: Spent, fence: Fences, topics: Collection[str]) -> bool:
+    """Whether calls are stored that the scope's own shard has not counted, though others are as far as that."""
+    return any(
+        source.rpartition("/")[0] in topics and offset >= fence.get(source, 0)
+        for source, offset in spent.offsets.items()
+    )
 
 
 def tells_more(lack: Cell, spent: Spent) -> bool:
-    """Say whether the store is right where it differs: it has more calls, or costs that were corrected since."""
+    """Whether the store is right where it differs: it has more calls, or costs that were corrected since."""
     # Where both know the same calls, the statistics have their costs as they were written.
     return lack.calls > 0 or (lack.calls == 0 and spent.corrected > 0 and bool(lack.cost_nanousd or lack.unpriced))
 
@@ -108,3 +144,8 @@ def beyond(cell: Cell, spent: Spent) -> Cell:
         output_tokens=spent.output_tokens - cell.output_tokens,
         failures={"budget_refused": spent.refused - cell.failures.get("budget_refused", 0)},
     )
+
+
+def whole(spent: Iterable[Spent]) -> Lack:
+    """Return what is stored of a period that is over: the statistics keep the beginning of none."""
+    return {one.scope.text(): beyond(Cell(), one) for one in spent}

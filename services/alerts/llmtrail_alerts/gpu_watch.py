@@ -102,6 +102,10 @@ class GpuWatch:
     def look_back(self, rules: Sequence[Rule], past: Mapping[str, Bounds]) -> None:
         """Look at no period: alarms have none."""
 
+    def is_owing(self) -> bool:
+        """Return that no period of GPUs is ever owed."""
+        return False
+
     def look(
         self, rules: Sequence[Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, everything: bool
     ) -> Iterator[Sighting]:

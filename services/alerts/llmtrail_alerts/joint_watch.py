@@ -32,6 +32,10 @@ class JointWatch:
         for watch, own in self._shared_out(rules):
             watch.look_back(own, past)
 
+    def is_owing(self) -> bool:
+        """Whether it is not known yet what is stored of periods of calls that ended unseen."""
+        return self._calls.is_owing()
+
     def look(
         self, rules: Sequence[Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, everything: bool
     ) -> Iterator[Sighting]:

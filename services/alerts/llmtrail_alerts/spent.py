@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 from llmtrail.core.cell import Cell
 from llmtrail.core.limit import LimitLevel
 from llmtrail.core.scope import ScopeKind, parse_scope
+from llmtrail_alerts.fill import Lack, Want, want_of
 from llmtrail_alerts.forecast import PACE_S, forecast_ns
 from llmtrail_alerts.model import Budget, Unit
 from llmtrail_alerts.periods import period_of
@@ -29,6 +30,16 @@ class Sums(Protocol):
         """Return the scopes of a kind that have calls in these slots."""
 
 
+class Fills(Protocol):
+    """What statistics lack of budgets; `filling.Filling` is one."""
+
+    def lack(self, want: Want) -> Lack:
+        """Return what the statistics lack, as far as it is known."""
+
+    def is_known(self, want: Want) -> bool:
+        """Whether it is known what the statistics lack."""
+
+
 class _Spent(NamedTuple):
     minus_amount: int  # sorts the most spent first
     scope: str
@@ -37,22 +48,31 @@ class _Spent(NamedTuple):
 
 
 def budget_documents(
-    budgets: Iterable[Budget], rules: Rules, statistics: Sums, tenant: str | None, limit: int, now_ns: int
+    budgets: Iterable[Budget],
+    rules: Rules,
+    sums: tuple[Sums, Fills | None],
+    tenant: str | None,
+    limit: int,
+    now_ns: int,
 ) -> list[dict[str, Any]]:
     """Return each budget with its `limit` most spent scopes (of one tenant, or of all: None).
 
-    What it says holds now, whatever was decided: a decision may be a moment behind.
+    What it says holds now, whatever was decided: a decision may be a moment behind. It counts what decisions count:
+    statistics, and what they lack of the period by what is stored.
     """
     now_s = now_ns // _NS
-    return [_document(budget, rules, statistics, tenant, limit, now_s) for budget in budgets]
+    return [_document(budget, rules, sums, tenant, limit, now_s) for budget in budgets]
 
 
 def _document(
-    budget: Budget, rules: Rules, statistics: Sums, tenant: str | None, limit: int, now_s: int
+    budget: Budget, rules: Rules, sums: tuple[Sums, Fills | None], tenant: str | None, limit: int, now_s: int
 ) -> dict[str, Any]:
-    period = period_of(budget, now_s)
-    texts = _scopes(budget, statistics, tenant, period.start_s, now_s)
-    spent = sorted(_all_spent(budget, statistics, texts, period.start_s, now_s))
+    statistics, fills = sums
+    period, want = period_of(budget, now_s), want_of(budget, now_s)
+    lack: Lack = {} if fills is None or want is None else fills.lack(want)
+    lack = {text: cell for text, cell in lack.items() if _is_asked_for(budget, tenant, text)}
+    texts = dict.fromkeys([*_scopes(budget, statistics, tenant, period.start_s, now_s), *lack])
+    spent = sorted(_all_spent(budget, statistics, list(texts), period.start_s, now_s, lack))
     return {
         "rule": budget.name,
         "kind": budget.target.kind,
@@ -64,6 +84,8 @@ def _document(
         "resets_at": _rfc3339(period.end_s) if period.end_s else None,
         "levels": [{"label": one.label, "at": one.at, "hard": one.hard} for one in budget.levels],
         "behaviour": budget.hard.behaviour if budget.hard else None,
+        # Whether something of the period may be missing that the statistics do not have: the store is being asked.
+        "filling": fills is not None and want is not None and not fills.is_known(want),
         "found": len(spent),
         "scopes": [_scope_document(budget, rules, statistics, one, now_s) for one in spent[:limit]],
     }
@@ -88,19 +110,29 @@ def _scope_document(budget: Budget, rules: Rules, statistics: Sums, spent: _Spen
     }
 
 
-def _all_spent(budget: Budget, statistics: Sums, texts: Sequence[str], start_s: int, now_s: int) -> Iterator[_Spent]:
+def _all_spent(
+    budget: Budget, statistics: Sums, texts: Sequence[str], start_s: int, now_s: int, lack: Lack
+) -> Iterator[_Spent]:
     for first in range(0, len(texts), SCOPES_AT_ONCE):
-        for text, cell in statistics.since(texts[first : first + SCOPES_AT_ONCE], start_s, now_s + 1).items():
-            yield _Spent(-amount_of(budget, cell), text, cell.calls, cell.unpriced)
+        some = texts[first : first + SCOPES_AT_ONCE]
+        counted = statistics.since(some, start_s, now_s + 1)
+        for text in some:
+            cell = counted.get(text)
+            if text in lack:
+                cell = Cell() if cell is None else cell.copy()
+                cell.add(lack[text])
+            if cell is not None:
+                yield _Spent(-amount_of(budget, cell), text, cell.calls, cell.unpriced)
 
 
 def _scopes(budget: Budget, statistics: Sums, tenant: str | None, start_s: int, now_s: int) -> Sequence[str]:
-    found = []
-    for text in statistics.scopes_since(budget.target.kind, start_s, now_s + 1):
-        scope = parse_scope(text)
-        if is_meant(budget.target, scope) and tenant in {None, scope.tenant}:
-            found.append(text)
-    return found
+    texts = statistics.scopes_since(budget.target.kind, start_s, now_s + 1)
+    return [text for text in texts if _is_asked_for(budget, tenant, text)]
+
+
+def _is_asked_for(budget: Budget, tenant: str | None, text: str) -> bool:
+    scope = parse_scope(text)
+    return is_meant(budget.target, scope) and tenant in {None, scope.tenant}
 
 
 def _state(budget: Budget, amount: int) -> LimitLevel:

@@ -13,13 +13,14 @@ from llmtrail.core.policy import FailurePolicy
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.baseline import usual
 from llmtrail_alerts.diary import Diary
-from llmtrail_alerts.fill import Fills, fills_of, past_of
+from llmtrail_alerts.fill import LONG, Counted, Lack, Stored, Want, want_of, wants_of
+from llmtrail_alerts.filling import Filling
 from llmtrail_alerts.forecast import PACE_S, forecast_ns
 from llmtrail_alerts.measures import COMPARED, FLOORS, HEAVIEST, PROMPT, SHARES, basis_of, value_of
 from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Measure, Rule, Sighting, Target, Unit
 from llmtrail_alerts.past import PAST, lapsed
 from llmtrail_alerts.periods import Bounds, period_of
-from llmtrail_alerts.refill import Corrected, Refill, refilled
+from llmtrail_alerts.refit import Edit, edit_of
 from llmtrail_alerts.targets import is_meant, named_scope
 
 _NS = 1_000_000_000
@@ -50,6 +51,9 @@ class Statistics(Protocol):
     def changed(self) -> Iterable[str]:
         """Return the scopes whose figures may have changed since this was last asked."""
 
+    def frozen(self) -> Counted:
+        """Return the statistics as they stand, for another thread."""
+
 
 class StatisticsWatch:
     """Makes sightings. For one thread."""
@@ -59,7 +63,7 @@ class StatisticsWatch:
         statistics: Statistics,
         policies: Callable[[], Mapping[str, FailurePolicy]] = dict,
         ready: Callable[[], bool] = lambda: True,
-        stored: Corrected | None = None,
+        stored: Stored | None = None,
     ) -> None:
         """Take the statistics, and what says whether they are whole.
 
@@ -69,15 +73,13 @@ class StatisticsWatch:
         self._statistics = statistics
         self._policies = policies
         self._ready = ready
-        self._stored = stored
-        self._refill = None if stored is None else Refill(stored)
-        self._fills: Fills = {}
+        self._filling = None if stored is None else Filling(stored, statistics.frozen)
         # Groups whose fill is another now, until they are decided.
         self._refilled: dict[tuple[str, str], None] = {}
-        # Of budgets, periods that ended unseen, what is stored of them, and whether all their groups are still owed.
+        # Of budgets, periods that ended unseen, and whether all their groups are still owed.
         self._past: Mapping[str, Bounds] = {}
-        self._past_stored: Fills = {}
         self._past_news = False
+        self._filled_s = 0
         self._pending: set[str] = set()
         self._diary = Diary()
         self._active_s = 0
@@ -90,16 +92,24 @@ class StatisticsWatch:
         self._slid_s: dict[str, int] = {}
 
     def fill(self, rules: Sequence[Rule], now_ns: int) -> None:
-        """Ask the store what the statistics lack of the budgets' present periods: at a start, and for other rules."""
-        if self._stored is not None and self._refill is not None:
-            # What is corrected while it is asked is asked for again.
-            self._refill.begin(now_ns // _NS)
-            self._fills = fills_of(rules, self._statistics, self._stored, now_ns // _NS)
+        """Have the store asked what the statistics lack of the budgets' periods. Returns at once."""
+        if self._filling is not None:
+            self._filling.want(wants_of(rules, now_ns // _NS))
+            self._filling.ask(now_ns // _NS)
 
     def look_back(self, rules: Sequence[Rule], past: Mapping[str, Bounds]) -> None:
         """From now on look at these periods too, though they are over: at all groups once, then at those with news."""
         self._past, self._past_news = past, bool(past)
-        self._past_stored = past_of(rules, past, self._stored) if self._stored is not None else {}
+        if self._filling is not None:
+            self._filling.want_past(self._past_wants(rules))
+
+    def is_owing(self) -> bool:
+        """Whether it is not known yet what is stored of periods that ended unseen."""
+        return self._filling is not None and not self._filling.is_past_known()
+
+    def _past_wants(self, rules: Sequence[Rule]) -> dict[Want, None]:
+        found = (_past_want(rule, self._past) for rule in rules)
+        return {want: None for want in found if want is not None}
 
     def is_ready(self) -> bool:
         """Say whether the statistics are whole: while they are not, nothing is seen, so that nothing seems well."""
@@ -114,7 +124,7 @@ class StatisticsWatch:
         """
         self._pending.update(self._statistics.changed())
         now_s = now_ns // _NS
-        self._fill_again(rules, now_s)
+        self._fill_again(rules, now_ns)
         for rule, scope_text in self._groups(rules, states, now_ns, everything=everything):
             self._diary.open(GroupKey(rule.name, scope_text))
             if isinstance(rule, Budget):
@@ -128,17 +138,23 @@ class StatisticsWatch:
         self._refilled.clear()
         self._past_news = False
 
-    def _fill_again(self, rules: Sequence[Rule], now_s: int) -> None:
-        """Take up what corrections of stored costs came to, and have them looked for now and then."""
-        if self._refill is None:
+    def _fill_again(self, rules: Sequence[Rule], now_ns: int) -> None:
+        """Have what is lacking asked for, now and then all of it, and take up what came."""
+        if self._filling is None:
             return
-        self._refill.ask(rules, now_s)
-        again = refilled(self._fills, self._refill.take(), self._statistics)
-        for key, lacks in again.items():
-            texts = [*self._fills.get(key, {}), *lacks]
-            self._refilled |= {(key[0], text): None for text in texts}
-        if again:
-            self._fills = {**self._fills, **again}
+        if now_ns // _NS != self._filled_s:
+            self._filled_s = now_ns // _NS
+            self.fill(rules, now_ns)
+        news = self._filling.take()
+        if not news:
+            return
+        for rule in rules:
+            present, past = want_of(rule, now_ns // _NS), _past_want(rule, self._past)
+            if present in news:
+                texts = list(self._filling.lack(present)) if present else []
+                self._refilled |= {(rule.name, text): None for text in (*texts, *self._all(rule, now_ns // _NS))}
+            if past in news:
+                self._past_news = True
 
     # --- which groups ---
 
@@ -164,7 +180,7 @@ class StatisticsWatch:
                 news += [named] if named is not None and _tells_silence(rule) else []
             found |= {(rule.name, text): None for text in news}
         if everything:
-            found |= {(name, text): None for (name, _), lacks in self._fills.items() for text in lacks}
+            found |= {(rule.name, text): None for rule in rules for text in self._lack(rule, now_s)}
         found |= self._refilled
         found |= dict.fromkeys(self._in_past(rules))
         found |= dict.fromkeys(self._slide(found, by_name, now_s))
@@ -183,7 +199,7 @@ class StatisticsWatch:
             if last is None or not self._past_news:
                 continue
             texts = list(self._statistics.scopes(rule.target.kind, last.start_s, last.end_s))
-            texts += self._past_stored.get((rule.name, last.name), {})
+            texts += self._stored_of(rule, last)
             yield from ((rule.name, text) for text in texts if is_meant(rule.target, parse_scope(text)))
 
     def _in_turn(
@@ -234,25 +250,39 @@ class StatisticsWatch:
         # A call that began just before the period's end may have been counted only now.
         last = lapsed(self._past, budget, present.start_s, now_s)
         if last is not None and (former is None or former.period <= last.name):
-            yield self._spent(budget, scope_text, last, (last.end_s, now_s))
-        yield self._spent(budget, scope_text, present, (now_s + 1, now_s))
+            yield self._spent(budget, scope_text, last, now_s, former)
+        yield self._spent(budget, scope_text, present, now_s, former)
 
-    def _spent(self, budget: Budget, scope_text: str, period: Bounds, times_s: tuple[int, int]) -> Sighting:
-        end_s, now_s = times_s
-        cell = self._statistics.spent(scope_text, period.start_s, end_s)
-        lack = self._fills.get((budget.name, period.name), {}).get(scope_text)
-        if lack is not None:
-            cell = cell.copy()
-            cell.add(lack)
-        over = end_s <= now_s
-        stored = self._past_stored.get((budget.name, period.name), {}).get(scope_text) if over else None
-        if stored is not None and stored.calls > cell.calls:
-            cell = stored
-        value = amount_of(budget, cell)
+    def _lack(self, rule: Rule, now_s: int) -> Lack:
+        want = want_of(rule, now_s)
+        return {} if self._filling is None or want is None else self._filling.lack(want)
+
+    def _stored_of(self, rule: Rule, period: Bounds) -> Lack:
+        """Return what is stored of a period that is over, as far as it was asked for."""
+        return {} if self._filling is None else self._filling.past(_want(rule, period))
+
+    def _spent(
+        self, budget: Budget, scope_text: str, period: Bounds, now_s: int, former: GroupState | None
+    ) -> Sighting:
+        over = bool(period.end_s) and period.end_s <= now_s
+        cell = self._statistics.spent(scope_text, period.start_s, period.end_s if over else now_s + 1)
+        at_least = 0
+        if self._filling is not None and budget.period in LONG:
+            want = _want(budget, period)
+            lack = self._filling.lack(want).get(scope_text)
+            if lack is not None:
+                cell = cell.copy()
+                cell.add(lack)
+            stored = self._filling.past(want).get(scope_text) if over else None
+            if stored is not None and stored.calls > cell.calls:
+                cell = stored
+            if not over and not self._filling.is_known(want):
+                at_least = _spent_before(budget, former, period)
+        value = max(amount_of(budget, cell), at_least)
         return Sighting(
             key=GroupKey(budget.name, scope_text),
             # What is seen of a period that is over was so at its end.
-            at_ns=end_s * _NS - 1 if over else now_s * _NS,
+            at_ns=period.end_s * _NS - 1 if over else now_s * _NS,
             value=value,
             period=period.name,
             period_start_ns=period.start_s * _NS,
@@ -348,6 +378,23 @@ class StatisticsWatch:
         scope = parse_scope(scope_text)
         policy = self._policies().get(scope.values[0]) if scope.kind in _WITH_FEATURE and scope.values else None
         return frozenset(str(mode) for mode in policy.on) if policy is not None else frozenset()
+
+
+def _past_want(rule: Rule, past: Mapping[str, Bounds]) -> Want | None:
+    if not isinstance(rule, Budget) or rule.period not in LONG or rule.name not in past:
+        return None
+    return _want(rule, past[rule.name])
+
+
+def _want(rule: Rule, period: Bounds) -> Want:
+    return Want(rule.target.kind, rule.target.values, period)
+
+
+def _spent_before(budget: Budget, state: GroupState | None, period: Bounds) -> int:
+    """Return what was spent for certain of a period, by what was decided: no limit is lifted by what nobody knows."""
+    if state is None or state.level < 0 or state.period != period.name or edit_of(budget, state) is not Edit.NONE:
+        return 0
+    return max(int(state.value), *(int(mark.at) for mark in state.marks[state.level : state.level + 1]))
 
 
 def amount_of(budget: Budget, cell: Cell) -> int:

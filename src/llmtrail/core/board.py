@@ -7,7 +7,7 @@ topic, and no question decodes what it does not tell.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from heapq import nlargest, nsmallest
 from itertools import chain
@@ -19,8 +19,8 @@ from llmtrail.core.cell import Cell
 from llmtrail.core.gains import Follower, Gain, Gained
 from llmtrail.core.partial import Evicted
 from llmtrail.core.scope import HITTER_KINDS, SHARDS, Scope, ScopeKind, parse_scope, shard_of
-from llmtrail.core.slot import BadSlotError, SlotKey, SlotState, Tier
-from llmtrail.core.slot_parts import SlotHead, Weight, cell_in, head_of, is_of_kind, mark_of, weights_of
+from llmtrail.core.slot import SlotKey, SlotState, Tier
+from llmtrail.core.slot_parts import SlotHead, Weight, cell_in, head_of, is_of_kind, key_of, mark_of, weights_of
 from llmtrail.core.window import Figures, Window, figures, is_counted, is_dead, is_short, summed
 
 # What nobody asked for in particular: more lines than a person reads.
@@ -118,11 +118,8 @@ class Board:
     def keep(self, zones: Sequence[str]) -> None:
         """From now on take these for the zones whose calendar months the slots keep."""
         with self._lock:
-            self._generation += 1
             self._zones = tuple(zones)
-            self._choices = [{} for _ in range(SHARDS)]
-            for follower in self._followers:
-                follower.lose(range(SHARDS))
+            self._lose_all()
 
     def put(self, changes: Mapping[str, bytes | None]) -> None:
         """Take what became of some slots in one step, None for a slot that is gone.
@@ -130,7 +127,7 @@ class Board:
         Raises ValueError, or its BadSlotError, where one is no slot; then nothing is taken.
         """
         read = [
-            (_key_of(text), None if value is None else _Kept(value, head_of(value))) for text, value in changes.items()
+            (key_of(text), None if value is None else _Kept(value, head_of(value))) for text, value in changes.items()
         ]
         with self._lock:
             self._generation += 1
@@ -145,14 +142,29 @@ class Board:
                     self._slots.shards[key.shard].pop(key, None)
                     self._slots.changed.pop(key, None)
 
+    def frozen(self) -> "Board":
+        """Return a board with what stands here now, which nothing changes any more. Costs no copy of any slot."""
+        found = Board(self._zones)
+        with self._lock:
+            found._slots = replace(self._slots, shards=[dict(shard) for shard in self._slots.shards], changed={})
+        return found
+
+    def fences(self, shard: int) -> list[Mapping[str, int]]:
+        """Return of each slot of a shard how far it has counted each source of calls."""
+        with self._lock:
+            return [kept.head.fence for kept in self._slots.shards[shard].values()]
+
     def reset(self) -> None:
         """Forget everything: it is told anew."""
         with self._lock:
-            self._generation += 1
             self._slots = _Slots()
-            self._choices = [{} for _ in range(SHARDS)]
-            for follower in self._followers:
-                follower.lose(range(SHARDS))
+            self._lose_all()
+
+    def _lose_all(self) -> None:
+        self._generation += 1
+        self._choices = [{} for _ in range(SHARDS)]
+        for follower in self._followers:
+            follower.lose(range(SHARDS))
 
     def follow(self) -> Follower:
         """Return what collects all that slots gain from now on; all there is so far is unclear to it."""
@@ -346,15 +358,6 @@ class Board:
                 follower.lose([key.shard])
 
 
-def _key_of(text: str) -> SlotKey:
-    key = SlotKey.parse(text)
-    if not 0 <= key.shard < SHARDS:
-        raise BadSlotError(f"shards are 0 to {SHARDS - 1}, not {key.shard}")
-    if key.zone or key.tier is Tier.MONTH:
-        check_zone(key.zone)
-    return key
-
-
 _FINER: Mapping[Tier, tuple[Tier, ...]] = {
     Tier.TEN_SECONDS: (),
     Tier.MINUTE: (Tier.TEN_SECONDS,),
@@ -490,7 +493,6 @@ def _late(head: SlotHead, tenant: str | None) -> int:
 
 def _let_go(heads: Iterable[SlotHead], kind: ScopeKind) -> Evicted:
     total = Evicted()
-    for head in heads:
-        if kind in head.evicted:
-            total.add(head.evicted[kind])
+    for evicted in (head.evicted[kind] for head in heads if kind in head.evicted):
+        total.add(evicted)
     return total

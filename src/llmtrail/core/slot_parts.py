@@ -8,10 +8,11 @@ from itertools import takewhile
 
 import msgspec
 
+from llmtrail.core.calendar import check_zone
 from llmtrail.core.cell import Cell
 from llmtrail.core.partial import Evicted
-from llmtrail.core.scope import ScopeKind
-from llmtrail.core.slot import BadSlotError
+from llmtrail.core.scope import SHARDS, ScopeKind
+from llmtrail.core.slot import BadSlotError, SlotKey, Tier
 
 
 class SlotHead(msgspec.Struct, gc=False):
@@ -24,6 +25,7 @@ class SlotHead(msgspec.Struct, gc=False):
     late: dict[str, int] = {}
     skewed: int = 0
     evicted: dict[str, Evicted] = {}
+    fence: dict[str, int] = {}
 
 
 class Weight(msgspec.Struct, gc=False):
@@ -71,6 +73,16 @@ def head_of(value: bytes) -> SlotHead:
         return _HEAD.decode(value)
     except msgspec.DecodeError as error:
         raise BadSlotError(f"not a slot: {error}") from error
+
+
+def key_of(text: str) -> SlotKey:
+    """Return the key of a slot; raises ValueError, or its BadSlotError or UnknownZoneError, where it is none."""
+    key = SlotKey.parse(text)
+    if not 0 <= key.shard < SHARDS:
+        raise BadSlotError(f"shards are 0 to {SHARDS - 1}, not {key.shard}")
+    if key.zone or key.tier is Tier.MONTH:
+        check_zone(key.zone)
+    return key
 
 
 def weights_of(value: bytes) -> SlotWeights:

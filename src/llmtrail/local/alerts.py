@@ -22,6 +22,7 @@ from llmtrail.store.proof import Worst, requests_of
 from llmtrail.store.spent import Spent, last_corrected_ns, spent_by_scope
 from llmtrail_alerts.board_statistics import BoardStatistics
 from llmtrail_alerts.decider import Decider, DeciderParts
+from llmtrail_alerts.fill import Unknown
 from llmtrail_alerts.gpu_watch import GpuWatch
 from llmtrail_alerts.joint_watch import JointWatch
 from llmtrail_alerts.rules import Rules, RulesError
@@ -73,16 +74,26 @@ class StoredProof:
 class StoredSpent:
     """What calls came to, as a store tells it."""
 
-    def __init__(self, reader: Handle) -> None:
+    def __init__(self, reader: Handle, places: Callable[[], Mapping[str, int]]) -> None:
+        """Take a store, and what returns below which offsets all calls are in it; that may raise anything."""
         self._reader = reader
+        self._places = places
 
-    def spent(self, kind: ScopeKind, values: tuple[str, ...], since_ns: int, until_ns: int) -> list[Spent]:
-        """Return what each scope used between two times; nothing where the store does not answer."""
+    def spent(
+        self, kind: ScopeKind, values: tuple[str, ...], between_ns: tuple[int, int], below: Mapping[str, int]
+    ) -> list[Spent] | Unknown:
+        """Return what each scope used of calls that count between two times, those below some offsets."""
         try:
-            return spent_by_scope(self._reader, kind, values, since_ns, until_ns)
+            return spent_by_scope(self._reader, kind, values, between_ns, below)
         except StoreError as error:
-            _LOG.warning("budgets are not filled from stored calls: %s", error)
-            return []
+            return Unknown(str(error))
+
+    def fences(self) -> Mapping[str, int] | Unknown:
+        """Return below which offsets all calls are stored."""
+        try:
+            return self._places()
+        except Exception as error:  # noqa: BLE001 - whatever the log's driver raises, nobody knows it then.
+            return Unknown(f"the log does not answer: {error}")
 
     def corrected_ns(self, since_ns: int) -> int | None:
         """Return when a cost was last corrected since a time; 0: never; None where the store does not answer."""
@@ -120,6 +131,7 @@ class AlertRooms:
     clock: Clock
     metrics: Metrics
     environ: Mapping[str, str]  # where secrets are that rules name by a variable
+    stored_places: Callable[[], Mapping[str, int]]  # by source of the log: below which offsets all calls are stored
     on_rules: Callable[[Rules], None]  # told of rules before they are in force
     models: ModelTable  # by which names rules and callers may call a model
 
@@ -132,15 +144,14 @@ class LocalAlerts:
         if config.folder is None:
             raise ConfigError("alerts.folder is not set: name the folder of budgets.toml, rules.toml and owners.toml.")
         self._metrics = rooms.metrics
+        stored = StoredSpent(rooms.handle.reader(FILL_LIMITS), rooms.stored_places)
         self._journal = FileJournal(folder / FILE_NAME, lambda shown: rooms.limits.change(limits_of(shown)))
         self._decider = Decider(
             DeciderParts(
                 folder=config.folder,
                 journal=self._journal,
                 new_watch=lambda policies: JointWatch(
-                    StatisticsWatch(
-                        BoardStatistics(rooms.board), policies, stored=StoredSpent(rooms.handle.reader(FILL_LIMITS))
-                    ),
+                    StatisticsWatch(BoardStatistics(rooms.board), policies, stored=stored),
                     GpuWatch(rooms.gpus, lambda: not rooms.gpus_not_ready()),
                 ),
                 store=AlertStore(rooms.handle),

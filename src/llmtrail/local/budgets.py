@@ -12,11 +12,16 @@ from llmtrail.core.board import Board
 from llmtrail.core.model_identity import ModelTable
 from llmtrail.store.alert_reads import AlertDocument, AlertQuestion, find_decisions, find_firing
 from llmtrail.store.handle import Handle
+from llmtrail_alerts.board_statistics import BoardStatistics
+from llmtrail_alerts.fill import Stored, wants_of
+from llmtrail_alerts.filling import Filling
 from llmtrail_alerts.reload import RulesFolder
 from llmtrail_alerts.rules import Rules, RulesError
 from llmtrail_alerts.spent import budget_documents
 from llmtrail_web.alerts import alert_routes, budget_routes
 from llmtrail_web.requests import Readable
+
+_NS = 1_000_000_000
 
 
 class RulesInForce:
@@ -65,29 +70,44 @@ class StoredAlerts:
 class SpentBudgets:
     """How far budgets are spent, as a board knows it."""
 
-    def __init__(self, board: Board, rules: RulesInForce) -> None:
+    def __init__(self, board: Board, rules: RulesInForce, stored: Stored | None) -> None:
         self._board = board
         self._rules = rules
+        self._filling = None if stored is None else Filling(stored, BoardStatistics(board).frozen)
+        self._lock = threading.Lock()
+
+    def _fill(self, rules: Rules, now_s: int) -> None:
+        """Have the store asked what the statistics lack of the budgets: at the first question, and for other rules."""
+        if self._filling is not None:
+            with self._lock:
+                self._filling.want(wants_of(rules.budgets, now_s))
+                self._filling.ask(now_s)
 
     def __call__(self, rule: str | None, tenant: str | None, limit: int, now_ns: int) -> list[dict[str, Any]]:
         """Return the documents of one budget, or of all, with so many scopes each."""
         rules = self._rules.rules(now_ns)
         if rules is None:
             return []
+        self._fill(rules, now_ns // _NS)
         budgets = [budget for budget in rules.budgets if rule in {None, budget.name}]
-        return budget_documents(budgets, rules, self._board, tenant, limit, now_ns)
+        return budget_documents(budgets, rules, (self._board, self._filling), tenant, limit, now_ns)
 
 
 def told_routes(
     reader: Handle,
-    board: Board,
+    board: tuple[Board, Stored | None],
     rules: RulesInForce,
     clock: Clock,
     readable: Readable,
     not_ready: Callable[[], str] = lambda: "",
 ) -> list[Route]:
-    """Return `GET /v1/alerts` and `GET /v1/budgets`; `not_ready` says why the board cannot answer yet."""
+    """Return `GET /v1/alerts` and `GET /v1/budgets`.
+
+    `board` has the statistics, and the store that has what they lack; `not_ready` says why it cannot answer yet.
+    """
     return [
         *alert_routes(StoredAlerts(reader, rules), clock.now_ns, readable),
-        *budget_routes(SpentBudgets(board, rules), clock.now_ns, readable, lambda: not_ready() or rules.failure),
+        *budget_routes(
+            SpentBudgets(board[0], rules, board[1]), clock.now_ns, readable, lambda: not_ready() or rules.failure
+        ),
     ]

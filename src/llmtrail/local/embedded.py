@@ -21,7 +21,7 @@ from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.minutes import MinuteBook
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import moved_file, port_file
-from llmtrail.local.alerts import AlertRooms, LocalAlerts, new_limit_board
+from llmtrail.local.alerts import FILL_LIMITS, AlertRooms, LocalAlerts, StoredSpent, new_limit_board
 from llmtrail.local.budgets import RulesInForce, told_routes
 from llmtrail.local.gpu import gpu_store, gpu_writer, measure_gpu_board
 from llmtrail.local.grants import sql_tokens, tokens_of
@@ -327,6 +327,7 @@ class Embedded:
             clock=self._clock,
             metrics=self.metrics,
             environ=self._environ,
+            stored_places=lambda: _stored_places(rooms.log),
             on_rules=self._keep_for,
             models=self._book.models,
         )
@@ -380,7 +381,13 @@ class Embedded:
                 *stats_routes(self._board, self._clock.now_ns, readable_by(tokens)),
                 *gpu_stats_routes(self._gpu_board, self._clock.now_ns, readable_by(tokens), self._gpu_not_ready),
                 *limit_routes(self._limit_board, readable_by(tokens)),
-                *told_routes(rooms.reader, self._board, self._rules_in_force(), self._clock, readable_by(tokens)),
+                *told_routes(
+                    rooms.reader,
+                    (self._board, StoredSpent(rooms.handle.reader(FILL_LIMITS), lambda: _stored_places(rooms.log))),
+                    self._rules_in_force(),
+                    self._clock,
+                    readable_by(tokens),
+                ),
                 *process_routes(self._readiness, self._exposition),
             ]
         )
@@ -458,6 +465,11 @@ class Embedded:
             self._rooms.log.close()
             self._rooms.handle.close()
         self._servers, self._rooms = None, None
+
+
+def _stored_places(log: Log) -> Mapping[str, int]:
+    """Return below which offset all calls of the log are stored."""
+    return {f"{log.topic_id(CALLS)}/0": log.committed(WRITER_GROUP, CALLS, 0)}
 
 
 def _kept_days(store: StoreConfig) -> Iterable[tuple[str, int]]:

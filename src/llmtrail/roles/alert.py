@@ -23,6 +23,7 @@ from llmtrail.log.port import ALERTS, LIMITS, LogClosedError
 from llmtrail.metrics import ALERTS_FIRING, ALERTS_GROUPS
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail.roles.statistics import follow_gpu_statistics, follow_statistics
+from llmtrail.roles.stored import stored_places
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, open_http
 from llmtrail_alerts.board_statistics import BoardStatistics
@@ -54,6 +55,7 @@ class _Rooms:
     gpus_not_ready: Callable[[], str]
     store: Handle
     partitions: int
+    stored_places: Callable[[], Mapping[str, int]]
     environ: Mapping[str, str]
     models: ModelTable
     deciders: dict[int, Decider] = field(default_factory=dict)
@@ -90,6 +92,7 @@ def start(config: Config, process: RoleProcess, environ: Mapping[str, str]) -> N
         gpu_tail.not_ready,
         _open_store(config),
         partitions,
+        stored_places(config),
         environ,
         models,
     )
@@ -190,7 +193,7 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
                 BoardStatistics(rooms.board),
                 policies,
                 ready=lambda: not rooms.not_ready(),
-                stored=StoredSpent(rooms.store.reader(FILL_LIMITS)),
+                stored=StoredSpent(rooms.store.reader(FILL_LIMITS), rooms.stored_places),
             ),
             GpuWatch(rooms.gpus, ready=lambda: not rooms.gpus_not_ready()),
         ),

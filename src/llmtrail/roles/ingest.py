@@ -37,6 +37,7 @@ from llmtrail.roles.limits import limits_from_kafka
 from llmtrail.roles.minutes import minute_group
 from llmtrail.roles.ports import KafkaAppender, LettersToLog, SpansLog
 from llmtrail.roles.process import RoleError, RoleProcess
+from llmtrail.roles.stored import ROWS_GROUP
 from llmtrail.roles.web import answering, open_store
 from llmtrail.store.arrow import warm_up
 from llmtrail.store.errors import StoreError
@@ -61,7 +62,6 @@ from llmtrail_ingest.writer.beat import Beat
 from llmtrail_ingest.writer.lanes import Lanes
 from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
 
-ROWS_GROUP = "llmtrail.rows"
 LETTERS_GROUP = "llmtrail.dead-letters"
 SETTLER_GROUP = "llmtrail.settler"
 # Where the store is busy, rows wait up to so long for company: at a quarter of a second twelve partitions make

@@ -8,7 +8,7 @@ from llmtrail.log.kafka.producer import KafkaProducer
 from llmtrail.log.kafka.whole import Kept, acknowledged, busy_groups, place_group, read_whole, topic_ends
 from llmtrail.log.port import CALLS, PARTIALS, SPANS, STATS, Append, Records
 from llmtrail.roles.aggregate import GROUP as AGGREGATE_GROUP
-from llmtrail.roles.ingest import LETTERS_GROUP, ROWS_GROUP, SETTLER_GROUP
+from llmtrail.roles.ingest import LETTERS_GROUP, SETTLER_GROUP
 from llmtrail.roles.move_plan import (
     MOVED_HEADER,
     Arrived,
@@ -18,6 +18,7 @@ from llmtrail.roles.move_plan import (
     slot_partition,
     stats_conflicts,
 )
+from llmtrail.roles.stored import ROWS_GROUP
 from llmtrail_ingest.statistics.cursor import GROUP as STATISTICS_GROUP
 
 GROUPS = (ROWS_GROUP, STATISTICS_GROUP, SETTLER_GROUP, LETTERS_GROUP, AGGREGATE_GROUP)

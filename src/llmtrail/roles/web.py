@@ -14,6 +14,7 @@ from llmtrail.config import Config, read_secret, store_url
 from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.model_identity import ModelTable
+from llmtrail.local.alerts import FILL_LIMITS, StoredSpent
 from llmtrail.local.budgets import RulesInForce, told_routes
 from llmtrail.local.embedded import readable_by
 from llmtrail.local.grants import sql_tokens, tokens_of
@@ -66,19 +67,24 @@ def answering(
     return (
         [
             *request_routes(lambda wanted, tenant: find_request(reader, wanted, tenant), readable),
-            *_statistics(config, process, readable, reader),
+            *_statistics(config, process, readable, handle),
         ],
         sql_app(handle, SqlConfig(limits=limits, tokens=secrets, write_tokens=tuple(writers))),
     )
 
 
-def _statistics(config: Config, process: RoleProcess, readable: Readable, reader: Handle) -> list[Route]:
+def _statistics(config: Config, process: RoleProcess, readable: Readable, handle: Handle) -> list[Route]:
     """Return what answers from the board, and what fires: budgets are told by the rules that this process is given."""
+    limits = Limits(execution_s=float(config.store.query_seconds_max), memory_bytes=config.store.query_bytes_max)
+    reader = quick_reader(handle, limits)
     board, gpu_board, not_ready, gpus_not_ready = Board(), GpuBoard(), _no_kafka, _no_kafka
+    stored: StoredSpent | None = None
     if config.kafka.bootstrap_servers:
         # Kafka's client is an extra, which a look-up over ClickHouse does without.
         from llmtrail.roles.statistics import follow_gpu_statistics, follow_statistics  # noqa: PLC0415
+        from llmtrail.roles.stored import stored_places  # noqa: PLC0415
 
+        stored = StoredSpent(handle.reader(FILL_LIMITS), stored_places(config))
         board, tail = follow_statistics(config, process)
         gpu_board, gpu_tail = follow_gpu_statistics(config, process)
         not_ready, gpus_not_ready = tail.not_ready, gpu_tail.not_ready
@@ -86,7 +92,7 @@ def _statistics(config: Config, process: RoleProcess, readable: Readable, reader
     return [
         *stats_routes(board, process.clock.now_ns, readable, not_ready),
         *gpu_stats_routes(gpu_board, process.clock.now_ns, readable, gpus_not_ready),
-        *told_routes(reader, board, rules, process.clock, readable, lambda: not_ready() or _no_rules(config)),
+        *told_routes(reader, (board, stored), rules, process.clock, readable, lambda: not_ready() or _no_rules(config)),
     ]
 
 

@@ -70,6 +70,9 @@ class Outside:
     def look_back(self, rules: Sequence[Rule], past: Mapping[str, Bounds]) -> None:
         """Look at no period."""
 
+    def is_owing(self) -> bool:
+        return False
+
     def look(
         self, rules: Sequence[Rule], states: Mapping[GroupKey, GroupState], now_ns: int, *, everything: bool
     ) -> Iterator[Sighting]:

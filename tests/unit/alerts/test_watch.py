@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from llmtrail.core.cell import Cell
 from llmtrail.core.scope import Scope, ScopeKind, kind_of
+from llmtrail_alerts.case_statistics import CaseStatistics
 from llmtrail_alerts.decide import decide_all
 from llmtrail_alerts.model import (
     Alarm,
@@ -60,6 +61,9 @@ class Told:
             if start_s <= at_s < end_s:
                 total.add(cell)
         return total
+
+    def frozen(self) -> CaseStatistics:
+        return CaseStatistics()
 
     def spent(self, scope_text: str, start_s: int, end_s: int) -> Cell:
         return self.figures(scope_text, start_s, end_s)
