@@ -19,6 +19,8 @@ LOOK_EVERY_S = 300
 # What nobody knew is asked for again after so long: a store that is back, or statistics that have caught up, are soon
 # noticed, and one that is busy is not asked all the time.
 AGAIN_S, AGAIN_S_MAX = 5, 60
+# A range of the log may be half read at the moment that is compared; a minute later it is not the same one.
+CHECK_S = 60
 # Rows are stored a second or two after they are counted.
 STORED_S_MAX = 60.0
 _STORED_EVERY_S = 0.2
@@ -55,12 +57,14 @@ class Filling:
         # When costs were last corrected, of all that is known; None: nobody knows.
         self._corrected_ns: int | None = None
         self._why: dict[Want, str] = {}
+        self._checks: dict[Want, int] = {}  # when each is asked for once more
 
     def want(self, present: Mapping[Want, None]) -> None:
         """Have these asked for, and no others any more. What is known of them stays."""
         if present.keys() == self._wanted.keys():
             return
         self._wanted, self._asked_s, self._again_s = dict(present), 0, AGAIN_S
+        self._checks = {want: at_s for want, at_s in self._checks.items() if want in present}
         with self._lock:
             self._known.partly &= present.keys()
             self._known.lacks = {want: lack for want, lack in self._known.lacks.items() if want in present}
@@ -77,16 +81,20 @@ class Filling:
             return
         with self._lock:
             missing = [want for want in self._wanted if not self._is_known(want)]
+            due = [want for want, at_s in self._checks.items() if at_s <= now_s and want in self._wanted]
             missing_past = [want for want in self._wanted_past if want not in self._known.past]
         looks = now_s >= self._looked_s + LOOK_EVERY_S and bool(self._wanted)
         again = now_s >= self._asked_s + self._again_s
-        if not looks and not ((missing or missing_past) and again):
+        if not looks and not due and not ((missing or missing_past) and again):
             return
+        for want in due:
+            del self._checks[want]
+        self._checks |= {want: now_s + CHECK_S for want in missing if want not in self._checks}
         self._asked_s = now_s
         self._again_s = min(self._again_s * 2, AGAIN_S_MAX)
         if looks:
             self._looked_s = now_s
-        args = (missing, missing_past, list(self._wanted) if looks else [], now_s)
+        args = ([*missing, *due], missing_past, list(self._wanted) if looks else [], now_s)
         self._thread = threading.Thread(target=self._run, args=args, name="llmtrail-fill", daemon=True)
         self._thread.start()
 
@@ -157,8 +165,9 @@ class Filling:
         if now.lack:
             _LOG.info("%d scopes of %s are filled from stored calls of %s", len(now.lack), want.kind, want.period.name)
         with self._lock:
+            if self._known.lacks.get(want) != now.lack or not self._is_known(want):
+                self._known.news.add(want)
             self._known.lacks[want] = now.lack
-            self._known.news.add(want)
             if now.unknown:
                 self._known.partly.add(want)
             else:
