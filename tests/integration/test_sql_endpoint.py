@@ -4,49 +4,27 @@ import base64
 import gzip
 import json
 import shutil
-import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import clickhouse_connect
 import httpx
 import pytest
-import uvicorn
 from clickhouse_connect.driver.exceptions import DatabaseError
-from starlette.applications import Starlette
 
-from eventually import eventually
 from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
 from llmtrail.store.insert import insert_calls
 from llmtrail.store.lookup import find_request
 from llmtrail.store.migrate import migrate
 from llmtrail_web.sql_endpoint import SqlConfig, sql_app
 from llmtrail_web.sql_guard import HARMLESS_TABLE_FUNCTIONS, REFUSED_TABLE_FUNCTIONS
+from sql_served import served
 from stored_calls import a_full_call, a_row
 
 CALLS = 50
-
-
-@contextmanager
-def served(app: Starlette) -> Iterator[int]:
-    """Serve the application on a free port of this machine; yield the port."""
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    try:
-        eventually(lambda: server.started)
-        yield int(listening.getsockname()[1])
-    finally:
-        server.should_exit = True
-        thread.join()
-        listening.close()
 
 
 @dataclass(frozen=True)
@@ -132,7 +110,7 @@ def test_format_database_and_settings_are_taken_from_where_clients_put_them(sql:
     assert httpx.post(sql.url, content="SELECT 1 AS x", headers=headers).json() == {"x": 1}
     quoted = sql.ask("SELECT toUInt64(1) AS x FORMAT JSONEachRow", output_format_json_quote_64bit_integers="1")
     assert quoted.json() == {"x": "1"}
-    assert sql.ask("SELECT 1", readonly="0", max_memory_usage="0", no_such_setting="1").text == "1\n"
+    assert sql.ask("SELECT 1", readonly="0", max_memory_usage="0").text == "1\n"
     assert sql.ask("SELECT 1", database="other").status_code == 404
     assert (
         sql.ask("SELECT number FROM numbers(20)", max_result_rows="10").headers["X-ClickHouse-Exception-Code"] == "396"

@@ -8,14 +8,14 @@ import functools
 import gzip
 import hmac
 import re
-import sys
 import threading
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
+import lz4.frame
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -24,8 +24,9 @@ from starlette.routing import Route
 from llmtrail.clock import random_bytes
 from llmtrail.store.errors import StoreError, StoreUnavailableError
 from llmtrail.store.handle import EscapedParameter, Handle, Limits
-from llmtrail_web import sql_write
+from llmtrail_web import sql_blocks, sql_write
 from llmtrail_web.sql_guard import RefusedSqlError, Statement, admit
+from llmtrail_web.sql_settings import UNKNOWN_SETTING, Filter, RefusedSettingError, Settings, of_clause, of_request
 
 # Queries at once: each may use `Limits.memory_bytes`, and ingest must keep its share of memory and cores.
 QUERIES_MAX = 2
@@ -43,27 +44,14 @@ _DEFAULT_FORMAT = "TabSeparated"
 _LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _DATABASES = frozenset({"", "default", "llmtrail"})
 
-# Settings that change how a result looks, never what a query may do. Anything else is ignored.
 _WORD = re.compile(r"[A-Za-z0-9_/+:-]{1,64}")
-_TAKEN_SETTINGS = frozenset(
-    {
-        "date_time_output_format",
-        "join_use_nulls",
-        "output_format_arrow_compression_method",
-        "output_format_arrow_string_as_string",
-        "output_format_json_named_tuples_as_objects",
-        "output_format_json_quote_64bit_integers",
-        "output_format_json_quote_denormals",
-        "output_format_parquet_string_as_string",
-        "session_timezone",
-    }
-)
-_LOWERED_LIMITS = frozenset({"max_execution_time", "max_result_rows"})
 
 # ClickHouse's error code -> HTTP status, as its own server answers; any other error of the engine is 500.
 _STATUS = {
     **dict.fromkeys((60, 81, 47, 46), 404),  # unknown table, database, identifier, function
-    **dict.fromkeys((6, 26, 27, 36, 38, 41, 42, 43, 53, 62, 70, 73, 386, 456, 457), 400),  # what was asked is wrong
+    **dict.fromkeys(
+        (6, 26, 27, 36, 38, 41, 42, 43, 53, 62, 70, 73, 115, 271, 386, 456, 457), 400
+    ),  # what was asked is wrong
     **dict.fromkeys((164, 497), 403),  # read-only, access denied
     **dict.fromkeys((158, 307, 396), 413),  # more rows or bytes than the limit
     **dict.fromkeys((159, 160), 408),  # more time than the limit
@@ -72,7 +60,13 @@ _STATUS = {
     516: 401,
 }
 _NAMES = {62: "SYNTAX_ERROR", 81: "UNKNOWN_DATABASE", 164: "READONLY", 202: "TOO_MANY_SIMULTANEOUS_QUERIES"}
-_NAMES |= {210: "NETWORK_ERROR", 307: "TOO_MANY_BYTES", 516: "AUTHENTICATION_FAILED"}
+_NAMES |= {
+    115: "UNKNOWN_SETTING",
+    271: "CANNOT_DECOMPRESS",
+    210: "NETWORK_ERROR",
+    307: "TOO_MANY_BYTES",
+    516: "AUTHENTICATION_FAILED",
+}
 
 _CONTENT_TYPES = {
     "JSON": "application/json; charset=UTF-8",
@@ -101,7 +95,7 @@ class _Asked:
     sql: str
     fmt: str
     parameters: Mapping[str, Any]
-    settings: tuple[tuple[str, str], ...]
+    settings: Settings
     query_id: str
 
 
@@ -139,7 +133,7 @@ class _Endpoint:
     def __init__(self, handle: Handle, config: SqlConfig) -> None:
         self._handle = handle
         self._config = config
-        self._sessions: dict[tuple[tuple[str, str], ...], Handle] = {}
+        self._sessions: dict[Settings, Handle] = {}
         self._limited: dict[tuple[Limits, str], Handle] = {}
         self._workers = ThreadPoolExecutor(config.queries_max, thread_name_prefix="llmtrail-sql")
         # Writers never wait for what people ask.
@@ -161,8 +155,8 @@ class _Endpoint:
             return await self._read(request)
         except _AnswerError as error:
             return _error_response(error.code, str(error))
-        except RefusedSqlError as error:
-            return _error_response(164, str(error))
+        except (RefusedSqlError, RefusedSettingError) as error:
+            return _error_response(UNKNOWN_SETTING if isinstance(error, RefusedSettingError) else 164, str(error))
         except StoreUnavailableError as error:
             return _error_response(210, str(error))
         except StoreError as error:
@@ -170,7 +164,7 @@ class _Endpoint:
 
     async def _read(self, request: Request) -> Response:
         _check_caller(request, self._config.tokens)
-        asked = await _asked(request)
+        asked = await _asked(request, self._config.limits)
         if not asked.sql.strip():
             return PlainTextResponse("Ok.\n")
         fmt, body = await self._in_turn(functools.partial(self._run, asked))
@@ -215,18 +209,20 @@ class _Endpoint:
             self._under_way -= 1
 
     def _run(self, asked: _Asked) -> tuple[str, bytes]:
-        session = self._session(asked.settings)
-        statement = _statement(session, asked.sql)
+        plain = self._session(Settings(self._config.limits))
+        statement = _statement(plain, asked.sql)
+        settings = of_clause(asked.settings, statement.settings)
+        if settings.filters:
+            _check_filters(plain, settings.filters)
         fmt = statement.fmt or asked.fmt
-        return fmt, session.query_bytes(statement.sql, fmt, asked.parameters)
+        return fmt, self._session(settings).query_bytes(statement.sql, fmt, asked.parameters)
 
-    def _session(self, settings: tuple[tuple[str, str], ...]) -> Handle:
+    def _session(self, settings: Settings) -> Handle:
         """Return a read-only handle with these settings: once `readonly` is set, nothing can be changed any more."""
         with self._choosing:
             session = self._sessions.pop(settings, None)
             if session is None:
-                limits, looks = _lowered(self._config.limits, dict(settings))
-                session = self._handle.reader(limits, {"database": "llmtrail"} | looks)
+                session = self._handle.reader(settings.limits, {"database": "llmtrail"} | settings.for_engine())
             self._sessions[settings] = session  # The dictionary's order is that of last use.
             if len(self._sessions) > SESSIONS_MAX:
                 self._sessions.pop(next(iter(self._sessions))).close()
@@ -239,16 +235,13 @@ def _statement(session: Handle, sql: str) -> Statement:
     return admit(str(printed[0][0]))
 
 
-def _lowered(limits: Limits, settings: dict[str, str]) -> tuple[Limits, dict[str, str]]:
-    """Split settings into limits, which a caller may only lower, and looks of the result."""
-    execution_s = min(limits.execution_s, _whole(settings.pop("max_execution_time", "")))
-    result_rows = min(limits.result_rows, _whole(settings.pop("max_result_rows", "")))
-    return replace(limits, execution_s=execution_s, result_rows=result_rows), settings
-
-
-def _whole(text: str) -> int:
-    """Read a limit; what is no positive number limits nothing."""
-    return int(text) if text.isdecimal() and int(text) > 0 else sys.maxsize
+def _check_filters(session: Handle, filters: tuple[Filter, ...]) -> None:
+    """Raise where a filter's table is none, since the engine would pass over it, or its condition reaches outside."""
+    tables = {str(name) for (name,) in session.query("SHOW TABLES FROM llmtrail")}
+    for one in filters:
+        if one.table not in tables:
+            raise RefusedSettingError(f"additional_table_filters is refused: there is no table {one.table!r}.")
+        _statement(session, f"SELECT 1 FROM llmtrail.{one.table} WHERE ({one.condition}\n)")  # noqa: S608 - judged.
 
 
 def _offers(request: Request, tokens: tuple[str, ...]) -> bool:
@@ -280,8 +273,10 @@ def _offered_tokens(request: Request) -> list[str]:
     return offered
 
 
-async def _asked(request: Request) -> _Asked:
+async def _asked(request: Request, limits: Limits) -> _Asked:
     params = request.query_params
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise RefusedSqlError("External tables are not taken here; send the statement as the body, values as param_….")
     body = await _body(request) if request.method == "POST" else b""
     parts = [part for part in (params.get("query", ""), _text(body)) if part]
     database = request.headers.get("x-clickhouse-database") or params.get("database", "")
@@ -290,18 +285,13 @@ async def _asked(request: Request) -> _Asked:
     fmt = params.get("default_format") or request.headers.get("x-clickhouse-format") or _DEFAULT_FORMAT
     if not _WORD.fullmatch(fmt):
         raise _AnswerError(73, f"{fmt!r} is no format.")
-    settings = {name: value for name, value in params.items() if _is_taken(name, value)}
     return _Asked(
         sql="\n".join(parts),
         fmt=fmt,
         parameters={n.removeprefix("param_"): EscapedParameter(v) for n, v in params.items() if n.startswith("param_")},
-        settings=tuple(sorted(settings.items())),
+        settings=of_request(limits, params),
         query_id=params.get("query_id") or random_bytes(16).hex(),
     )
-
-
-def _is_taken(name: str, value: str) -> bool:
-    return (name in _TAKEN_SETTINGS or name in _LOWERED_LIMITS) and _WORD.fullmatch(value) is not None
 
 
 async def _body(request: Request) -> bytes:
@@ -312,6 +302,8 @@ async def _body(request: Request) -> bytes:
         if len(packed) > STATEMENT_BYTES_MAX:
             raise _AnswerError(307, f"A statement may have {STATEMENT_BYTES_MAX} bytes.")
     encoding = request.headers.get("content-encoding", "identity")
+    if request.query_params.get("decompress") == "1":
+        return _of_blocks(bytes(packed))
     if encoding == "identity":
         return bytes(packed)
     if encoding != "gzip":
@@ -326,6 +318,15 @@ async def _body(request: Request) -> bytes:
     if not unpacker.eof:
         raise _AnswerError(62, "The body's gzip stream is cut off.")
     return plain
+
+
+def _of_blocks(packed: bytes) -> bytes:
+    try:
+        return sql_blocks.unpacked(packed, STATEMENT_BYTES_MAX)
+    except sql_blocks.BadBlockError as error:
+        raise _AnswerError(
+            271, f"The body is no statement in ClickHouse's own blocks (decompress=1): {error}."
+        ) from error
 
 
 async def _whole_body(request: Request) -> bytes:
@@ -350,17 +351,53 @@ def _result_response(request: Request, asked: _Asked, fmt: str, body: bytes) -> 
         "X-ClickHouse-Query-Id": _header_text(asked.query_id),
         "X-ClickHouse-Format": fmt,
         "X-ClickHouse-Timezone": "UTC",
-        "X-ClickHouse-Summary": f'{{"result_bytes":"{len(body)}"}}',
+        "X-ClickHouse-Summary": f'{{"result_rows":"{_rows_at_least(fmt, body)}","result_bytes":"{len(body)}"}}',
     }
-    wants_gzip = request.query_params.get("enable_http_compression") == "1" and "gzip" in request.headers.get(
-        "accept-encoding", ""
-    )
-    if wants_gzip and len(body) >= _COMPRESS_FROM_BYTES:
-        # Level 1: the client is on the same machine or network more often than not.
-        body = gzip.compress(body, compresslevel=1)
-        headers["Content-Encoding"] = "gzip"
+    body, encoding = _encoded(request, body)
+    if encoding:
+        headers["Content-Encoding"] = encoding
     media_type = _CONTENT_TYPES.get(fmt) or ("application/json" if fmt.startswith("JSON") else "text/plain")
     return Response(body, headers=headers, media_type=media_type)
+
+
+def _encoded(request: Request, body: bytes) -> tuple[bytes, str]:
+    """Return the body as the client asked for it, and its Content-Encoding."""
+    params = request.query_params
+    accepted = request.headers.get("accept-encoding", "") if params.get("enable_http_compression") == "1" else ""
+    if params.get("compress") == "1":
+        # Drivers that ask for blocks of ClickHouse's own read nothing else, however short the result.
+        return b"".join(sql_blocks.packed(body)), ""
+    if "gzip" in accepted and len(body) >= _COMPRESS_FROM_BYTES:
+        # Level 1: the client is on the same machine or network more often than not.
+        return gzip.compress(body, compresslevel=1), "gzip"
+    if "lz4" in accepted and "gzip" not in accepted:
+        return lz4.frame.compress(body), "lz4"
+    return body, ""
+
+
+def _rows_at_least(fmt: str, body: bytes) -> int:
+    """Whether there are rows, as a number: JDBC drivers take a result of 0 rows for empty and look no further.
+
+    As with ClickHouse itself, which sends the header before it knows them all, there may be more.
+    """
+    if fmt != "RowBinaryWithNamesAndTypes":
+        return int(bool(body))
+    columns, place = _varint(body, 0)
+    for _ in range(2 * columns):
+        length, place = _varint(body, place)
+        place += length
+    return int(place < len(body))
+
+
+def _varint(body: bytes, place: int) -> tuple[int, int]:
+    value = shift = 0
+    while place < len(body):
+        byte = body[place]
+        value |= (byte & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+        if byte < 0x80:
+            break
+    return value, place
 
 
 def _error_response(code: int, message: str) -> Response:

@@ -46,7 +46,16 @@ _SYSTEM_TABLES = frozenset(
     {"one", "numbers", "numbers_mt", "zeros", "zeros_mt", "tables", "columns", "databases", "settings", "functions"}
     | {"formats", "data_type_families", "table_functions", "table_engines", "parts", "parts_columns", "build_options"}
     | {"time_zones", "keywords", "collations", "aggregate_function_combinators", "data_skipping_indices", "codecs"}
-    | {"documentation", "licenses", "contributors", "merge_tree_settings", "projections", "constraints", "tokenizers"}
+    | {
+        "dictionaries",
+        "documentation",
+        "licenses",
+        "contributors",
+        "merge_tree_settings",
+        "projections",
+        "constraints",
+        "tokenizers",
+    }
 )
 _SYSTEM_DATABASES = frozenset({"system"})
 
@@ -85,10 +94,11 @@ class RefusedSqlError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """A statement that may run: the text without its FORMAT clause, and the format it asked for."""
+    """A statement that may run: the text without FORMAT and SETTINGS at its end, and what these asked for."""
 
     sql: str
     fmt: str | None
+    settings: tuple[tuple[str, str], ...] = ()
 
 
 def admit(canonical: str) -> Statement:
@@ -101,9 +111,70 @@ def admit(canonical: str) -> Statement:
         raise RefusedSqlError(f"{verb} cannot run here: this endpoint only reads ({', '.join(sorted(_VERBS))}).")
     for here, token in enumerate(tokens):
         _check(tokens, here, token)
-    if len(tokens) > 2 and tokens[-2] == _Token(_Kind.WORD, "FORMAT") and tokens[-1].kind is _Kind.WORD:
-        return Statement(canonical[: placed[-2][1]].rstrip(), tokens[-1].text)
-    return Statement(canonical, None)
+    settings: list[tuple[str, str]] = []
+    fmt: str | None = None
+    # The parser prints the two clauses in the order in which they were written.
+    for _ in range(2):
+        if len(placed) > 2 and placed[-2][0] == _Token(_Kind.WORD, "FORMAT") and placed[-1][0].kind is _Kind.WORD:
+            fmt, canonical, placed = placed[-1][0].text, canonical[: placed[-2][1]].rstrip(), placed[:-2]
+        elif found := _settings_clause(canonical, placed):
+            start, settings = found
+            canonical, placed = canonical[: placed[start][1]].rstrip(), placed[:start]
+    _check_inner_settings([token for token, _ in placed])
+    return Statement(canonical, fmt, tuple(settings))
+
+
+def _check_inner_settings(tokens: list[_Token]) -> None:
+    """Refuse SETTINGS of an inner query: the engine takes some of them although the session is read-only."""
+    for keyword, name, equals in zip(tokens, tokens[1:], tokens[2:], strict=False):
+        if keyword == _Token(_Kind.WORD, "SETTINGS") and name.kind is _Kind.WORD and equals.text == "=":
+            raise RefusedSqlError(f"SETTINGS {name.text} cannot stand in an inner query here; put it at the end.")
+
+
+def _settings_clause(canonical: str, placed: list[tuple[_Token, int]]) -> tuple[int, list[tuple[str, str]]] | None:
+    """Where the SETTINGS clause at a statement's end begins, and its names and values; None where there is none."""
+    start = _last_outer(placed, _Token(_Kind.WORD, "SETTINGS"))
+    settings: list[tuple[str, str]] = []
+    here = start + 1
+    while start >= 0 and here + 2 < len(placed):
+        name, equals = placed[here][0], placed[here + 1][0]
+        if name.kind is not _Kind.WORD or equals.text != "=":
+            return None
+        end = _end_of_value(placed, here + 2)
+        if end - here > 4 and placed[here + 2][0].text not in {"{", "[", "("}:
+            return None
+        stop = placed[end][1] if end < len(placed) else len(canonical)
+        settings.append((name.text, _value(canonical[placed[here + 2][1] : stop].strip())))
+        if end == len(placed):
+            return start, settings
+        here = end + 1
+    return None
+
+
+def _last_outer(placed: list[tuple[_Token, int]], wanted: _Token) -> int:
+    depth, last = 0, -1
+    for here, (token, _) in enumerate(placed):
+        depth += (token.text == "(") - (token.text == ")") if token.kind is _Kind.OTHER else 0
+        if depth == 0 and token == wanted:
+            last = here
+    return last
+
+
+def _end_of_value(placed: list[tuple[_Token, int]], here: int) -> int:
+    """Return the place of the comma behind a value, or the end."""
+    depth = 0
+    while here < len(placed):
+        token = placed[here][0]
+        if token.kind is _Kind.OTHER:
+            depth += (token.text in "({[") - (token.text in ")}]")
+            if token.text == "," and depth == 0:
+                return here
+        here += 1
+    return here
+
+
+def _value(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text[1:-1]) if text.startswith("'") else text
 
 
 def _tokens(sql: str) -> Iterator[tuple[_Token, int]]:

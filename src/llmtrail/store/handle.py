@@ -58,6 +58,8 @@ class Limits:
     threads: int = 2
     result_rows: int = 1_000_000
     result_bytes: int = 256_000_000
+    # A caller that asked for so many rows gets the first of them; any other limit is an error.
+    cuts_result: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +235,9 @@ class PooledHandle:
             "max_memory_usage": limits.memory_bytes,
             "max_threads": limits.threads,
             "max_result_rows": limits.result_rows,
-            "max_result_bytes": limits.result_bytes,
-            "result_overflow_mode": "throw",
+            # Where rows are cut, bytes must not be cut as well: there the memory limit stands.
+            "max_result_bytes": 0 if limits.cuts_result else limits.result_bytes,
+            "result_overflow_mode": "break" if limits.cuts_result else "throw",
             "timeout_overflow_mode": "throw",
             "readonly": 1,
         }

@@ -44,6 +44,8 @@ REFUSED = [
     "SELECT dictGet('x', 'y', 1)",
     "SELECT * FROM {t:Identifier}",
     "EXPLAIN AST SELECT file('x')",
+    "SELECT * FROM (SELECT 1 SETTINGS max_memory_usage = 1)",
+    "SELECT 1 SETTINGS max_threads = 1 UNION ALL SELECT 2",
     "SELECT 'unclosed",
     "",
 ]
@@ -63,6 +65,27 @@ def test_statements_that_reach_outside_are_refused(sql: str) -> None:
 def test_the_format_clause_is_taken_off_the_statement() -> None:
     assert admit("SELECT 1 FORMAT JSONEachRow") == Statement("SELECT 1", "JSONEachRow")
     assert admit("SELECT 'FORMAT CSV'") == Statement("SELECT 'FORMAT CSV'", None)
+
+
+@pytest.mark.parametrize(
+    ("sql", "statement"),
+    [
+        ("SELECT 1 SETTINGS max_threads = 2", Statement("SELECT 1", None, (("max_threads", "2"),))),
+        ("SELECT 1 SETTINGS a = 1 FORMAT CSV", Statement("SELECT 1", "CSV", (("a", "1"),))),
+        (
+            "SELECT 1 FORMAT CSV SETTINGS a = 'x, b = (', c = 2",
+            Statement("SELECT 1", "CSV", (("a", "x, b = ("), ("c", "2"))),
+        ),
+        (
+            "SELECT 1 SETTINGS f = {'t':'x = \\'y\\' '}, b = 1",
+            Statement("SELECT 1", None, (("f", "{'t':'x = \\'y\\' '}"), ("b", "1"))),
+        ),
+        ("SELECT 1 AS SETTINGS", Statement("SELECT 1 AS SETTINGS", None)),
+        ("SELECT 'SETTINGS a = 1'", Statement("SELECT 'SETTINGS a = 1'", None)),
+    ],
+)
+def test_the_settings_clause_is_taken_off_the_statement(sql: str, statement: Statement) -> None:
+    assert admit(sql) == statement
 
 
 @given(st.text())
