@@ -26,7 +26,8 @@ def test_blocks_that_the_engine_wrote_have_the_checksum_that_stands_before_them(
     store = open_chdb(tmp_path)
     for number, rows in enumerate((*range(1, 12), 40, 1_000, 100_000)):
         store.command(
-            f"CREATE TABLE t{number} (a String, b UInt64) ENGINE = MergeTree ORDER BY b SETTINGS min_bytes_for_wide_part=0"
+            f"CREATE TABLE t{number} (a String, b UInt64) ENGINE = MergeTree ORDER BY b "
+            "SETTINGS min_bytes_for_wide_part = 0"
         )
         store.command(f"INSERT INTO t{number} SELECT randomPrintableASCII(number % 40), rand64() FROM numbers({rows})")
     store.close()
