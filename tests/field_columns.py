@@ -9,18 +9,23 @@ from llmtrail.core.pricing import price
 from llmtrail.core.times import to_ns
 from llmtrail_ingest.pricebook import load_pricebook
 
-__all__ = ["FIELD", "wrong_columns"]
+__all__ = ["FIELD", "right_columns", "wrong_columns"]
 
 # Costs that the price list and the price book do not know yet.
 COSTS_NOT_YET = ("w06", "w16", "w25", "w29", "w45")
 
 
-def wrong_columns(name: str, call: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return the columns of `call` that are not those of the case, each with what it is and what is right."""
-    right = json.loads((FIELD / name / "expected.json").read_text())["right"]
+def right_columns(name: str) -> dict[str, Any]:
+    """Return the right values of a case by column."""
+    right: dict[str, Any] = json.loads((FIELD / name / "expected.json").read_text())["right"]
     if name.startswith(COSTS_NOT_YET):
         right.pop("cost_nanousd")
-    columns = _columns_of(call)
+    return right
+
+
+def wrong_columns(name: str, call: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the columns of `call` that are not those of the case, each with what it is and what is right."""
+    right, columns = right_columns(name), _columns_of(call)
     return {
         column: (columns.get(column), value)
         for column, value in right.items()

@@ -3,6 +3,7 @@
 import json
 import re
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -11,7 +12,9 @@ import pytest
 
 import llmtrail
 from answering_server import answering
-from field_columns import FIELD, wrong_columns
+from field_cases import is_right
+from field_columns import FIELD, right_columns, wrong_columns
+from house import House, running_house
 from llmtrail.testing import captured
 
 _PROVIDER = re.compile(r"provider=(\S+)")
@@ -68,3 +71,29 @@ def test_the_profile_that_was_asked_for_decides_the_price_of_a_native_event() ->
     name = "w45-bedrock-global-answer"
 
     assert wrong_columns(name, json.loads((FIELD / name / "input.json").read_text())) == {}
+
+
+@pytest.mark.filterwarnings("ignore:The model :DeprecationWarning")
+def test_the_field_cases_are_stored_with_the_right_columns(tmp_path: Path) -> None:
+    """The same, through a running process and read back by SQL."""
+    made = {name: made_call(name) for name in NAMES}
+    with running_house(tmp_path) as house:
+        answer = house.post(json.dumps(list(made.values())))
+        house.settle()
+        wrong = {
+            (name, column): (stored, right)
+            for name, call in made.items()
+            for column, right in right_columns(name).items()
+            if not is_right(right, stored := _stored(house, call["call_id"], column))
+        }
+
+    assert answer.json == {"accepted": len(made), "rejected": []}
+    assert wrong == {}
+
+
+def _stored(house: House, call_id: str, column: str) -> Any:
+    view = "bodies" if column in ("output", "tool_calls") else "calls"
+    (row,) = house.sql(f"SELECT `{column}` FROM llmtrail.{view} WHERE call_id = '{call_id}'")
+    if column == "tool_calls":
+        return "TWO" if len(json.loads(row[0])) == 2 else row[0]
+    return row[0]
