@@ -14,7 +14,7 @@ from record import record
 
 from llmtrail.core.redact import ContentPolicy
 from llmtrail_ingest.otlp.decode import Encoding, decode_traces
-from llmtrail_ingest.otlp.dialects import ResourceCache, read_span
+from llmtrail_ingest.otlp.dialect.read import ResourceCache, read_span
 from llmtrail_ingest.otlp.http import OtlpAnswer, handle_traces
 from llmtrail_ingest.otlp.records import decode_part
 from llmtrail_ingest.otlp.settle import Settler

@@ -144,6 +144,12 @@ CONVENTIONS: Final = (
         },
     ),
     Convention(
+        name="genkit",
+        source="https://github.com/firebase/genkit/blob/main/js/ai/src/model-types.ts: GenerationUsageSchema",
+        base="vercel",
+        counts={"cache_read_tokens": ("cachedContentTokens",), "reasoning_tokens": ("thoughtsTokens",)},
+    ),
+    Convention(
         name="cohere",
         source="https://docs.cohere.com/reference/chat: usage.billed_units is what is billed, usage.tokens holds the "
         "tokens that Cohere itself adds as well",
@@ -397,6 +403,33 @@ CONVENTIONS: Final = (
         "the thoughts too, and details of completion tokens may be missing",
         base="openai_chat",
         rest="reasoning_tokens",
+    ),
+    Convention(
+        name="langfuse",
+        source="https://langfuse.com/docs/model-usage-and-cost: usage_details; langfuse-python langchain/"
+        "CallbackHandler.py takes every detail out of input and output, so that the keys can be summed",
+        marks=("input", "output"),
+        counts={
+            "input_tokens": ("input",),
+            "output_tokens": ("output",),
+            "total_tokens": ("total",),
+            "cache_read_tokens": ("input_cached_tokens", "input_cache_read", "cache_read_input_tokens"),
+            "cache_write_tokens": ("input_cache_creation", "cache_creation_input_tokens"),
+            "reasoning_tokens": ("output_reasoning_tokens", "output_reasoning"),
+            "input_audio_tokens": ("input_audio_tokens", "input_audio"),
+            "output_audio_tokens": ("output_audio_tokens", "output_audio"),
+        },
+        alongside={
+            "input_tokens": (
+                "input_cached_tokens | input_cache_read | cache_read_input_tokens",
+                "input_cache_creation | cache_creation_input_tokens",
+                "input_audio_tokens | input_audio",
+            ),
+            "output_tokens": (
+                "output_reasoning_tokens | output_reasoning",
+                "output_audio_tokens | output_audio",
+            ),
+        },
     ),
     Convention(
         name="embeddings",

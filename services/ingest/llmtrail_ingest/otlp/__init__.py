@@ -1,1 +1,1 @@
-"""OTLP in: decode requests, read seven dialects, settle traces, publish calls."""
+"""OTLP in: decode requests, read every dialect, settle traces, publish calls."""

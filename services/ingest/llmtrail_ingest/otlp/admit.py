@@ -10,7 +10,7 @@ import msgspec
 
 from llmtrail.core.redact import ContentPolicy, apply_policy
 from llmtrail.log.port import SPANS, Append
-from llmtrail_ingest.otlp.dialects import ResourceCache, read_log, read_span
+from llmtrail_ingest.otlp.dialect.read import ResourceCache, read_log, read_span
 from llmtrail_ingest.otlp.records import (
     LogRecord,
     Part,
@@ -30,10 +30,15 @@ _SCHEMA = "spans.v1"
 # Spans that are looked at together for something to hide: a whole request, then where there is something, sixteen, then
 # each by itself. A look gives Python's lock away and has to wait for it afterwards, so that few looks are fast looks.
 LOOKED_AT_TOGETHER = (1_024, 16)
+# Reasons for which somebody may miss a call.
+LOOKS_LIKE_A_CALL = frozenset({SkipReason.NO_MODEL, SkipReason.NOT_UNDERSTOOD})
+# Spans that come again, or whose links another span has.
+_SEEN_ELSEWHERE = frozenset({SkipReason.PENDING_SPAN, SkipReason.DUPLICATE_SPAN})
 # Parts whose `call` may hold text.
 _WITH_TEXT = frozenset(
     {
         PartKind.CALL,
+        PartKind.SUMMARY,
         PartKind.OPENED,
         PartKind.STREAMED,
         PartKind.LOG,
@@ -44,6 +49,14 @@ _WITH_TEXT = frozenset(
 
 
 @dataclass(slots=True)
+class Passed:
+    """Records of one scope that looked like calls and were passed over for one reason."""
+
+    example: str
+    records: int = 0
+
+
+@dataclass(slots=True)
 class Admitted:
     """What a request held: records for the log, and counts of the rest."""
 
@@ -51,8 +64,15 @@ class Admitted:
     values: list[bytes] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     skipped: dict[SkipReason, int] = field(default_factory=dict)
+    # What looked like a call and was passed over: scope, reason -> one example's name, and how many.
+    passed: dict[tuple[str, SkipReason], Passed] = field(default_factory=dict)
     rejected: dict[RejectReason, int] = field(default_factory=dict)
     tenant: str = ""
+
+    def pass_over(self, name: str, scope: str, reason: SkipReason) -> None:
+        """Count a record that is no call though it looks like one."""
+        if reason in LOOKS_LIKE_A_CALL:
+            self.passed.setdefault((scope, reason), Passed(name)).records += 1
 
     @property
     def appends(self) -> tuple[Append, ...]:
@@ -89,12 +109,16 @@ def admit_spans(spans: Sequence[SpanRecord], policy: ContentPolicy, tenant: str)
         if (reason := _span_fault(span)) is not None:
             admitted.rejected[reason] = admitted.rejected.get(reason, 0) + 1
             continue
-        part = read_span(span, resources)
-        if isinstance(part, Part):
+        part, reason_not = read_span(span, resources)
+        if reason_not is not None:
+            admitted.pass_over(span.name, span.scope, reason_not)
+        if part is not None:
             parts.append(part)
             continue
-        admitted.skipped[part] = admitted.skipped.get(part, 0) + 1
-        if part is SkipReason.NOT_LLM:
+        if reason_not is None:
+            continue
+        admitted.skipped[reason_not] = admitted.skipped.get(reason_not, 0) + 1
+        if reason_not not in _SEEN_ELSEWHERE:
             links.setdefault(span.trace_id, {})[span.span_id] = span.parent_span_id
     for trace_id, parents in links.items():
         # Nothing of these spans is kept but whose child they are: a call finds its ancestors' context through them.
@@ -109,9 +133,11 @@ def admit_logs(logs: Sequence[LogRecord], policy: ContentPolicy, tenant: str) ->
     resources = ResourceCache()
     parts: list[Part] = []
     for log in logs:
-        part = read_log(log, resources)
-        if not isinstance(part, Part):
-            admitted.skipped[part] = admitted.skipped.get(part, 0) + 1
+        part, reason_not = read_log(log, resources)
+        if part is None:
+            reason_not = reason_not or SkipReason.NOT_LLM
+            admitted.pass_over(log.event_name, log.scope, reason_not)
+            admitted.skipped[reason_not] = admitted.skipped.get(reason_not, 0) + 1
         elif not _is_time(log.time_ns):
             admitted.rejected[RejectReason.BAD_TIME] = admitted.rejected.get(RejectReason.BAD_TIME, 0) + 1
         else:

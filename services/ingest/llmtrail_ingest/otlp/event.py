@@ -12,7 +12,7 @@ from llmtrail_ingest.otlp.records import PartKind
 Fields = dict[str, bytes | int]
 
 # Groups of fields: what one record leaves out another may tell.
-_MERGED = frozenset({"usage", "versions", "error", "parameters", "attributes"})
+_MERGED = frozenset({"usage", "versions", "error", "parameters", "attributes", "served"})
 # What tells the call's own time and end must come from one record, the most telling one that has it.
 _JOINED_LISTS = ("messages", "output", "tool_calls")
 CONTEXT_FIELDS = ("request_id", "user_id", "feature", "session_id", "tenant", "environment", "service", "host")

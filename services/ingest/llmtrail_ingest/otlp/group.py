@@ -19,7 +19,7 @@ ANCESTORS_MAX = 200
 
 
 # Records that are a call's own span: they name and date it.
-SPAN_KINDS = (PartKind.CALL, PartKind.OPENED)
+SPAN_KINDS = (PartKind.CALL, PartKind.SUMMARY, PartKind.OPENED)
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +55,7 @@ class TraceView:
 
 def groups_of(view: TraceView) -> list[Group]:
     """Return the calls of a trace, in order of start."""
-    calls = sorted(view.calls, key=_by_time)
+    calls, heirs = _single_calls(sorted(view.calls, key=_by_time), view.parents)
     owner = _owners(calls, view.parents)
     members: dict[str, list[Node]] = {}
     for node in calls:
@@ -67,6 +67,8 @@ def groups_of(view: TraceView) -> list[Group]:
         else:
             members[_root(owner, opened.part.span_id)].append(streamed)
     alone += _place_logs(view.logs, members, owner, calls)
+    for node, first in heirs:
+        members[_root(owner, first.part.span_id)].append(node)
     groups = [_group(nodes, view.parents) for nodes in members.values()]
     groups += [Group((node,), node) for node in alone if node.part.kind is not PartKind.MESSAGE]
     return sorted(groups, key=lambda group: _by_time(group.canonical))
@@ -90,6 +92,31 @@ def stream_belongs(opened: Node, streamed: Node) -> bool:
         and opened.prompt_hash == streamed.prompt_hash
         and -STREAM_EARLY_NS_MAX <= gap_ns <= STREAM_GAP_NS_MAX
     )
+
+
+def _single_calls(calls: Sequence[Node], parents: Mapping[str, str]) -> tuple[Sequence[Node], list[tuple[Node, Node]]]:
+    """Return the calls, without summaries of calls below them; and the summaries that were published too early.
+
+    Such a one was published as a call before a call below it came: the first of those replaces it.
+    """
+    if not any(node.part.kind is PartKind.SUMMARY for node in calls):
+        return calls, []
+    spans = {node.part.span_id for node in calls}
+    below: dict[str, Node] = {}
+    for node in calls:
+        for span_id in ancestors_of(node.part.span_id, parents):
+            if span_id in spans:
+                below.setdefault(span_id, node)
+    kept = [node for node in calls if node.part.kind is not PartKind.SUMMARY or node.part.span_id not in below]
+    stay = {node.part.span_id for node in kept}
+    replaced: list[tuple[Node, Node]] = []
+    for node in calls:
+        if node.part.span_id in stay or not node.call_id:
+            continue
+        first = below[node.part.span_id]
+        if first.part.span_id in stay and not first.call_id:
+            replaced.append((Node(node.part, {}, call_id=node.call_id), first))
+    return kept, replaced
 
 
 def _by_time(node: Node) -> tuple[int, str]:
@@ -180,11 +207,11 @@ def _streams(calls: Sequence[Node], streamed: Sequence[Node]) -> list[tuple[Node
 
 def log_belongs(call: Node, log: Node) -> bool:
     """Say whether a log record that does not name the span can repeat this call."""
-    if call.part.scope != log.part.scope or call.part.response_id != log.part.response_id:
+    if call.part.response_id != log.part.response_id:
         return False
-    if not log.part.response_id and call.part.model != log.part.model:
+    if not log.part.response_id and (call.part.scope != log.part.scope or call.part.model != log.part.model):
         return False
-    return abs(log.part.start_ns - call.part.end_ns) <= LOG_GAP_NS_MAX
+    return abs(log.part.end_ns - call.part.end_ns) <= LOG_GAP_NS_MAX
 
 
 def _place_logs(
@@ -233,4 +260,11 @@ def _group(nodes: list[Node], parents: Mapping[str, str]) -> Group:
     return Group(tuple(ordered), canonical)
 
 
-_RANK = {PartKind.STREAMED: 0, PartKind.CALL: 1, PartKind.OPENED: 1, PartKind.LOG: 2, PartKind.MESSAGE: 3}
+_RANK = {
+    PartKind.STREAMED: 0,
+    PartKind.CALL: 1,
+    PartKind.OPENED: 1,
+    PartKind.SUMMARY: 2,
+    PartKind.LOG: 2,
+    PartKind.MESSAGE: 3,
+}

@@ -62,6 +62,7 @@ class PartKind(StrEnum):
     """What a kept record tells."""
 
     CALL = "call"  # a span that is a call
+    SUMMARY = "summary"  # a span with a call's figures that may sum up calls below it: a call where there are none
     OPENED = "opened"  # Logfire: the span of a stream's request, which ends before the stream does
     STREAMED = "streamed"  # Logfire: the log span that tells the stream's end, often in a trace of its own
     LOG = "log"  # a log record that repeats a call
@@ -114,6 +115,9 @@ class SkipReason(StrEnum):
     """Why a span or log record adds nothing of its own."""
 
     NOT_LLM = "not_llm"
+    HOLDS_CALLS = "holds_calls"  # an agent, a tool, a workflow: what it used its calls tell
+    NO_MODEL = "no_model"  # said to be a call, or bears usage, but names neither model nor what it used
+    NOT_UNDERSTOOD = "not_understood"  # bears names that only software around models writes, and is no known kind
     PENDING_SPAN = "pending_span"  # Logfire announces a span before it has run
     DUPLICATE_SPAN = "duplicate_span"  # LiteLLM's raw_gen_ai_request
     METRIC = "metric"

@@ -250,7 +250,7 @@ class Settler:
     def _index(self, trace: Trace, node: Node) -> None:
         """Remember a call's span for records that will name it; bring home those that waited for it."""
         match node.part.kind:
-            case PartKind.CALL if node.part.response_id:
+            case PartKind.CALL | PartKind.SUMMARY if node.part.response_id:
                 self._by_response[_response_key(node.part)] = (trace, node)
             case PartKind.OPENED:
                 opened = self._opened.setdefault(_stream_key(node.part), [])

@@ -1,38 +1,17 @@
 """Read single attribute values whose type differs from dialect to dialect. Pure; knows no attribute's name."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import orjson
 
 from llmtrail.core.call import COUNT_MAX, MONEY_NANOUSD_MAX
+from llmtrail.core.usage_places import count_of
 
 Attributes = Mapping[str, Any]
 _NANO = 1_000_000_000
-# Sets of attribute names whose reading is remembered: an application has a handful. 2 MB of names at most.
-NAME_SETS_MAX = 256
-NAME_SET_LENGTH_MAX = 8_192
-_T = TypeVar("_T")
-
-
-def by_names(read: Callable[[tuple[str, ...]], _T]) -> Callable[[Attributes], _T]:
-    """Make a reading of attribute names one of attributes that is done once a set of names."""
-    known: dict[tuple[str, ...], _T] = {}
-
-    def remembered(attributes: Attributes) -> _T:
-        names = tuple(attributes)
-        found = known.get(names)
-        if found is None:
-            found = read(names)
-            # Names are the sender's: what is kept of them must be bounded.
-            if sum(map(len, names)) <= NAME_SET_LENGTH_MAX:
-                if len(known) >= NAME_SETS_MAX:
-                    known.clear()
-                known[names] = found
-        return found
-
-    return remembered
+_NUMBER_LENGTH_MAX = 40
 
 
 def first(attributes: Attributes, names: Iterable[str]) -> Any:
@@ -55,23 +34,28 @@ def text(value: Any) -> str | None:
     return None
 
 
+def word(value: Any) -> str | None:
+    """Return the value as text without the quotes of those who write every value as JSON (MLflow, Langfuse)."""
+    found = text(value)
+    if found is not None and found[0] == found[-1] == '"' and len(found) > 1:
+        return text(parsed(found))
+    return found
+
+
 def count(value: Any) -> int | None:
     """Return a token count; None where it is none. Some senders write counts as text or as floats."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str):
-        if not value.isascii() or not value.isdigit() or len(value) > 13:
-            return None
-        value = int(value)
-    if isinstance(value, float):
-        if not value.is_integer():
-            return None
-        value = int(value)
-    return value if isinstance(value, int) and 0 <= value <= COUNT_MAX else None
+    if type(value) is int:
+        return value if 0 <= value <= COUNT_MAX else None
+    return count_of(value)
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number of zero or more, or None."""
+    """Return a finite number of zero or more, also one written as text, or None."""
+    if isinstance(value, str) and 0 < len(value) <= _NUMBER_LENGTH_MAX:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if math.isfinite(value) and value >= 0 else None

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from llmtrail_ingest.otlp.dialect_values import Attributes, an_object, first, text
+from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, first, text, word
 
 _ID_LENGTH_MAX = 512  # as core.call
 _NAME_LENGTH_MAX = 256
@@ -23,6 +23,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "metadata.request_id",
         "langfuse.trace.metadata.request_id",
         "requestId",
+        "ai.telemetry.metadata.requestId",
+        "ai.telemetry.metadata.request_id",
+        "langsmith.metadata.request_id",
+        "langfuse.observation.metadata.request_id",
     ),
     "user_id": (
         "llmtrail.user_id",
@@ -38,6 +42,15 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "metadata.user_api_key_end_user_id",
         "langfuse.user.id",
         "userId",
+        "ai.telemetry.metadata.userId",
+        "ai.telemetry.metadata.user_id",
+        "langfuse.trace.user_id",
+        "langsmith.metadata.user_id",
+        "mlflow.trace.user",
+        "gen_ai.user.id",
+        "user.account_uuid",
+        "user.account_id",
+        "tag.user_id",
     ),
     "feature": (
         "llmtrail.feature",
@@ -47,6 +60,10 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "traceloop.association.properties.feature",
         "metadata.feature",
         "langfuse.trace.metadata.feature",
+        "ai.telemetry.functionId",
+        "ai.telemetry.metadata.feature",
+        "langsmith.metadata.feature",
+        "langfuse.observation.metadata.feature",
     ),
     "session_id": (
         "llmtrail.session_id",
@@ -57,6 +74,18 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "metadata.session_id",
         "langfuse.session.id",
         "thread_id",
+        "ai.telemetry.metadata.sessionId",
+        "ai.telemetry.metadata.session_id",
+        "langfuse.trace.session_id",
+        "langsmith.metadata.session_id",
+        "langsmith.metadata.thread_id",
+        "langsmith.metadata.conversation_id",
+        "mlflow.trace.session",
+        "gcp.vertex.agent.session_id",
+        "gen_ai.thread.id",
+        "gen_ai.session.id",
+        "conversation.id",
+        "openai.session.id",
     ),
     "tenant": (
         "llmtrail.tenant",
@@ -67,10 +96,13 @@ _NAMES: dict[str, tuple[str, ...]] = {
         "traceloop.association.properties.tenant",
         "traceloop.association.properties.tenant_id",
         "metadata.tenant",
+        "ai.telemetry.metadata.tenant",
+        "langsmith.metadata.tenant",
+        "organization.id",
     ),
-    "environment": ("deployment.environment.name", "deployment.environment"),
+    "environment": ("deployment.environment.name", "deployment.environment", "langfuse.environment"),
     "service": ("service.name",),
-    "release": ("service.version",),
+    "release": ("service.version", "langfuse.release"),
     "host": ("host.name",),
 }
 _FIELD_OF_NAME = {name: field for field, names in _NAMES.items() for name in names}
@@ -83,14 +115,14 @@ _REQUEST_HEADER = re.compile(r"""['"]x-request-id['"]\s*:\s*['"]([^'"]{1,512})['
 _UNKNOWN_SERVICE = "unknown_service"
 
 
-def context_of(attributes: Attributes) -> dict[str, str]:
-    """Return the context fields that a span's own attributes tell."""
+def context_of(attributes: Attributes, not_here: frozenset[str] = frozenset()) -> dict[str, str]:
+    """Return the context fields that a span's own attributes tell; names in `not_here` mean something else there."""
     found: dict[str, str] = {}
     ranks: dict[str, int] = {}
-    for name in attributes.keys() & _FIELD_OF_NAME.keys():
+    for name in (attributes.keys() & _FIELD_OF_NAME.keys()) - not_here:
         field = _FIELD_OF_NAME[name]
         rank = _RANK[name]
-        if (field not in found or rank < ranks[field]) and (value := text(attributes[name])) is not None:
+        if (field not in found or rank < ranks[field]) and (value := word(attributes[name])) is not None:
             found[field] = _bounded(field, value)
             ranks[field] = rank
     _add_indirect(found, attributes)

@@ -1,0 +1,300 @@
+"""Read a span or log record that is a call as the fields of a call event. Pure; knows no trace."""
+
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from llmtrail.core.failure import FailureMode
+from llmtrail.core.provider_names import PROVIDERS, provider_id
+from llmtrail_ingest.otlp.dialect.content import (
+    content_of,
+    content_of_events,
+    finish_reasons_of,
+    message_of,
+    tool_calls_of,
+    tools_of,
+)
+from llmtrail_ingest.otlp.dialect.plan import Plan
+from llmtrail_ingest.otlp.dialect.result import result_of
+from llmtrail_ingest.otlp.dialect.usage import cost_nanousd_of, usage_of
+from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, flag, number, parsed, text, word
+from llmtrail_ingest.otlp.records import LogRecord, SpanRecord, span_ms
+
+_ID_LENGTH_MAX = 512  # as core.call
+_NAME_LENGTH_MAX = 256
+MILLISECONDS_MAX = 7 * 24 * 3600 * 1000  # as core.call
+_SCALAR_LENGTH_MAX = 1_024  # Longer text among parameters and attributes is content in disguise.
+_KEPT_MAX = 64  # attributes a call
+_NS_PER_MS = 1_000_000
+# The conventions' own words for providers (`gen_ai.provider.name`).
+_PROVIDER_SYNONYMS = {
+    "az.ai.openai": "azure.ai.openai",
+    "az.ai.inference": "azure.ai.inference",
+    "az.ai.agents": "azure.ai.inference",
+    "azure.ai.agents": "azure.ai.inference",
+    "microsoft.foundry": "azure.ai.inference",
+    "azure": "azure.ai.openai",
+    "xai": "x_ai",
+    "x-ai": "x_ai",
+    "vertex_ai": "gcp.vertex_ai",
+    "vertexai": "gcp.vertex_ai",
+    "google.vertex": "gcp.vertex_ai",
+    "google-vertex": "gcp.vertex_ai",
+    "gemini": "gcp.gemini",
+    "google": "gcp.gemini",
+    "google.generative-ai": "gcp.gemini",
+    "google-gla": "gcp.gemini",
+    "bedrock": "aws.bedrock",
+    "amazon-bedrock": "aws.bedrock",
+    "aws": "aws.bedrock",
+    "mistralai": "mistral_ai",
+    "mistral": "mistral_ai",
+}
+_NOT_INVOCATION = frozenset({"model", "messages", "input", "prompt", "stream", "user", "tools", "instructions"})
+# Tiers and speeds that are the usual ones, in words of emitters that always write one.
+_USUAL_SPEEDS = frozenset({"normal", "standard"})
+_CACHE_FIELDS = frozenset({"cache_read_tokens", "cache_write_tokens"})
+_OUTPUT = "gen_ai.output.messages"
+_LOGFIRE = "logfire"
+
+
+def call_fields(plan: Plan, span: SpanRecord, operation: str) -> dict[str, Any]:
+    """Return the event fields that a span which is a call tells; ids and context of its trace are not among them."""
+    fields = _shared_fields(plan, span.attributes, span.scope)
+    fields["operation"] = operation
+    if span.events:
+        for name, value in content_of_events(span.events).items():
+            fields.setdefault(name, value)
+    if reasons := finish_reasons_of(plan, span.attributes, fields.get("output")):
+        fields["finish_reasons"] = reasons
+    fields.update(result_of(plan, span, fields.get("finish_reasons")))
+    if fields["status"] == "error" and fields.get("response_model") == fields.get("request_model"):
+        # A failed call had no answer; some dialects repeat the asked-for model here.
+        fields.pop("response_model", None)
+    latency_ms = _latency_ms(span)
+    if latency_ms is not None:
+        fields["latency_ms"] = latency_ms
+    first_token_ms = _first_token_ms(plan, span, latency_ms)
+    if first_token_ms is not None:
+        fields["time_to_first_token_ms"] = first_token_ms
+    stream = _stream(plan, span, first_token_ms)
+    if stream is not None:
+        fields["stream"] = stream
+    if stream:
+        _doubt_stream(plan, fields)
+    return fields
+
+
+def _doubt_stream(plan: Plan, fields: dict[str, Any]) -> None:
+    """Note what instrumentations pass over in streams: answers that were cut off, and tokens that were guessed."""
+    is_told = "output" in fields or plan.profile.states_finish
+    if fields["status"] == "ok" and "finish_reasons" not in fields and is_told:
+        # Every whole answer gives a reason to finish. Whether the connection broke or the reader left is not told.
+        fields.setdefault("failure_mode", FailureMode.TRUNCATED.value)
+    if plan.profile.guesses_tokens and "usage" in fields and not _CACHE_FIELDS & plan.names.keys():
+        # True usage tells the cache too.
+        fields["attributes"]["usage_suspect"] = True
+
+
+def log_fields(plan: Plan, log: LogRecord) -> dict[str, Any]:
+    """Return the event fields that a log record repeating a call tells."""
+    fields = _shared_fields(plan, log.attributes, log.scope)
+    if told := text(log.attributes.get("gen_ai.operation.name")):
+        fields["operation"] = plan.operations.get(told.lower()) or told
+    if reasons := finish_reasons_of(plan, log.attributes, fields.get("output")):
+        fields["finish_reasons"] = reasons
+    if error := text(log.attributes.get("error.type")):
+        fields["error"] = {"type": error[:_NAME_LENGTH_MAX]}
+        fields["status"] = "error"
+    return fields
+
+
+def message_fields(log: LogRecord, role: str) -> dict[str, Any]:
+    """Return the event fields of a log record that holds one message, as older GenAI conventions sent them."""
+    fields: dict[str, Any] = dict(message_of(log.body if isinstance(log.body, dict) else {"content": log.body}, role))
+    if calls := tool_calls_of(fields.get("output")):
+        fields["tool_calls"] = calls
+    if reasons := finish_reasons_of(None, {}, fields.get("output")):
+        fields["finish_reasons"] = reasons
+    return fields
+
+
+def response_id_of(plan: Plan, attributes: Attributes, fields: dict[str, Any]) -> str:
+    """Return the provider's id of the response, "" where none is told (LiteLLM gives its own id to failures)."""
+    found = word(plan.first(attributes, "response_id"))
+    if found is None and "output_body" in plan.names:
+        found = text(an_object(plan.first(attributes, "output_body")).get("id"))
+    if found is None or found == attributes.get("litellm.call_id") or fields.get("status") == "error":
+        return ""
+    return found[:_ID_LENGTH_MAX]
+
+
+def models_of(plan: Plan, attributes: Attributes, invocation: dict[str, Any]) -> dict[str, str]:
+    """Return the asked-for and the answering model. OpenInference's one name is the answering one where both differ."""
+    requested = word(plan.first(attributes, "request_model")) or text(invocation.get("model"))
+    answered = word(plan.first(attributes, "response_model"))
+    if "model" in plan.names:
+        named = word(plan.first(attributes, "model"))
+        if named is not None and answered is None:
+            answered = named
+        requested = requested or named
+    if requested is None and answered is None and "input_body" in plan.names:
+        requested = text(an_object(plan.first(attributes, "input_body")).get("model"))
+    models = {"request_model": requested, "response_model": answered}
+    return {field: model[:_NAME_LENGTH_MAX] for field, model in models.items() if model is not None}
+
+
+def invocation_of(plan: Plan, attributes: Attributes) -> dict[str, Any]:
+    """Return the request's parameters where they come as one JSON object; {} elsewhere."""
+    return an_object(plan.first(attributes, "parameters")) if "parameters" in plan.names else {}
+
+
+@lru_cache(maxsize=1_024)
+def provider_of(told: str) -> str | None:
+    """Return the provider that a name means, in the conventions' words; None for frameworks, which serve nothing."""
+    name = told.strip().lower()[:_NAME_LENGTH_MAX]
+    if (found := _PROVIDER_SYNONYMS.get(name)) is not None:
+        return found
+    found = provider_id(name)
+    if found is None:
+        return None
+    if name in PROVIDERS or found == name:
+        return name
+    # The Vercel AI SDK's "google.vertex.chat": the provider stands before the kind of model.
+    head = name.rpartition(".")[0]
+    return _PROVIDER_SYNONYMS.get(head, head if head in PROVIDERS else found)
+
+
+def _shared_fields(plan: Plan, attributes: Attributes, scope: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    told = word(plan.first(attributes, "provider"))
+    provider = provider_of(told) if told is not None else plan.profile.provider
+    if provider is not None:
+        fields["provider"] = provider
+    invocation = invocation_of(plan, attributes)
+    fields.update(models_of(plan, attributes, invocation))
+    if parameters := _parameters(plan, attributes, invocation):
+        fields["parameters"] = parameters
+    if served := _served(plan, attributes):
+        fields["served"] = served
+    fields.update(content_of(plan, attributes))
+    if usage := usage_of(plan, attributes, provider):
+        fields["usage"] = usage
+    fields["attributes"] = _kept(plan, attributes, scope)
+    if (cost := cost_nanousd_of(plan, attributes)) is not None:
+        fields["reported_cost_nanousd"] = cost
+        if plan.profile.bills:
+            fields["attributes"]["llmtrail.reported_by"] = "provider"
+    if versions := _versions(plan, attributes):
+        fields["versions"] = versions
+    if response_id := response_id_of(plan, attributes, fields):
+        fields["attributes"]["gen_ai.response.id"] = response_id
+    return fields
+
+
+def _parameters(plan: Plan, attributes: Attributes, invocation: dict[str, Any]) -> dict[str, Any]:
+    found = {key: value for key, value in invocation.items() if key not in _NOT_INVOCATION}
+    for key, name in plan.parameters:
+        found[name] = attributes[key]
+    if (tier := plan.first(attributes, "asked_tier")) is not None:
+        found["service_tier"] = tier
+    if (output_type := attributes.get("gen_ai.output.type")) is not None:
+        found["output_type"] = output_type
+    if (tools := tools_of(plan, attributes)) is not None:
+        found["tools"] = tools
+    return found
+
+
+def _served(plan: Plan, attributes: Attributes) -> dict[str, str]:
+    found = {
+        "service_tier": word(plan.first(attributes, "served_tier")),
+        "speed": word(plan.first(attributes, "served_speed")),
+        "region": word(plan.first(attributes, "served_region")),
+    }
+    if found["speed"] in _USUAL_SPEEDS:
+        found["speed"] = "standard"
+    return {field: value[:_NAME_LENGTH_MAX] for field, value in found.items() if value is not None}
+
+
+def _versions(plan: Plan, attributes: Attributes) -> dict[str, str]:
+    found = {
+        "prompt": word(plan.first(attributes, "prompt_version")),
+        "prompt_name": word(plan.first(attributes, "prompt_name")),
+    }
+    return {field: version[:_NAME_LENGTH_MAX] for field, version in found.items() if version is not None}
+
+
+def _kept(plan: Plan, attributes: Attributes, scope: str) -> dict[str, Any]:
+    kept: dict[str, Any] = {"otel_scope": scope} if scope else {}
+    for key in plan.kept:
+        value = attributes[key]
+        if isinstance(value, str):
+            if not value or len(value) > _SCALAR_LENGTH_MAX:
+                continue
+            kept[key] = (parsed(value) or value) if key == "metadata" else value
+        elif isinstance(value, int | float):
+            kept[key] = value
+        if len(kept) >= _KEPT_MAX:
+            break
+    return kept
+
+
+def duration_ns(plan: Plan, attributes: Attributes) -> int:
+    """Return how long a call took that only a log record tells of; 0 where it does not say."""
+    milliseconds = number(plan.first(attributes, "duration_ms"))
+    return 0 if milliseconds is None else int(min(milliseconds, MILLISECONDS_MAX) * _NS_PER_MS)
+
+
+def _latency_ms(span: SpanRecord) -> float | None:
+    """Return how long the call took; None where its span has no end, or one before its start."""
+    if span.scope.startswith(_LOGFIRE) and (seconds := number(span.attributes.get("duration"))) is not None:
+        return min(seconds * 1e3, MILLISECONDS_MAX)
+    return span_ms(span)
+
+
+def _first_token_ms(plan: Plan, span: SpanRecord, latency_ms: float | None) -> float | None:
+    """Return the time to the first token: conventions give seconds, others milliseconds, an instant or an event."""
+    found = number(plan.first(span.attributes, "first_token_ms"))
+    if found is None and (seconds := number(plan.first(span.attributes, "first_token_s"))) is not None:
+        found = seconds * 1e3
+        if latency_ms is not None and found > latency_ms >= seconds > 1:
+            # No token comes after the end: a sender that gives milliseconds under a name of seconds.
+            found = seconds
+    if found is None and "first_token_at" in plan.names:
+        found = _since(word(plan.first(span.attributes, "first_token_at")), span.start_ns)
+    if found is not None:
+        return min(found, MILLISECONDS_MAX)
+    for event in span.events:
+        if event.name == "First Token Stream Event" and event.time_ns >= span.start_ns:
+            return min((event.time_ns - span.start_ns) / 1e6, MILLISECONDS_MAX)
+    return None
+
+
+def _since(told: str | None, start_ns: int) -> float | None:
+    """Return the milliseconds from the start to an instant in RFC 3339; None where it is none, or comes before."""
+    if told is None:
+        return None
+    try:
+        at = datetime.fromisoformat(told)
+    except ValueError:
+        return None
+    if at.tzinfo is None:
+        return None
+    elapsed_ms = at.timestamp() * 1e3 - start_ns / 1e6
+    return round(elapsed_ms, 3) if elapsed_ms >= 0 else None
+
+
+def _stream(plan: Plan, span: SpanRecord, first_token_ms: float | None) -> bool | None:
+    attributes = span.attributes
+    told = flag(plan.first(attributes, "stream"))
+    if told is not None:
+        return told
+    asked = flag(invocation_of(plan, attributes).get("stream"))
+    if asked is not None:
+        return asked
+    is_logfire = span.scope.startswith(_LOGFIRE)
+    if first_token_ms is not None or (is_logfire and "duration" in attributes):
+        return True
+    if plan.profile.states_stream or (is_logfire and _OUTPUT in attributes):
+        return False
+    return None

@@ -1,0 +1,124 @@
+"""Read tokens and cost from a span's attributes. Pure. Unknown stays absent, never 0.
+
+Names and quirks are the profile's; how counts add up is `core.usage`'s.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from llmtrail.core.call import Usage
+from llmtrail.core.usage import adds_up, reconcile
+from llmtrail.core.usage import usage_of as usage_of_object
+from llmtrail_ingest.otlp.dialect.plan import Plan
+from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, count, first, money_nanousd
+from llmtrail_ingest.otlp.profiles.profile import COUNTS
+
+_CURRENCY = "gen_ai.usage.cost.currency"
+# Where an answer holds the provider's usage.
+_IN_BODY = ("usage", "usage_metadata", "usageMetadata", "token_usage")
+_TOTAL_COST = ("total", "total_cost", "totalCost", "amount")
+# Providers whose totals hold the thoughts, which many emitters leave out (ai.google.dev/api#UsageMetadata).
+_THINKING = ("gcp.", "google")
+_PLAIN = frozenset({"input_tokens", "output_tokens", "total_tokens"})
+
+
+def usage_of(plan: Plan, attributes: Attributes, provider: str | None) -> dict[str, int]:
+    """Return the usage group: input holds cache reads and writes, output the reasoning; only what is known."""
+    usage: dict[str, int] = {}
+    names = plan.names
+    for field in COUNTS:
+        for name in names.get(field, ()):
+            if (tokens := count(attributes[name])) is not None:
+                usage[field] = tokens
+                break
+    if "usage_object" in names:
+        usage = {**_of_object(an_object(plan.first(attributes, "usage_object"))), **usage}
+    if not usage and "usage_body" in names:
+        body = an_object(plan.first(attributes, "usage_body"))
+        usage = _of_object(an_object(first(body, _IN_BODY)))
+    return usage if _is_plain(usage) else _added_up(usage, plan, provider)
+
+
+def has_usage(plan: Plan, attributes: Attributes) -> bool:
+    """Whether any count above zero, or a provider's usage, is among the attributes."""
+    names = plan.names
+    if any(count(attributes[name]) for field in COUNTS for name in names.get(field, ())):
+        return True
+    return bool(usage_of(plan, attributes, None)) if "usage_object" in names or "usage_body" in names else False
+
+
+def cost_nanousd_of(plan: Plan, attributes: Attributes) -> int | None:
+    """Return the cost that the sender reports, in nano-dollars; None where unknown, 0, or in another currency."""
+    if "cost" not in plan.names or attributes.get(_CURRENCY, "USD") != "USD":
+        return None
+    told = plan.first(attributes, "cost")
+    cost = money_nanousd(told)
+    return cost if cost is not None or isinstance(told, int | float) else money_nanousd(_total_cost(told))
+
+
+def _total_cost(told: Any) -> Any:
+    costs = an_object(told)
+    whole = first(costs, _TOTAL_COST)
+    if whole is not None:
+        return whole
+    parts = [cost for cost in costs.values() if isinstance(cost, int | float) and not isinstance(cost, bool)]
+    return sum(parts) if parts else None
+
+
+def _of_object(raw: Mapping[str, Any]) -> dict[str, int]:
+    found = usage_of_object(raw) if raw else None
+    return {} if found is None else msgspec.to_builtins(found)
+
+
+def _is_plain(usage: Mapping[str, int]) -> bool:
+    """Whether the usage is input and output alone, in agreement with the total: most are."""
+    if not _PLAIN.issuperset(usage):
+        return False
+    total = usage.get("total_tokens")
+    return total is None or total == usage.get("input_tokens", -1) + usage.get("output_tokens", 0)
+
+
+def _added_up(usage: dict[str, int], plan: Plan, provider: str | None) -> dict[str, int]:
+    """Return the usage with what its totals leave out added in: by the total, else as the profile states."""
+    told = Usage(**usage)
+    found = reconcile(told)
+    if found is told and "input_tokens" in usage:
+        found = _with_cache(told, plan, provider)
+    if not adds_up(found) and (provider or "").startswith(_THINKING) and "reasoning_tokens" not in usage:
+        found = _with_thoughts(found)
+    if found.total_tokens is None and plan.profile.reasoning_alongside:
+        found = msgspec.structs.replace(found, output_tokens=(found.output_tokens or 0) + (found.reasoning_tokens or 0))
+    changed: dict[str, int] = msgspec.to_builtins(found)
+    return changed
+
+
+def _with_thoughts(usage: Usage) -> Usage:
+    """Return the usage with what the total holds beyond input and output as reasoning, as Google's totals do."""
+    if usage.total_tokens is None or usage.input_tokens is None or usage.output_tokens is None:
+        return usage
+    rest = usage.total_tokens - usage.input_tokens - usage.output_tokens
+    if rest <= 0:
+        return usage
+    return msgspec.structs.replace(usage, output_tokens=usage.output_tokens + rest, reasoning_tokens=rest)
+
+
+def _with_cache(usage: Usage, plan: Plan, provider: str | None) -> Usage:
+    """Return the usage with the cache added into the input where the input cannot hold it, or is known not to."""
+    given = usage.input_tokens or 0
+    cached = (usage.cache_read_tokens or 0) + (usage.cache_write_tokens or usage.cache_write_1h_tokens or 0)
+    if not cached:
+        return usage
+    alongside = plan.profile.cache_alongside
+    is_stated = bool(alongside) and (provider or "").startswith(alongside)
+    total = usage.total_tokens
+    is_sum = total is None or total == given + (usage.output_tokens or 0)
+    if given >= cached and not is_stated:
+        return usage
+    if not is_sum:
+        return usage  # The total contradicts both: nobody knows.
+    more = msgspec.structs.replace(usage, input_tokens=given + cached)
+    if total is not None:
+        more = msgspec.structs.replace(more, total_tokens=total + cached)
+    return more if adds_up(more) else usage

@@ -1,0 +1,1 @@
+"""Profiles of frameworks and SDKs that trace themselves."""

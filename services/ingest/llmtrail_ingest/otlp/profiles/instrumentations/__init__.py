@@ -1,0 +1,1 @@
+"""Profiles of libraries that instrument clients and applications."""

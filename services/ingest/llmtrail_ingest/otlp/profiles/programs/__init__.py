@@ -1,0 +1,1 @@
+"""Profiles of programs that trace their calls: command lines, servers, gateways."""
