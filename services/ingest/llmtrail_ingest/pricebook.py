@@ -5,28 +5,35 @@ a look into a dictionary.
 """
 
 import hashlib
-import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from decimal import Decimal
-from functools import lru_cache
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Final
 
 import genai_prices
-import msgspec
-from genai_prices import data_snapshot
-from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, Provider, TieredPrices, TimeOfDateConstraint
+from genai_prices.types import ModelInfo, Provider
 
 from llmtrail.core.call import Call
 from llmtrail.core.gpu_map import Deployment
-from llmtrail.core.model_identity import ModelTable
+from llmtrail.core.model_identity import ModelTable, normalized, spellings
 from llmtrail.core.own_gpu import OwnGpuBook, standard_prices
-from llmtrail.core.price_inputs import PRICE_PARAMETERS
-from llmtrail.core.pricing import CostSource, Rates, UnpricedReason
+from llmtrail.core.price_context import PriceContext, context_of, without_region
+from llmtrail.core.pricing import Rates, UnpricedReason
+from llmtrail.core.provider_names import provider_id
+from llmtrail.schemas import schema_folder
 from llmtrail_ingest.gpu_prices import parse_gpu_prices, parse_own_gpus
+from llmtrail_ingest.listed_prices import find, has_time_of_day, rates_of
 from llmtrail_ingest.model_table import model_table
-from llmtrail_ingest.price_overrides import Override, PriceFileError, parse_overrides
+from llmtrail_ingest.price_overrides import (
+    NO_PRICES,
+    Factor,
+    Override,
+    PriceFile,
+    PriceFileError,
+    parse_price_file,
+    with_documented,
+)
 
 # Models times days times tiers that are asked for; beyond that the oldest rates are worked out again.
 _CACHE_ENTRIES_MAX: Final = 50_000
@@ -36,48 +43,14 @@ _NS_PER_DAY: Final = 24 * 60 * _NS_PER_MINUTE
 _MINUTES_PER_DAY: Final = 24 * 60
 # Clocks may say anything; the year 9999 is the last that a date can hold.
 _MINUTE_MAX: Final = 8_000 * 365 * _MINUTES_PER_DAY
-# Names by which OpenTelemetry and SDKs know a provider, where genai-prices does not find it by itself.
-_PROVIDERS: Final = {
-    "aws.bedrock": "aws",
-    "aws_bedrock": "aws",
-    "az.ai.inference": "azure",
-    "az.ai.openai": "azure",
-    "azure.ai.inference": "azure",
-    "azure.ai.openai": "azure",
-    "azure_openai": "azure",
-    "azure-openai": "azure",
-    "gcp.gemini": "google",
-    "gcp.gen_ai": "google",
-    "gcp.vertex_ai": "google",
-    "google_genai": "google",
-    "vertex_ai": "google",
-    "mistral_ai": "mistral",
-    "mistralai": "mistral",
-    "together_ai": "together",
-    "x_ai": "x-ai",
-    "xai": "x-ai",
-    "fireworks_ai": "fireworks",
-}
-_CONTEXT_MARK: Final = re.compile(b'"(?:' + "|".join(PRICE_PARAMETERS).encode() + b')"')
-_RATES_OF_PRICES: Final = {
-    "input_mtok": "input",
-    "output_mtok": "output",
-    "cache_read_mtok": "cache_read",
-    "cache_write_mtok": "cache_write",
-    "cache_write_1h_mtok": "cache_write_1h",
-    "output_reasoning_mtok": "reasoning",
-    "input_audio_mtok": "input_audio",
-    "output_audio_mtok": "output_audio",
-    "input_image_mtok": "input_image",
-    "output_image_mtok": "output_image",
-    "web_searches_kcount": "web_search",
-    "requests_kcount": "request",
-}
-_DECIMALS_PER_MILLION, _DECIMALS_PER_THOUSAND = 9, 12
+# Providers whose answers leave out of a model's name what decides its price, and requests do not: Bedrock's profile
+# (global costs less than a geography), OpenRouter's variant.
+_ASKED_NAME_SAYS_MORE: Final = frozenset({"aws", "openrouter"})
+# The provider that every gateway's clients name, whoever sells: there a prefix of the model's name may say more.
+_SPOKEN_BY_ALL: Final = "openai"
+_DOCUMENTED: Final = "prices/documented.toml"
 
 _NO_ALIASES: Final[Mapping[str, str]] = {}
-_Context = tuple[tuple[str, str], ...]
-_PARAMETERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def load_pricebook(
@@ -93,28 +66,38 @@ def load_pricebook(
     PriceFileError, whose text says where and what to do.
     """
     if overrides is None:
-        return GenaiPriceBook(
-            (), b"", trusts_reported=trust_reported, own_gpus=OwnGpuBook(deployments), aliases=aliases
-        )
-    try:
-        content = overrides.read_bytes()
-        text = content.decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise PriceFileError(f"{overrides}: cannot be read as UTF-8 text; check path and rights.") from error
-    if len(content) > _FILE_BYTES_MAX:
-        raise PriceFileError(
-            f"{overrides}: larger than {_FILE_BYTES_MAX} bytes; use patterns instead of single models."
-        )
+        own_gpus = OwnGpuBook(deployments)
+        return GenaiPriceBook(NO_PRICES, b"", trusts_reported=trust_reported, own_gpus=own_gpus, aliases=aliases)
+    text = _read(overrides)
     own_gpus = _own_gpus(text, overrides.name, deployments)
     # The same file says something else of other deployments.
-    content += repr(deployments).encode() if own_gpus.has_prices else b""
+    content = text.encode() + (repr(deployments).encode() if own_gpus.has_prices else b"")
     return GenaiPriceBook(
-        parse_overrides(text, overrides.name),
+        parse_price_file(text, overrides.name),
         content,
         trusts_reported=trust_reported,
         own_gpus=own_gpus,
         aliases=aliases,
     )
+
+
+def _read(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        text = content.decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise PriceFileError(f"{path}: cannot be read as UTF-8 text; check path and rights.") from error
+    if len(content) > _FILE_BYTES_MAX:
+        raise PriceFileError(f"{path}: larger than {_FILE_BYTES_MAX} bytes; use patterns instead of single models.")
+    return text
+
+
+@cache
+def documented_prices() -> tuple[PriceFile, bytes]:
+    """Return the prices that providers document and genai-prices lacks, as shipped, and the file's content."""
+    path = schema_folder() / _DOCUMENTED
+    text = _read(path)
+    return parse_price_file(text, path.name, "documented"), text.encode()
 
 
 def _own_gpus(text: str, file_name: str, deployments: Sequence[Deployment]) -> OwnGpuBook:
@@ -140,25 +123,28 @@ class GenaiPriceBook:
 
     def __init__(
         self,
-        overrides: tuple[Override, ...],
+        own: PriceFile,
         content: bytes,
         *,
         trusts_reported: bool,
         own_gpus: OwnGpuBook,
         aliases: Mapping[str, str] = _NO_ALIASES,
     ) -> None:
-        self._overrides = overrides
-        self._models = model_table(overrides, aliases)
+        self._documented, documented = documented_prices()
+        self._overrides = own.prices
+        self._factors = (*own.factors, *self._documented.factors)
+        self._models = model_table(own.prices, aliases)
         self._own_gpus = own_gpus
         self._trusts_reported = trusts_reported
         self._own_change_by_hour = any(
-            at_ns % _NS_PER_DAY for own in overrides for at_ns in (own.valid_from_ns, own.valid_to_ns)
+            at_ns % _NS_PER_DAY for one in own.prices for at_ns in (one.valid_from_ns, one.valid_to_ns)
         )
         named = repr(sorted(aliases.items())) if aliases else ""
-        told = f"{genai_prices.__version__}\0{trusts_reported}\0{named}"
-        digest = hashlib.sha256(told.encode() + content).hexdigest()
+        settings = f"{genai_prices.__version__}\0{trusts_reported}\0{named}"
+        digest = hashlib.sha256(settings.encode() + content + b"\0" + documented).hexdigest()
         self._book_id = f"genai-prices-{genai_prices.__version__}+{digest[:12]}"
         self._rates = lru_cache(_CACHE_ENTRIES_MAX)(self._work_out)
+        self._sought = lru_cache(_CACHE_ENTRIES_MAX)(self._work_out_sought)
         self._changes_by_hour = lru_cache(_CACHE_ENTRIES_MAX)(self._does_change_by_hour)
 
     @property
@@ -193,135 +179,105 @@ class GenaiPriceBook:
         own = self._own_gpus.rates(call, started_at_ns)
         if own is not None:
             return own
-        models = (call.response_model, call.request_model)
+        asked = (call.provider, call.request_model, call.response_model)
         minute = min(max(started_at_ns // _NS_PER_MINUTE, 0), _MINUTE_MAX)
-        if not self._changes_by_hour(call.provider, models):
+        if not self._changes_by_hour(*asked):
             minute -= minute % _MINUTES_PER_DAY
-        return self._rates(call.provider, models, minute, _context(call))
+        return self._rates(*asked, minute, context_of(call))
 
-    def _does_change_by_hour(self, provider: str | None, models: tuple[str | None, ...]) -> bool:
+    def _does_change_by_hour(self, provider: str | None, asked: str | None, answered: str | None) -> bool:
         if self._own_change_by_hour:
             return True
-        for model in models:
-            found = _find(provider, model) if model else None
-            if isinstance(found, tuple) and _has_time_of_day(found[1]):
-                return True
-        return False
+        found = _listed(self._sought(provider, asked, answered))
+        return isinstance(found, tuple) and has_time_of_day(found[1])
 
     def _work_out(
-        self, provider: str | None, models: tuple[str | None, ...], minute: int, context: _Context
+        self, provider: str | None, asked: str | None, answered: str | None, minute: int, context: PriceContext
     ) -> Rates | UnpricedReason:
-        reason: UnpricedReason | None = None
-        for model in dict.fromkeys(models):
-            if not model:
-                continue
-            rates = self._own(provider or "", model, minute * _NS_PER_MINUTE) or _listed(
-                provider, model, minute, context
-            )
-            if isinstance(rates, Rates):
-                return rates
-            reason = reason or rates
-        return reason or UnpricedReason.UNKNOWN_MODEL
+        sought = self._sought(provider, asked, answered)
+        if not sought.models:
+            return UnpricedReason.UNKNOWN_MODEL
+        at_ns = minute * _NS_PER_MINUTE
+        rates = self._rates_under(sought, minute, context)
+        terms = without_region(context)
+        if terms == context or not isinstance(rates, UnpricedReason):
+            return rates
+        # A region costs a multiple of whatever the call would cost without it; by how much is documented, or unknown.
+        region = context[len(terms) :]
+        factor = next((one for one in self._factors if one.holds_for(region) and _is_meant(one, sought, at_ns)), None)
+        if factor is None:
+            return UnpricedReason.MISSING_TIER_PRICE
+        rates = self._rates_under(sought, minute, terms)
+        return rates if isinstance(rates, UnpricedReason) else factor.applied(rates)
 
-    def _own(self, provider: str, model: str, at_ns: int) -> Rates | None:
-        for override in self._overrides:
-            if override.valid_from_ns <= at_ns < override.valid_to_ns and override.matches(
-                provider.lower(), model.lower()
-            ):
-                return override.rates
-        return None
+    def _rates_under(self, sought: "_Sought", minute: int, context: PriceContext) -> Rates | UnpricedReason:
+        at_ns = minute * _NS_PER_MINUTE
+        own = next(_entries(self._overrides, sought, at_ns, context), None)
+        if own is not None:
+            return own.rates
+        found = _listed(sought)
+        listed = found if isinstance(found, UnpricedReason) else rates_of(*found, minute, context)
+        for entry in _entries(self._documented.prices, sought, at_ns, context):
+            listed = with_documented(listed, entry.rates)
+        return listed
 
-
-def _context(call: Call) -> _Context:
-    """Return what the call's parameters say about its price: service tier, batch processing, speed."""
-    parameters = bytes(call.parameters)
-    if _CONTEXT_MARK.search(parameters) is None:
-        return ()
-    try:
-        values = _PARAMETERS.decode(parameters)
-        chosen = {key: msgspec.json.decode(values[key]) for key in PRICE_PARAMETERS if key in values}
-    except msgspec.DecodeError:
-        return ()
-    return tuple((key, value) for key, value in chosen.items() if isinstance(value, str) and value != "auto")
-
-
-def _find(provider: str | None, model: str) -> tuple[Provider, ModelInfo] | UnpricedReason:
-    """Return the provider and model of genai-prices that these names mean."""
-    snapshot = data_snapshot.get_snapshot()
-    name = _PROVIDERS.get(provider.strip().lower(), provider) if provider else None
-    try:
-        snapshot.find_provider(model.lower(), name, None)
-    except LookupError:
-        return UnpricedReason.UNKNOWN_PROVIDER if name else UnpricedReason.UNKNOWN_MODEL
-    try:
-        return snapshot.find_provider_model(model, None, name, None)
-    except LookupError:
-        return UnpricedReason.UNKNOWN_MODEL
-
-
-def _has_time_of_day(model: ModelInfo) -> bool:
-    dated: list[object] = list(model.prices) if isinstance(model.prices, list) else []
-    constraints = [price.constraint for price in dated if isinstance(price, ConditionalPrice)]
-    constraints += [variant.constraint for variant in model.price_variants or ()]
-    return any(isinstance(constraint, TimeOfDateConstraint) for constraint in constraints)
-
-
-def _listed(provider: str | None, model: str, minute: int, context: _Context) -> Rates | UnpricedReason:
-    found = _find(provider, model)
-    if isinstance(found, UnpricedReason):
-        return found
-    seller, listed = found
-    at = datetime.fromtimestamp(minute * 60, UTC)
-    # A model that the seller resells has no variants of the seller's own; genai-prices leaves them out as well.
-    own_model = any(listed is known for known in seller.models)
-    prices = listed.get_prices(at, dict(context) if own_model else None)
-    suffix = "".join(f";{key}={value}" for key, value in context) if own_model else ""
-    return _rates_of(prices, f"genai:{seller.id}/{listed.id}@{_since(listed, at)}{suffix}")
+    def _work_out_sought(self, provider: str | None, asked: str | None, answered: str | None) -> "_Sought":
+        """Return by which names of provider and model a price of a call is sought, those that say most first."""
+        by_answer = self._models.resolve(provider, None, answered) if answered else None
+        by_request = self._models.resolve(provider, asked, None) if asked else None
+        names = [answered, asked]
+        if by_answer and by_request and by_answer.known and by_request.known:
+            if by_answer.model != by_request.model:
+                names = [answered]  # another model than the one asked for answered: its price is not the other's
+            elif by_answer.provider in _ASKED_NAME_SAYS_MORE:
+                names = [asked, answered]
+        prefixes = (normalized(None, name).provider for name in names if name)
+        prefix = next((one for one in prefixes if one), None)
+        seller = provider_id(provider) or prefix
+        models: dict[str, None] = {}
+        for name in names:
+            if name and name.strip():
+                models |= dict.fromkeys(spellings(name))
+                behind = self._models.alias(provider, name)
+                models |= dict.fromkeys([behind] if behind else [])
+        own = self._models.resolve(provider, asked, answered).model
+        return _Sought(
+            seller=seller,
+            prefix=prefix if seller in {None, _SPOKEN_BY_ALL} else None,
+            models=tuple(models),
+            providers=tuple(dict.fromkeys([(provider or "").strip().lower(), seller or ""])),
+            own_models=tuple(dict.fromkeys([*(name.lower() for name in models), *([own] if own else [])])),
+        )
 
 
-def _since(model: ModelInfo, at: datetime) -> str:
-    """Return since when this price holds, for its name: a date, a time of day, or `always`."""
-    if isinstance(model.prices, list):
-        for dated in reversed(model.prices):
-            if dated.constraint is None or dated.constraint.active(at):
-                constraint = dated.constraint
-                if constraint is None:
-                    return "always"
-                if isinstance(constraint, TimeOfDateConstraint):
-                    return f"{constraint.start_time:%H:%M}-{constraint.end_time:%H:%M}"
-                return constraint.start_date.isoformat()
-    return "always"
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    """By which names the price of a call is sought."""
+
+    seller: str | None  # as genai-prices knows it
+    prefix: str | None  # whom a prefix of the model's name names, where the provider's own word may be a client's
+    models: tuple[str, ...]
+    providers: tuple[str, ...]  # as one's own prices may name them
+    own_models: tuple[str, ...]
 
 
-def _rates_of(prices: ModelPrice, price_id: str) -> Rates | UnpricedReason:
-    listed: dict[str, Decimal | TieredPrices] = {
-        field: value for key, field in _RATES_OF_PRICES.items() if (value := getattr(prices, key)) is not None
-    }
-    if not listed:
-        return UnpricedReason.MISSING_TOKEN_CLASS_PRICE
-    starts = {tier.start for value in listed.values() if isinstance(value, TieredPrices) for tier in value.tiers}
-    tiers = tuple((start, _flat(listed, start)) for start in sorted(starts, reverse=True))
-    source = CostSource.COMPUTED.value
-    above = tuple((start, Rates(price_id, **flat, tiers=(), cost_source=source)) for start, flat in tiers)
-    return Rates(price_id, **_flat(listed, None), tiers=above, cost_source=source)
+def _listed(sought: _Sought) -> tuple[Provider, ModelInfo] | UnpricedReason:
+    """Return the first entry of genai-prices that any of the names means, or why there is none."""
+    reason: UnpricedReason | None = None
+    for seller in dict.fromkeys((sought.seller, sought.prefix or sought.seller)):
+        for model in sought.models:
+            found = find(seller, model)
+            if not isinstance(found, UnpricedReason):
+                return found
+            reason = reason or found
+    return reason or UnpricedReason.UNKNOWN_MODEL
 
 
-def _flat(listed: Mapping[str, Decimal | TieredPrices], start: int | None) -> dict[str, int]:
-    """Return the rates that hold with more input than `start` tokens, or below every tier."""
-    return {field: _integer(field, _at_tier(value, start)) for field, value in listed.items()}
+def _entries(prices: Iterable[Override], sought: _Sought, at_ns: int, context: PriceContext) -> Iterator[Override]:
+    """Yield the entries that are meant, the most specific first."""
+    return (one for one in prices if one.holds_for(context) and _is_meant(one, sought, at_ns))
 
 
-def _at_tier(value: Decimal | TieredPrices, start: int | None) -> Decimal:
-    if not isinstance(value, TieredPrices):
-        return value
-    if start is not None:
-        for tier in reversed(value.tiers):
-            if tier.start <= start:
-                return tier.price
-    return value.base
-
-
-def _integer(field: str, price_usd: Decimal) -> int:
-    decimals = _DECIMALS_PER_THOUSAND if field in {"web_search", "request"} else _DECIMALS_PER_MILLION
-    # Exact for every price listed today; a finer one would be off by less than 10**-15 dollars for a token.
-    return int(price_usd.scaleb(decimals).to_integral_value())
+def _is_meant(entry: Override | Factor, sought: _Sought, at_ns: int) -> bool:
+    is_valid = entry.valid_from_ns <= at_ns < entry.valid_to_ns
+    return is_valid and entry.matches(sought.providers, sought.own_models)

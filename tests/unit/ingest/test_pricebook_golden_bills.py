@@ -180,7 +180,7 @@ def test_a_price_that_depends_on_the_hour_is_taken_by_the_hour() -> None:
 
 def test_a_call_that_the_budget_refused_cost_nothing() -> None:
     call = Call(started_at=1, request_model="gpt-4o", status=Status.ERROR, failure_mode=FailureMode.BUDGET_REFUSED)
-    assert price(call, 1, BOOK) == Priced(0, "computed", "not_sent", None)
+    assert price(call, 1, BOOK) == Priced(0, "not_billed", "not_sent", None)
 
 
 def test_a_failed_call_without_tokens_has_an_unknown_cost() -> None:

@@ -1,0 +1,85 @@
+"""Decide under which terms a call was served: tier, batch, speed, region. Pure; knows no price.
+
+What the answer reports was billed; where it reports nothing, what was asked for holds.
+"""
+
+import re
+from typing import Final
+
+import msgspec
+
+from llmtrail.core.call import Call
+from llmtrail.core.provider_names import provider_id
+
+PriceContext = tuple[tuple[str, str], ...]
+
+# Terms that choose another price, in the order in which a price's name says them.
+CONTEXT_KEYS: Final = ("service_tier", "processing", "speed", "region")
+_ASKED: Final = ("service_tier", "processing", "speed", "inference_geo")
+_MARK: Final = re.compile(b'"(?:' + "|".join(_ASKED).encode() + b')"')
+# How providers name the terms of their price lists' first column: OpenAI (auto, default), Anthropic (auto, standard,
+# standard_only), Groq and Vertex AI (on_demand), Bedrock (default).
+_STANDARD: Final = frozenset({"", "auto", "default", "standard", "standard_only", "on_demand", "normal", "none"})
+# Vertex AI's usageMetadata.trafficType names tiers by a prefix.
+_VERTEX: Final = "on_demand_"
+# Tiers that cost what the standard one does: Groq's flex ("the same pricing as on-demand", its flex processing page).
+_AT_STANDARD_PRICE: Final = frozenset({("groq", "flex")})
+_BATCH: Final = "batch"
+_FAST: Final = "fast"
+_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+def context_of(call: Call) -> PriceContext:
+    """Return the terms of a call that may have another price than the standard ones; empty for the standard ones."""
+    asked = _asked(bytes(call.parameters))
+    served = call.served
+    if served is None and not asked:
+        return ()
+    tier = _word((served.service_tier if served else None) or asked.get("service_tier"))
+    speed = _word((served.speed if served else None) or asked.get("speed"))
+    region = _region(call, asked)
+    batch = _BATCH in {tier, _word(asked.get("processing"))}
+    if tier in _STANDARD or tier == _BATCH or (provider_id(call.provider), tier) in _AT_STANDARD_PRICE:
+        tier = ""
+    found = {
+        "service_tier": tier,
+        "processing": _BATCH if batch else "",
+        "speed": speed if speed == _FAST else "",
+        "region": region,
+    }
+    return tuple((key, value) for key, value in found.items() if value)
+
+
+def without_region(context: PriceContext) -> PriceContext:
+    """Return the terms without the region, which stands last."""
+    return tuple(term for term in context if term[0] != CONTEXT_KEYS[-1])
+
+
+def standard_word(value: str) -> str:
+    """Return a term as a price file and calls name it; empty for the standard one."""
+    word = _word(value)
+    return "" if word in _STANDARD else word
+
+
+def _region(call: Call, asked: dict[str, str]) -> str:
+    """Return where Anthropic's own service ran the call, where that costs more: elsewhere the model's name says it."""
+    if provider_id(call.provider) != "anthropic":
+        return ""
+    region = _word((call.served.region if call.served else None) or asked.get("inference_geo"))
+    return "" if region in {"global", "not_available"} else region
+
+
+def _asked(parameters: bytes) -> dict[str, str]:
+    if _MARK.search(parameters) is None:
+        return {}
+    try:
+        values = _OBJECT.decode(parameters)
+        chosen = {key: msgspec.json.decode(values[key]) for key in _ASKED if key in values}
+    except msgspec.DecodeError:
+        return {}
+    return {key: value for key, value in chosen.items() if isinstance(value, str)}
+
+
+def _word(value: str | None) -> str:
+    word = (value or "").strip().lower().replace("-", "_")
+    return word.removeprefix(_VERTEX) if word != _VERTEX else word
