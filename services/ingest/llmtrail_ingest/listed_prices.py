@@ -33,8 +33,6 @@ _RATES_OF_PRICES: Final = {
 }
 _PER_THOUSAND: Final = frozenset({"web_search", "file_search", "request"})
 _DECIMALS_PER_MILLION, _DECIMALS_PER_THOUSAND = 9, 12
-# The list's own words for terms: what a call's terms do not say in these is no part of a price there.
-_REGION: Final = "region"
 
 
 def find(provider: str | None, model: str) -> tuple[Provider, ModelInfo] | UnpricedReason:
@@ -62,11 +60,10 @@ def has_time_of_day(model: ModelInfo) -> bool:
 def rates_of(seller: Provider, listed: ModelInfo, minute: int, context: PriceContext) -> Rates | UnpricedReason:
     """Return what a listed model costs at a minute since 1970 under these terms."""
     at = datetime.fromtimestamp(minute * 60, UTC)
-    terms = tuple((key, value) for key, value in context if key != _REGION)
-    if any(not _has_variant(seller, listed, at, key, value) for key, value in terms):
+    if any(not _has_variant(seller, listed, at, key, value) for key, value in context):
         return UnpricedReason.MISSING_TIER_PRICE
-    prices = listed.get_prices(at, dict(terms) or None)
-    suffix = "".join(f";{key}={value}" for key, value in terms)
+    prices = listed.get_prices(at, dict(context) or None)
+    suffix = "".join(f";{key}={value}" for key, value in context)
     return _rates(prices, f"genai:{seller.id}/{listed.id}@{_since(listed, at)}{suffix}")
 
 

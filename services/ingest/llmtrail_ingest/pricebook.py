@@ -197,11 +197,13 @@ class GenaiPriceBook:
         sought = self._sought(provider, asked, answered)
         if not sought.models:
             return UnpricedReason.UNKNOWN_MODEL
-        at_ns = minute * _NS_PER_MINUTE
-        rates = self._rates_under(sought, minute, context)
         terms = without_region(context)
-        if terms == context or not isinstance(rates, UnpricedReason):
-            return rates
+        if terms == context:
+            return self._rates_under(sought, minute, context)
+        at_ns = minute * _NS_PER_MINUTE
+        own = next(_entries(self._overrides, sought, at_ns, context), None)
+        if own is not None:
+            return own.rates
         # A region costs a multiple of whatever the call would cost without it; by how much is documented, or unknown.
         region = context[len(terms) :]
         factor = next((one for one in self._factors if one.holds_for(region) and _is_meant(one, sought, at_ns)), None)

@@ -21,10 +21,11 @@ BYTES_PER_TOKEN: Final = 4
 # Pictures and files inside a message, as base64: what a picture of usual size takes, whatever its bytes. OpenAI bills
 # 85 to 1,105 (high detail), Anthropic width x height / 750, at most some 1,600.
 TOKENS_PER_FILE: Final = 1_000
-_FILE: Final = re.compile(rb"[A-Za-z0-9+/_-]{512,}={0,2}")
+_FILE_BYTES_MIN: Final = 512
+_FILE: Final = re.compile(rb"[A-Za-z0-9+/_-]{%d,}={0,2}" % _FILE_BYTES_MIN)
 # No hosted model writes more in a second for long; what a call that was left can have been written is bounded by it.
 OUTPUT_TOKENS_S_MAX: Final = 200
-_OUTPUT_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens", "maxOutputTokens", "maxTokens")
+OUTPUT_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens", "maxOutputTokens", "maxTokens")
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _HTTP_ERROR: Final = 400
 _EMPTY: Final = (b"", b"null", b'""', b"[]", b"{}")
@@ -85,36 +86,38 @@ def _billing_of_nothing(call: Call) -> Billing:
 
 def estimate(call: Call) -> Estimate:
     """Return the tokens of what was sent and received; where nothing came, at most what was asked for."""
-    sent = _sent(call)
+    sent_bytes, received_bytes = text_sizes(call)
+    sent = None if sent_bytes is None else _per_token(sent_bytes)
     if call.operation == "embeddings":
         return Estimate(sent, 0)
-    received = _tokens(call.output, call.tool_calls)
-    if received is None and call.output_bytes:
-        received = _per_token(call.output_bytes)
+    received = None if received_bytes is None else _per_token(received_bytes)
     if received is None and sent is not None and billing_of(call) is Billing.MAYBE:
         received = 0 if call.stream or call.failure_mode is FailureMode.CONTENT_FILTERED else _most_written(call)
     return Estimate(sent, received)
 
 
-def _sent(call: Call) -> int | None:
-    for text in (call.messages, call.prompt, call.input):
-        tokens = _tokens(text)
-        if tokens is not None:
-            return tokens
-    return _per_token(call.input_bytes) if call.input_bytes else None
+def text_sizes(call: Call) -> tuple[int | None, int | None]:
+    """Return the bytes that were sent and received, a file counted as what it takes; None where nothing is known.
+
+    A call that has these sizes and no texts (`price_inputs`) is estimated alike.
+    """
+    sent = (_size(text) for text in (call.messages, call.prompt, call.input))
+    return (
+        next((size for size in sent if size is not None), call.input_bytes or None),
+        _size(call.output, call.tool_calls) or call.output_bytes or None,
+    )
 
 
-def _tokens(*texts: msgspec.Raw) -> int | None:
-    """Return the tokens of JSON texts; None where all are empty."""
+def _size(*texts: msgspec.Raw) -> int | None:
+    """Return the bytes of JSON texts; None where all are empty."""
     known = [raw for text in texts if (raw := bytes(text).strip()) not in _EMPTY]
     if not known:
         return None
-    files = plain = 0
+    size = 0
     for raw in known:
-        without, count = _FILE.subn(b"", raw)
-        files += count
-        plain += len(without)
-    return min(_per_token(plain) + files * TOKENS_PER_FILE, COUNT_MAX)
+        without, files = _FILE.subn(b"", raw) if len(raw) > _FILE_BYTES_MIN else (raw, 0)
+        size += len(without) + files * TOKENS_PER_FILE * BYTES_PER_TOKEN
+    return min(size, COUNT_MAX)
 
 
 def _per_token(size_bytes: int) -> int:
@@ -136,7 +139,7 @@ def _output_limit(parameters: bytes) -> int | None:
         return None
     try:
         values = _OBJECT.decode(parameters)
-        limits = [msgspec.json.decode(values[name]) for name in _OUTPUT_LIMITS if name in values]
+        limits = [msgspec.json.decode(values[name]) for name in OUTPUT_LIMITS if name in values]
     except msgspec.DecodeError:
         return None
     return next((one for one in limits if type(one) is int and 0 < one <= COUNT_MAX), None)
@@ -164,8 +167,8 @@ def _http_status(call: Call) -> int:
 
 
 def _names(call: Call, words: tuple[str, ...]) -> bool:
-    """Whether the error's type, or its message where that is all, holds one of these words."""
+    """Whether the error's type holds one of these words."""
     if call.error is None:
         return False
-    name = re.sub(r"[^a-z]", "", (call.error.type or call.error.message or "").lower())
+    name = re.sub(r"[^a-z]", "", (call.error.type or "").lower())
     return any(word in name for word in words)

@@ -15,8 +15,8 @@ PriceContext = tuple[tuple[str, str], ...]
 
 # Terms that choose another price, in the order in which a price's name says them.
 CONTEXT_KEYS: Final = ("service_tier", "processing", "speed", "region")
-_ASKED: Final = ("service_tier", "processing", "speed", "inference_geo")
-_MARK: Final = re.compile(b'"(?:' + "|".join(_ASKED).encode() + b')"')
+ASKED_KEYS: Final = ("service_tier", "processing", "speed", "inference_geo")
+_MARK: Final = re.compile(b'"(?:' + "|".join(ASKED_KEYS).encode() + b')"')
 # How providers name the terms of their price lists' first column: OpenAI (auto, default), Anthropic (auto, standard,
 # standard_only), Groq and Vertex AI (on_demand), Bedrock (default).
 _STANDARD: Final = frozenset({"", "auto", "default", "standard", "standard_only", "on_demand", "normal", "none"})
@@ -74,7 +74,7 @@ def _asked(parameters: bytes) -> dict[str, str]:
         return {}
     try:
         values = _OBJECT.decode(parameters)
-        chosen = {key: msgspec.json.decode(values[key]) for key in _ASKED if key in values}
+        chosen = {key: msgspec.json.decode(values[key]) for key in ASKED_KEYS if key in values}
     except msgspec.DecodeError:
         return {}
     return {key: value for key, value in chosen.items() if isinstance(value, str)}

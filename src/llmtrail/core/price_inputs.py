@@ -10,18 +10,21 @@ import msgspec
 
 from llmtrail.core.call import Attempt, Call, CallError, Parser
 from llmtrail.core.columns import CONTENT_FIELDS
+from llmtrail.core.estimate import OUTPUT_LIMITS, text_sizes
+from llmtrail.core.price_context import ASKED_KEYS
+from llmtrail.core.pricing import REPORTED_BY
 
-# Request parameters that choose another price.
-PRICE_PARAMETERS: Final = ("service_tier", "processing", "speed")
-# Attributes by which the deployment is known that answered a call.
-PRICE_ATTRIBUTES: Final = ("server.address", "server.port")
+# Request parameters that choose another price, and that bound what a call without counted tokens can have cost.
+PRICE_PARAMETERS: Final = (*ASKED_KEYS, *OUTPUT_LIMITS)
+# Attributes by which the deployment is known that answered a call, and who reported what it cost.
+PRICE_ATTRIBUTES: Final = ("server.address", "server.port", REPORTED_BY)
 # Fields that a price depends on.
 _PRICED: Final = (
     *("started_at", "operation", "provider", "request_model", "response_model", "parameters", "attributes", "served"),
     *("usage", "reported_cost_nanousd", "status", "failure_mode", "error", "attempts", "input_bytes", "output_bytes"),
+    *("stream", "latency_ms", "time_to_first_token_ms"),
 )
 _NO_CONTENT: Final[dict[str, Any]] = {name: msgspec.Raw() for name in CONTENT_FIELDS}
-_NULL: Final = b"null"
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -32,13 +35,14 @@ def price_inputs(call: Call, also: tuple[str, ...] = ()) -> Call:
     How long the texts were stays: tokens are estimated by that. `also` names attributes to be kept as well. Nothing in
     the result is a slice of the record that the call was read from.
     """
+    input_bytes, output_bytes = text_sizes(call)
     return msgspec.structs.replace(
         call,
         **_NO_CONTENT,
         parameters=_some_of(call.parameters, PRICE_PARAMETERS),
         attributes=_some_of(call.attributes, PRICE_ATTRIBUTES + also),
-        input_bytes=_size(call.input_bytes, call.messages, call.prompt),
-        output_bytes=_size(call.output_bytes, call.output, call.tool_calls),
+        input_bytes=input_bytes,
+        output_bytes=output_bytes,
         retrieval=None,
         parser=call.parser and Parser(status=call.parser.status),
         error=call.error and _without_text(call.error),
@@ -59,11 +63,6 @@ def _attempt(attempt: Attempt) -> Attempt:
 
 def _without_text(error: CallError) -> CallError:
     return CallError(type=error.type, http_status=error.http_status)
-
-
-def _size(reported: int | None, *texts: msgspec.Raw) -> int | None:
-    """Return the bytes of a call's texts; where there are none, what the call says of their size."""
-    return sum(len(text) for text in texts if text != _NULL) or reported
 
 
 def _some_of(members: msgspec.Raw, names: tuple[str, ...]) -> msgspec.Raw:

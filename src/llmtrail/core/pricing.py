@@ -3,6 +3,7 @@
 Unknown is NULL with a reason, never 0: a class of tokens that were used and has no price makes the whole call unpriced.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -116,8 +117,9 @@ class PriceBook(Protocol):
 NOT_SENT: Final = Priced(0, CostSource.NOT_BILLED.value, "not_sent", None)
 NOT_BILLED: Final = Priced(0, CostSource.NOT_BILLED.value, "not_billed", None)
 _NO_USAGE: Final = Usage()
-# What `llmtrail.wrap` writes beside a cost that the provider's own answer reports.
-_REPORTED_BY_PROVIDER: Final = (b'"llmtrail.reported_by":"provider"', b'"llmtrail.reported_by": "provider"')
+# The attribute that says who reported a call's cost: "provider" where its own answer does.
+REPORTED_BY: Final = "llmtrail.reported_by"
+_BY_PROVIDER: Final = re.compile(rb'"%s"\s*:\s*"provider"' % re.escape(REPORTED_BY).encode())
 
 
 def price(call: Call, started_at_ns: int, book: PriceBook, stored: Estimate | None = None) -> Priced:
@@ -336,13 +338,11 @@ def _unpriced(call: Call, usage: Usage, reason: UnpricedReason, book: PriceBook)
     reported = call.reported_cost_nanousd
     # A client without a price reports 0: that is a cost only where it is known that nothing was used.
     nothing_used = usage.input_tokens == 0 and not usage.output_tokens
-    is_trusted = book.trusts_reported or is_reported_by_provider(call)
-    if is_trusted and reported is not None and (reported or nothing_used):
+    if reported is not None and (reported or nothing_used) and (book.trusts_reported or is_reported_by_provider(call)):
         return Priced(reported, CostSource.REPORTED.value, "reported", None)
     return Priced(None, CostSource.UNPRICED.value, None, reason.value)
 
 
 def is_reported_by_provider(call: Call) -> bool:
     """Whether the reported cost is what the provider's own answer says, rather than what a caller worked out."""
-    attributes = bytes(call.attributes)
-    return any(mark in attributes for mark in _REPORTED_BY_PROVIDER)
+    return _BY_PROVIDER.search(bytes(call.attributes)) is not None

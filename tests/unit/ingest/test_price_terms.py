@@ -170,12 +170,13 @@ def test_a_contract_wins_whatever_name_the_answer_bears(
 
 def test_a_contract_knows_tiers_and_batch(tmp_path: Path) -> None:
     book = _book(tmp_path, CONTRACT)
-    for fields, dollars in (
+    cases: tuple[tuple[dict[str, Any], float | None], ...] = (
         ({"parameters": {"processing": "batch"}}, 1),
         ({"served": {"service_tier": "priority"}}, 3.5),
         ({"parameters": {"service_tier": "priority"}, "served": {"service_tier": "default"}}, 2),
         ({"served": {"service_tier": "scale"}}, None),
-    ):
+    )
+    for fields, dollars in cases:
         assert _usd(book, _call("azure", "gpt-4o", **fields)) == dollars
 
 
@@ -188,7 +189,12 @@ def test_an_entry_of_the_standard_tier_leaves_others_to_the_public_list(tmp_path
 def test_an_entry_may_hold_for_any_tier(tmp_path: Path) -> None:
     text = '[[price]]\nmodel="own-*"\nservice_tier="*"\nprocessing="*"\ninput="1"\noutput="8"\n'
     book = _book(tmp_path, text)
-    for fields in ({}, {"served": {"service_tier": "priority"}}, {"parameters": {"processing": "batch"}}):
+    cases: tuple[dict[str, Any], ...] = (
+        {},
+        {"served": {"service_tier": "priority"}},
+        {"parameters": {"processing": "batch"}},
+    )
+    for fields in cases:
         assert _usd(book, _call("vllm", "own-7b", **fields)) == 1
 
 
@@ -213,7 +219,8 @@ def test_long_inputs_have_their_own_price_in_a_contract(tmp_path: Path) -> None:
     def usd(tokens: int) -> float | None:
         return _usd(book, _call("x", "m", usage=Usage(input_tokens=tokens, output_tokens=1_000_000)))
 
-    assert (usd(200_000), usd(200_001)) == (15.6, pytest.approx(22.5 + 200_001 * 6 / 10**6))
+    assert usd(200_000) == 15.6
+    assert usd(200_001) == 23.700006
 
 
 @pytest.mark.parametrize(
@@ -233,7 +240,10 @@ def test_a_mistake_in_a_term_is_an_error_that_names_it(tmp_path: Path, text: str
 
 
 def test_the_providers_own_cost_stands_in_where_there_is_no_price() -> None:
-    told = {"attributes": msgspec.Raw(b'{"llmtrail.reported_by":"provider"}'), "reported_cost_nanousd": 42}
+    told: dict[str, Any] = {
+        "attributes": msgspec.Raw(b'{"llmtrail.reported_by":"provider"}'),
+        "reported_cost_nanousd": 42,
+    }
     assert price(_call("openrouter", "acme/unheard-of", **told), AT, BOOK) == Priced(42, "reported", "reported", None)
     # A caller's own number is taken only where the configuration trusts it.
     assert price(_call("openrouter", "acme/unheard-of", reported_cost_nanousd=42), AT, BOOK).cost_nanousd is None
