@@ -57,6 +57,10 @@ class RememberingSink:
             made = [key >> 80 for key in self.rows if key >> 80 < before_ms]
         return max(made, default=None)
 
+    def ahead_of(self, after_ms: int, ids_max: int) -> Sequence[int]:
+        with self.lock:
+            return sorted((key for key in self.rows if key >> 80 > after_ms), reverse=True)[:ids_max]
+
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         with self.lock:
             return sum(1 for row in rows if row.call_key not in self.rows)

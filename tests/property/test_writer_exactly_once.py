@@ -114,6 +114,10 @@ class Connection:
         made = [key >> 80 for key, _ in self.sink.rows if (key >> 76) & 0xF == 7]
         return max((ms for ms in made if ms < before_ms), default=None)
 
+    def ahead_of(self, after_ms: int, ids_max: int) -> Sequence[int]:
+        made = {key for key, _ in self.sink.rows if (key >> 76) & 0xF == 7 and key >> 80 > after_ms}
+        return sorted(made, reverse=True)[:ids_max]
+
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         return self.sink.missing_rows(rows)
 

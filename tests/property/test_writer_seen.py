@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmtrail.core.ids import uuid7
-from llmtrail_ingest.writer.seen import AHEAD_MS_MAX, SeenIds, made_at_ms
+from llmtrail_ingest.writer.seen import AHEAD_IDS_MAX, AHEAD_MS_MAX, SeenIds, made_at_ms
 
 STARTED_MS = 1_700_000_000_000
 
@@ -67,3 +67,49 @@ def test_memory_is_bounded_and_the_horizon_follows() -> None:
         seen.add(key(STARTED_MS + index, index), STARTED_MS + index)
     assert len(seen._current) + len(seen._former) <= 20
     assert seen.horizon_ms > STARTED_MS
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(min_value=-100_000, max_value=400_000),  # made, relative to start
+            st.integers(min_value=0, max_value=10_000),  # arrived, after the one before
+            st.integers(min_value=0, max_value=2),
+            st.booleans(),  # whether the process restarts before it
+        ),
+        max_size=120,
+    ),
+    st.integers(min_value=1, max_value=5),
+)
+def test_restarts_and_clocks_ahead_never_make_a_written_call_new(
+    calls: list[tuple[int, int, int, bool]], room: int
+) -> None:
+    now_ms, written, seen = STARTED_MS, set[int](), SeenIds(STARTED_MS - 1, generation_ids_max=room)
+    for made, after_ms, salt, restarts in calls:
+        now_ms += after_ms
+        if restarts:
+            trusted_ms = now_ms + AHEAD_MS_MAX
+            newest = max((one >> 80 for one in written if one >> 80 <= trusted_ms), default=0)
+            ahead = sorted((one for one in written if one >> 80 > trusted_ms), reverse=True)
+            seen = SeenIds(newest, generation_ids_max=room, ahead=ahead)
+        call_key = key(STARTED_MS + made, salt)
+        if seen.surely_new(call_key, now_ms):
+            assert call_key not in written
+        written.add(call_key)
+        seen.add(call_key, now_ms)
+
+
+def test_a_spool_sent_again_after_a_restart_with_clocks_five_minutes_ahead_is_known() -> None:
+    call_key = key(STARTED_MS + 300_000, 1)
+    seen = SeenIds(STARTED_MS, ahead=[call_key])
+    assert not seen.surely_new(call_key, STARTED_MS + 250_000)
+    assert seen.surely_new(key(STARTED_MS + 300_000, 2), STARTED_MS + 250_000)
+    seen.add(key(STARTED_MS + 240_000, 3), STARTED_MS + 260_000)
+    assert not seen.surely_new(call_key, STARTED_MS + 261_000)
+
+
+def test_too_many_ids_ahead_are_all_looked_up() -> None:
+    ahead = (key(STARTED_MS + 300_000 - made, made) for made in range(AHEAD_IDS_MAX + 2))
+    seen = SeenIds(STARTED_MS, ahead=ahead)
+    assert seen.horizon_ms == STARTED_MS + 300_000 - AHEAD_IDS_MAX
+    assert len(seen._ahead) == AHEAD_IDS_MAX

@@ -83,6 +83,10 @@ class MeasuredSink:
         """Return a time after which no UUIDv7 of the store was made, leaving out those from `before_ms` on."""
         return self._sink.newest_made_ms(before_ms)
 
+    def ahead_of(self, after_ms: int, ids_max: int) -> Sequence[int]:
+        """Return the stored calls whose UUIDv7 claims to be made after a time, the latest first."""
+        return self._sink.ahead_of(after_ms, ids_max)
+
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         """Count the rows that are in the store neither as they are nor in a later revision."""
         return self._sink.missing_rows(rows)

@@ -8,7 +8,7 @@ from llmtrail.store.handle import Handle
 from llmtrail.store.insert import insert_calls, insert_dead_letters
 from llmtrail.store.known import known_calls
 from llmtrail.store.minutes import MinuteRow, insert_minutes, stored_scopes, stored_sums, stored_versions
-from llmtrail.store.newest import newest_made_ms
+from llmtrail.store.newest import ahead_of, newest_made_ms
 from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 
 
@@ -33,6 +33,10 @@ class StoreSink:
     def newest_made_ms(self, before_ms: int) -> int | None:
         """Return a time after which no UUIDv7 of the store was made, leaving out those from `before_ms` on."""
         return newest_made_ms(self._handle, before_ms)
+
+    def ahead_of(self, after_ms: int, ids_max: int) -> Sequence[int]:
+        """Return the stored calls whose UUIDv7 claims to be made after a time, the latest first."""
+        return ahead_of(self._handle, after_ms, ids_max)
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         """Count the rows that are in the store neither as they are nor in a later revision."""

@@ -89,6 +89,10 @@ class PartialsSink:
         """Return the latest time at which a call that was counted claims to be made; None: none was."""
         return self._counted.newest_made_ms(before_ms)
 
+    def ahead_of(self, after_ms: int, ids_max: int) -> Sequence[int]:
+        """Return the calls that were counted and claim to be made after a time, the latest first."""
+        return self._counted.ahead_of(after_ms, ids_max)
+
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         """Return 0: the fence tells what was counted."""
         del rows

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 from llmtrail.core.price_inputs import price_inputs
 from llmtrail.store.rows import CallRow, KnownCall
-from llmtrail_ingest.writer.seen import made_at_ms
+from llmtrail_ingest.writer.seen import made_at_ms, tells_time
 
 # What a policy declared for a failure counts, so that a revision takes back what was counted.
 _ALSO = ("policy_declared",)
 _NS_PER_MS = 1_000_000
+_AHEAD_MS_MAX = 24 * 3_600_000
 _MS_BITS = 80  # A UUIDv7 begins with 48 bits of milliseconds; 80 bits follow.
 
 
@@ -32,7 +33,9 @@ class CountedCalls:
         self._calls[row.call_key] = _without_content(row)
         if len(self._calls) > self._calls_max:
             key, _ = self._calls.popitem(last=False)
-            made_ms = made_at_ms(key, row.ingested_at_ns // _NS_PER_MS)
+            # Of an id from clocks that are ahead nothing is known until ours have caught up; what claims more tells
+            # nothing, and would leave no revision to be matched.
+            made_ms = made_at_ms(key, row.ingested_at_ns // _NS_PER_MS + _AHEAD_MS_MAX)
             if made_ms is not None:
                 self.horizon_ms = max(self.horizon_ms, made_ms)
 
@@ -43,6 +46,11 @@ class CountedCalls:
     def known(self, call_keys: Sequence[int]) -> dict[int, KnownCall]:
         """Return those of the calls that are remembered."""
         return {key: self._calls[key] for key in call_keys if key in self._calls}
+
+    def ahead_of(self, after_ms: int, ids_max: int) -> list[int]:
+        """Return the calls whose UUIDv7 claims to be made after a time, the latest first."""
+        ahead = [key for key in self._calls if key >> _MS_BITS > after_ms and tells_time(key)]
+        return sorted(ahead, reverse=True)[:ids_max]
 
     def newest_made_ms(self, before_ms: int) -> int | None:
         """Return a time after which no counted call was made, of those made before `before_ms`; None: none counted."""

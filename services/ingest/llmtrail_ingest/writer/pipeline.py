@@ -15,7 +15,7 @@ from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 from llmtrail_ingest.tally import Fate, Tally
 from llmtrail_ingest.writer.decisions import Decisions, from_note, to_note
 from llmtrail_ingest.writer.lanes import RANGES_MAX, Lanes
-from llmtrail_ingest.writer.seen import AHEAD_MS_MAX, SeenIds
+from llmtrail_ingest.writer.seen import AHEAD_IDS_MAX, AHEAD_MS_MAX, SeenIds
 from llmtrail_ingest.writer.step import Batch, Standing, StepContext, step
 
 _LOG = logging.getLogger(__name__)
@@ -54,6 +54,9 @@ class Sink(Protocol):
 
     def newest_made_ms(self, before_ms: int) -> int | None:
         """Return a time after which no UUIDv7 of the store was made, leaving out those from `before_ms` on."""
+
+    def ahead_of(self, after_ms: int, ids_max: int) -> Sequence[int]:
+        """Return the calls whose UUIDv7 claims to be made after a time, the latest first, `ids_max` at most."""
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         """Count the rows of one range that are in the store neither as they are nor in a later revision."""
@@ -116,7 +119,7 @@ class Writer:
     def recover(self) -> int:
         """Repeat exactly the ranges that a former writer had in flight; return how many there were."""
         self._in_flight.clear()
-        self._seen = SeenIds(self._horizon_ms())
+        self._seen = self._seen_before()
         self._next_offset = self._log.committed(self._config.group, CALLS, self._partition)
         plans = [plan for plan in self._log.plans(self._config.group, CALLS) if plan.partition == self._partition]
         repeated = 0
@@ -263,13 +266,15 @@ class Writer:
         )
         return step(records, context)
 
-    def _horizon_ms(self) -> int:
-        """Return the time after which no stored id was made.
+    def _seen_before(self) -> SeenIds:
+        """Return what is known of the stored ids: when the newest was made, and which claim to be made later than now.
 
         Nobody else writes this partition's calls from here on, so whatever is stored later passes through `seen`.
         """
-        now_ms = self._parts.clock.now_ns() // _NS_PER_MS
-        return self._parts.sink.newest_made_ms(now_ms + AHEAD_MS_MAX + 1) or 0
+        trusted_ms = self._parts.clock.now_ns() // _NS_PER_MS + AHEAD_MS_MAX
+        sink = self._parts.sink
+        newest_ms = sink.newest_made_ms(trusted_ms + 1) or 0
+        return SeenIds(newest_ms, ahead=sink.ahead_of(trusted_ms, AHEAD_IDS_MAX + 1))
 
     def _book_id(self) -> str:
         return self._parts.book("").book_id
