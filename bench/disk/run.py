@@ -17,7 +17,7 @@ from record import record
 from texts import Texts
 
 from llmtrail.core.codec import decode_call
-from llmtrail.core.ids import log_key
+from llmtrail.core.ids import request_key
 from llmtrail.store.handle import Handle, open_chdb
 from llmtrail.store.insert import insert_calls
 from llmtrail.store.migrate import migrate
@@ -39,7 +39,7 @@ def rows_of(lines: list[bytes], first_offset: int, rng: random.Random) -> list[C
         if place % REQUEST_EVENTS == 0:
             now_ns = time.time_ns()
         key = uuid.UUID(call.call_id)
-        place_key = uuid.uuid5(key, log_key(call.trace_id, call.request_id, str(key))).int >> 64
+        place_key = uuid.uuid5(key, request_key(call.trace_id, call.request_id, str(key))).int >> 64
         rows.append(
             CallRow(
                 call=call,

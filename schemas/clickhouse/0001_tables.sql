@@ -88,7 +88,7 @@ CREATE TABLE IF NOT EXISTS llmtrail.calls_data
   schema_version UInt16 COMMENT 'Version of the event''s schema.' CODEC(T64, ZSTD(1)),
   first_ingested_at DateTime64(9, 'UTC') COMMENT 'When the call''s first event was appended to the log.' CODEC(Delta(8), ZSTD(1)),
   ingested_at DateTime64(9, 'UTC') COMMENT 'When this revision was appended to the log.' CODEC(Delta(8), ZSTD(1)),
-  bodies_key UInt64 COMMENT 'Place of the call''s content in `bodies`: hash of the log key at the first write.' CODEC(ZSTD(1)),
+  bodies_key UInt64 COMMENT 'Place of the call''s content in `bodies`: hash of trace id, else request id, else call id of its first event.' CODEC(ZSTD(1)),
   content_hash UInt64 COMMENT 'Hash of the event''s bytes, by which repeats are known.' CODEC(ZSTD(1)),
   src_topic_id LowCardinality(String) COMMENT 'Id of the log topic that the event was read from.' CODEC(ZSTD(1)),
   src_partition UInt32 COMMENT 'Partition of the log that the event was read from.' CODEC(T64, ZSTD(1)),
@@ -161,7 +161,7 @@ COMMENT 'Calls as written; read `calls`, which shows the latest revision of each
 CREATE TABLE IF NOT EXISTS llmtrail.bodies_data
 (
   ingest_day Date COMMENT 'Day (UTC) on which the first event of the call was appended to the log; the partition.' CODEC(ZSTD(1)),
-  bodies_key UInt64 COMMENT 'Hash of the log key (trace id, else request id, else call id) at the first write.',
+  bodies_key UInt64 COMMENT 'Hash of trace id, else request id, else call id, as the call''s first event has them.',
   call_id UUID COMMENT 'Id of the call.',
   revision UInt32 COMMENT 'Revision that brought this content.',
   tenant LowCardinality(String) COMMENT 'Tenant of the token that sent the event; empty where there is none.',

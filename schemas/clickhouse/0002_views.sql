@@ -86,7 +86,7 @@ CREATE OR REPLACE VIEW llmtrail.calls
   schema_version UInt16 COMMENT 'Version of the event''s schema.',
   first_ingested_at DateTime64(9, 'UTC') COMMENT 'When the call''s first event was appended to the log.',
   ingested_at DateTime64(9, 'UTC') COMMENT 'When this revision was appended to the log.',
-  bodies_key UInt64 COMMENT 'Place of the call''s content in `bodies`: hash of the log key at the first write.',
+  bodies_key UInt64 COMMENT 'Place of the call''s content in `bodies`: hash of trace id, else request id, else call id of its first event.',
   content_hash UInt64 COMMENT 'Hash of the event''s bytes, by which repeats are known.',
   src_topic_id LowCardinality(String) COMMENT 'Id of the log topic that the event was read from.',
   src_partition UInt32 COMMENT 'Partition of the log that the event was read from.',
@@ -277,7 +277,7 @@ COMMENT 'One row for each HTTP attempt of each call.';
 CREATE OR REPLACE VIEW llmtrail.bodies
 (
   ingest_day Date COMMENT 'Day (UTC) on which the first event of the call was appended to the log; the partition.',
-  bodies_key UInt64 COMMENT 'Hash of the log key (trace id, else request id, else call id) at the first write.',
+  bodies_key UInt64 COMMENT 'Hash of trace id, else request id, else call id, as the call''s first event has them.',
   call_id UUID COMMENT 'Id of the call.',
   revision UInt32 COMMENT 'Revision that brought this content.',
   tenant LowCardinality(String) COMMENT 'Tenant of the token that sent the event; empty where there is none.',

@@ -98,7 +98,7 @@ def test_events_arrive_with_their_key_on_javas_partition_and_marked_as_the_sdks(
     for one in tail.found:
         call = decode_call(one.value)
         assert call.call_id is not None
-        key = log_key(call.trace_id, call.request_id, call.call_id).encode()
+        key = log_key(call.call_id).encode()
         assert (one.key, one.partition) == (key, partition_of(key, _PARTITIONS))
         tenant = {"tenant": "acme"} if one.number % 3 == 1 else {}
         assert one.headers == {"source": "sdk", "schema": "call.v1", **tenant}

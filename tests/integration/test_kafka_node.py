@@ -48,7 +48,7 @@ def check(found: Found, rules: jsonschema.Draft202012Validator) -> None:
     call = decode_call(found.value)
     assert call.call_id is not None
     assert call.call_id[14] == "7"
-    key = log_key(call.trace_id, call.request_id, call.call_id).encode()
+    key = log_key(call.call_id).encode()
     assert (found.key, found.partition) == (key, partition_of(key, _PARTITIONS))
     assert found.headers == {"source": "sdk", "schema": "call.v1"}
 

@@ -26,9 +26,9 @@ export function uuid7(nowMs = Date.now()) {
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }
 
-/** Return the record's key: all that belongs to one request, and a call's repeats, meet in one partition. */
+/** Return the record's key: a call's repeats and revisions meet in one partition. */
 export function logKey(event) {
-  return event.trace_id || event.request_id || event.call_id;
+  return event.call_id;
 }
 
 /** Sends calls in the background. `record` never throws and never waits; `close` sends what is left. */

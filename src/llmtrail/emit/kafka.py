@@ -25,8 +25,6 @@ _HEADERS: Final = (("source", "sdk"), ("schema", "call.v1"))
 
 class _Ids(msgspec.Struct):
     call_id: str = ""
-    trace_id: str | None = None
-    request_id: str | None = None
     tenant: str | None = None
 
 
@@ -107,7 +105,7 @@ def _outgoing(event: bytes) -> "Outgoing":
     except (msgspec.DecodeError, UnicodeDecodeError):
         ids = _Ids()  # What cannot be read has no key; whoever reads the topic sorts it out.
     tenant = (("tenant", ids.tenant),) if ids.tenant else ()
-    return Outgoing(log_key(ids.trace_id, ids.request_id, ids.call_id).encode(), event, (*_HEADERS, *tenant))
+    return Outgoing(log_key(ids.call_id).encode(), event, (*_HEADERS, *tenant))
 
 
 def _client(given: Mapping[str, str] | str) -> Mapping[str, str]:

@@ -31,7 +31,7 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     ingested_at_ns: int  # log append time of this revision
     # When the call counts, in statistics, budgets and SQL; fixed at its first arrival. None: it came too late for that.
     counted_at_ns: int | None
-    bodies_key: int  # 64-bit hash of the log key at the first write
+    bodies_key: int  # 64-bit hash of the request's key in the first event
     topic_id: str
     partition: int
     offset: int

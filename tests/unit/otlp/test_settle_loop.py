@@ -70,7 +70,7 @@ def test_a_settled_trace_is_published_and_its_spans_are_committed() -> None:
     assert log.committed(GROUP, SPANS, 0) == 1
     records = log.read(CALLS, 0, 0, 10, 10_000_000)
     assert records.headers[0]["source"] == "otlp"
-    assert records.keys[0] == str(calls_in(log).popitem()[1].trace_id).encode()
+    assert records.keys[0] == str(calls_in(log).popitem()[1].call_id).encode()
 
 
 def test_the_cursor_stays_before_a_trace_that_is_not_quiet() -> None:

@@ -85,7 +85,7 @@ def _admit_one(event: bytes, policy: ContentPolicy | None, door: Door) -> tuple[
         event = codec.with_call_id(event, call_id)
     if policy is not None:
         event = apply_policy(event, policy, suspicious)
-    return door.join(event, log_key(call.trace_id, call.request_id, call_id).encode())
+    return door.join(event, log_key(call_id).encode())
 
 
 def _claimed_id(event: bytes) -> str | None:

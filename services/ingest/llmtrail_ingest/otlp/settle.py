@@ -13,7 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
-from llmtrail.core.ids import derived_call_id
+from llmtrail.core.ids import derived_call_id, log_key
 from llmtrail_ingest.otlp.event import Fields
 from llmtrail_ingest.otlp.group import SPAN_KINDS, Group, Node, log_belongs, stream_belongs
 from llmtrail_ingest.otlp.lone import lone_event
@@ -345,7 +345,7 @@ class Settler:
         value = lone_event(part, call_id)
         if value is None:
             return None
-        key = part.trace_id.encode()
+        key = log_key(call_id).encode()
         models = (part.model,)
         if self._natives.claim(part.response_id, models, part.start_ns, call_id, key, now_ns, revision=0) is not None:
             return None
@@ -401,7 +401,7 @@ class Settler:
             self._count_late(LateReason.JOINED_LATE)
         derived = derived_call_id(part.start_ns, part.tenant, part.trace_id, part.span_id or part.response_id)
         call_id = known[0] if known else derived
-        key = (part.trace_id or call_id).encode()
+        key = log_key(call_id).encode()
         response_id = next((node.part.response_id for node in group.nodes if node.part.response_id), "")
         models = {model for node in group.nodes if (model := node.part.model)}
         claimed = self._natives.claim(response_id, models, part.start_ns, call_id, key, now_ns)
@@ -416,7 +416,7 @@ class Settler:
         return call_id, key
 
 
-# What every revision repeats: the schema requires the start and a model; the trace id keeps it in its log partition.
+# What every revision repeats: the schema requires the start and a model; the trace id says what it belongs to.
 _REPEATED = frozenset({"started_at", "request_model", "response_model", "trace_id"})
 
 

@@ -13,9 +13,9 @@ def content_hash(value: bytes) -> int:
     return xxhash.xxh3_64_intdigest(value)
 
 
-def bodies_key(log_key: bytes) -> int:
+def bodies_key(request_key: str) -> int:
     """Return the 64 bits that place a call's content beside that of its request."""
-    return xxhash.xxh3_64_intdigest(log_key)
+    return xxhash.xxh3_64_intdigest(request_key.encode())
 
 
 def prompt_fingerprint(call: Call) -> str | None:

@@ -8,7 +8,7 @@ import msgspec
 
 from llmtrail.core import codec, merge, times
 from llmtrail.core.call import Call
-from llmtrail.core.ids import derived_call_id
+from llmtrail.core.ids import derived_call_id, request_key
 from llmtrail.core.outcome import BadEventError, Reject, RejectReason, Skip, SkipReason
 from llmtrail.core.partial import counts_at_ns
 from llmtrail.core.price_inputs import are_priced_alike
@@ -227,7 +227,7 @@ class _First:
         index = place.offset - records.first_offset
         self.first_ingested_at_ns = place.appended_at_ns
         self.counted_at_ns = counts_at_ns(started_at_ns, call.latency_ms, place.appended_at_ns)
-        self.bodies_key = bodies_key(records.keys[index])
+        self.bodies_key = bodies_key(request_key(call.trace_id, call.request_id, call.call_id or ""))
         self.tenant = records.headers[index].get("tenant") or call.tenant or ""
         self.prompt_fingerprint: str | None = None
 
