@@ -8,7 +8,7 @@ from llmtrail.core.failure import FailureMode, Status
 
 SCHEMA_VERSION = 1
 
-# Larger than any real count or bill, and far inside Int64, so that sums over 10**6 calls cannot overflow.
+# Larger than any real count or bill. Sums of them may exceed 64 bits: they are kept wider wherever they are made.
 COUNT_MAX = 2**40
 MONEY_NANOUSD_MAX = 10**15  # one million dollars for one call
 MILLISECONDS_MAX = 7 * 24 * 3600 * 1000  # a week

@@ -18,6 +18,9 @@ TABLE = "llmtrail.stats_minute_data"
 _DAY_S = 86_400
 _TEXT = pa.string()
 _COUNT = pa.int64()
+# What one call may count very much of: sums of a quarter of an hour may exceed 64 bits.
+_WIDE = ("cost_nanousd", "input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
+_TYPES = dict.fromkeys(_WIDE, pa.decimal128(38, 0))
 _HISTOGRAM = pa.map_(pa.uint32(), _COUNT)
 _MAPS = ("failures", "latency", "time_to_first_token")
 _SCOPE = "tenant, toString(scope_kind), scope_values"
@@ -120,7 +123,7 @@ def _block(rows: Sequence[MinuteRow]) -> pa.Table:
             "scope_values": pa.array([list(scope.values) for scope in scopes], pa.list_(_TEXT)),
             "applied": pa.array([row.version for row in rows], pa.uint64()),
             "gone": pa.array([int(row.cell is None) for row in rows], pa.uint8()),
-            **{name: pa.array([getattr(cell, name) for cell in cells], _COUNT) for name in SUMS},
+            **{name: pa.array([getattr(cell, name) for cell in cells], _TYPES.get(name, _COUNT)) for name in SUMS},
             "failures": pa.array([sorted(cell.failures.items()) for cell in cells], pa.map_(_TEXT, _COUNT)),
             "latency": pa.array([sorted(cell.latency.items()) for cell in cells], _HISTOGRAM),
             "time_to_first_token": pa.array([sorted(cell.time_to_first_token.items()) for cell in cells], _HISTOGRAM),

@@ -67,8 +67,8 @@ def spent_by_scope(
     rows = handle.query(
         f"SELECT {names}, countIf({is_below}), countIf({is_below} AND failure_mode = 'budget_refused'), "  # noqa: S608 - ours
         f"sumIf(cost_nanousd, {is_below}), countIf({is_below} AND cost_nanousd IS NULL), "
-        f"sumIf(coalesce(input_tokens, estimated_input_tokens), {is_below}), "
-        f"sumIf(coalesce(output_tokens, estimated_output_tokens), {is_below}), "
+        f"sumIf(toInt128(coalesce(input_tokens, estimated_input_tokens)), {is_below}), "
+        f"sumIf(toInt128(coalesce(output_tokens, estimated_output_tokens)), {is_below}), "
         f"countIf({is_below} AND cost_corrected_at IS NOT NULL), {moving}, "
         f"toJSONString(maxMapIf(map({_SOURCE}, src_offset), {is_below})) "
         f"FROM llmtrail.calls WHERE {' AND '.join(conditions)} GROUP BY {names} "

@@ -17,6 +17,8 @@ _NO_USAGE = Usage()
 # The SDK's attribute of a call that failed under a policy: what `handled_by` may say where it is kept to, by "|".
 _MARK = b'"policy_declared"'
 _INT = pa.int64()
+_INT_MAX = 2**63 - 1
+_WIDE = pa.decimal128(38, 0)
 # Columns that are summed as they are; each is a field of `Cell`.
 SUMS = (
     "calls",
@@ -78,7 +80,7 @@ def table_of(contributions: Contributions) -> pa.Table:
         SLOT: pa.array(contributions.slots_s, _INT),
         "calls": pa.array(signs, _INT),
         "errors": _signed([1 if call.status is Status.ERROR else 0 for call in calls], signs),
-        "cost_nanousd": _signed([cost or 0 for cost in costs], signs),
+        "cost_nanousd": _money([cost or 0 for cost in costs], signs),
         "unpriced": _signed([1 if cost is None else 0 for cost in costs], signs),
         "input_tokens": _signed(
             [_tokens(usage.input_tokens, one.estimated_input_tokens) for usage, one in counted], signs
@@ -127,6 +129,13 @@ def differs(call: Call) -> bool:
 def tells_policy(call: Call) -> bool:
     """Say whether a call carries what was declared for its failure."""
     return _MARK in bytes(call.attributes)
+
+
+def _money(values: list[int], signs: list[int]) -> Any:
+    """Return the signed costs; in a wider type where their sum might not fit into 64 bits."""
+    if max(values, default=0) * len(values) <= _INT_MAX:
+        return _signed(values, signs)
+    return pa.array([value * sign for value, sign in zip(values, signs, strict=True)], _WIDE)
 
 
 def _signed(values: list[int], signs: list[int]) -> Any:

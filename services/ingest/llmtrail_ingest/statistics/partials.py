@@ -156,7 +156,7 @@ def _add_scopes(table: pa.Table, packed: _Packed, feature_users: frozenset[str])
 def _cells(keyed: pa.Table) -> dict[int, Cell]:
     """Return the cell of each key: its sums, its failures, its histograms."""
     sums = _grouped(keyed, [_KEY], SUMS)
-    columns = [sums.column(f"{name}_sum").to_pylist() for name in SUMS]
+    columns = [_integers(sums, name) for name in SUMS]
     keys: list[Any] = sums.column(_KEY).to_pylist()
     cells = {
         key: Cell(**dict(zip(SUMS, values, strict=True)))
@@ -167,6 +167,12 @@ def _cells(keyed: pa.Table) -> dict[int, Cell]:
             if count:
                 read(cells[key])[value] = count
     return cells
+
+
+def _integers(sums: pa.Table, name: str) -> list[int]:
+    """Return a column of sums as integers of any size: costs may be decimals, which are wider."""
+    values: list[Any] = sums.column(f"{name}_sum").to_pylist()
+    return [int(value) for value in values] if name == "cost_nanousd" else values
 
 
 def _failures(cell: Cell) -> dict[Any, int]:
@@ -205,7 +211,7 @@ def _add_hitters(table: pa.Table, packed: _Packed) -> None:
         chosen = _heaviest(sums)
         for place in chosen:
             slot_s, scope = names.read(sums.column(_KEY)[place].as_py())
-            values = {name: sums.column(f"{name}_sum")[place].as_py() for name in SUMS}
+            values: dict[str, Any] = {name: int(sums.column(f"{name}_sum")[place].as_py()) for name in SUMS}
             packed.of(scope).hitters.setdefault(slot_s, {})[scope] = Cell(**values)
         if len(chosen) < sums.num_rows:
             # Told once for all shards: in that of the kind's own name.
@@ -228,4 +234,4 @@ def _heaviest(sums: pa.Table) -> list[int]:
 def _left_out(sums: pa.Table, chosen: set[int]) -> Evicted:
     rest = sums.take([place for place in range(sums.num_rows) if place not in chosen])
     attempts, costs = rest.column("attempts_sum"), rest.column("cost_nanousd_sum")
-    return Evicted(rest.num_rows, pc.max(attempts).as_py(), pc.max(costs).as_py())
+    return Evicted(rest.num_rows, pc.max(attempts).as_py(), int(pc.max(costs).as_py()))
