@@ -51,7 +51,7 @@ def test_sums_of_the_largest_costs_wrap_nowhere(store: Handle) -> None:
     for condition in ("tenant = 'wide'", f"tenant = 'wide' AND counted_at >= fromUnixTimestamp64Nano({NOW_NS})"):
         found = store.query(f"SELECT sum(cost_nanousd), sum(cost_nanousd) / 1e9 FROM llmtrail.calls WHERE {condition}")
         assert [tuple(row) for row in found] == [(total, total / 1e9)]
-    assert [one.cost_nanousd for one in spent_by_scope(store, ScopeKind.TENANT, (), NOW_NS, NOW_NS + 1)] == [total]
+    assert [one.cost_nanousd for one in spent_by_scope(store, ScopeKind.TENANT, (), (NOW_NS, NOW_NS + 1))] == [total]
     partials = partials_of(Batch("T", 0, 0, calls, rows=rows), NOW_NS)
     cells = [cell for one in partials for slots in one.slots.values() for cell in slots.values()]
     assert {cell.cost_nanousd for cell in cells} == {total}
