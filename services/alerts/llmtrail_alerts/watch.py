@@ -179,9 +179,15 @@ class StatisticsWatch:
                 named = _named(target)
                 news += [named] if named is not None and _tells_silence(rule) else []
             found |= {(rule.name, text): None for text in news}
+        filled = dict(self._refilled)
         if everything:
-            found |= {(rule.name, text): None for rule in rules for text in self._lack(rule, now_s)}
-        found |= self._refilled
+            filled |= {(rule.name, text): None for rule in rules for text in self._lack(rule, now_s)}
+        # The store is asked for a budget's names, whatever its tenant.
+        found |= {
+            (name, text): None
+            for name, text in filled
+            if name in by_name and is_meant(by_name[name].target, parse_scope(text))
+        }
         found |= dict.fromkeys(self._in_past(rules))
         found |= dict.fromkeys(self._slide(found, by_name, now_s))
         if everything:

@@ -114,6 +114,20 @@ def _later(watch: StatisticsWatch, at_s: int, wanted: list[int]) -> None:
     assert found == wanted
 
 
+def test_a_budget_of_one_tenant_is_not_filled_with_what_another_spent() -> None:
+    theirs = replace(DAILY, name="theirs", target=replace(DAILY.target, tenant="acme"))
+    rules, seen = [DAILY, theirs], list[Sighting]()
+    watch = _watch(Stored(calls=9, cost_nanousd=9_000))
+    watch.fill(rules, NOW_S * NS)
+
+    def is_filled() -> bool:
+        seen[:] = watch.look(rules, {}, NOW_S * NS, everything=True)
+        return any(one.value == 9_000 for one in seen)
+
+    eventually(is_filled)
+    assert {one.key.rule for one in seen} == {"daily"}
+
+
 def test_what_the_statistics_lack_is_added_once_it_is_known_and_rules_are_decided_meanwhile() -> None:
     stored = Stored(calls=5, cost_nanousd=1_500)
     stored.answers.clear()
