@@ -107,6 +107,7 @@ def _alarm(table: Table, names: set[str]) -> Alarm | None:
     name = read_name(table, names)
     measure = table.choice("measure", Measure, None, needed='say what is looked at: measure = "error_rate".')
     if measure is None:
+        table.misspelt("measure")
         return None
     if measure is Measure.GPU:
         return _gpu_alarm(table, name)

@@ -21,6 +21,10 @@ _PART: Final = re.compile(r"\"((?:[^\"\\]|\\.)*)\"|'([^']*)'|([A-Za-z0-9_-]+)")
 # Brackets of a line, past its texts; a comment ends it.
 _MARKS: Final = re.compile(r"\"(?:[^\"\\]|\\.)*\"|'[^']*'|#.*|[\[\]{}]")
 UNKNOWN_KEY: Final = "unknown key"
+# How alike a key and a known one must be to be called the same word misspelt.
+_NEAR: Final = 0.6
+_MISSPELT: Final = 0.65
+_SURELY: Final = 0.8  # where any other key may stand there too
 _SHOWN_CHARS_MAX: Final = 60  # of a value in an error: enough to find it
 
 
@@ -276,8 +280,27 @@ class Table:
     def done(self, others: Iterable[str] = ()) -> None:
         """Note each key that nobody asked for, with the nearest known one."""
         known = [*self._known, *others]
-        for key in self.unasked(others):
+        unknown = self.unasked(others)
+        if any(self._is_misspelt(key, known) for key in unknown):
+            self._forget_lacks()
+        for key in unknown:
             self.wrong(key, f"{UNKNOWN_KEY} {key!r}; {nearest(key, known)}")
+
+    def misspelt(self, wanted: str) -> None:
+        """Note a key that is `wanted` misspelt, if there is one, where nothing else can be read without it."""
+        for key in self.unasked():
+            if difflib.get_close_matches(key, [wanted], n=1, cutoff=_SURELY):
+                self._forget_lacks()
+                self.wrong(key, f"{UNKNOWN_KEY} {key!r}; {nearest(key, [wanted])}")
+
+    def _is_misspelt(self, key: str, known: Iterable[str]) -> bool:
+        lacking = [name for name in known if name not in self._values]
+        return bool(difflib.get_close_matches(key, lacking, n=1, cutoff=_MISSPELT))
+
+    def _forget_lacks(self) -> None:
+        """Forget what the table as a whole was found to lack: that is what the misspelt key says."""
+        own = self._file.problems
+        own[:] = [one for one in own if (one.where, one.line) != (self.where, self.line)]
 
     def unasked(self, others: Iterable[str] = ()) -> list[str]:
         """Return the keys that nobody has asked for yet."""
@@ -287,7 +310,7 @@ class Table:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean 'x'?", or what is known where nothing is near."""
     names = sorted({str(one) for one in known})
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=_NEAR)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names) or 'none'}."
 
 
