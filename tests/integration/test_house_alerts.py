@@ -99,6 +99,33 @@ def test_rules_that_are_refused_leave_the_former_ones_in_force_also_after_a_rest
             assert watched.limits()[SEARCH]["state"] == "hard"
 
 
+MINUTE = """
+unpriced_call_usd = "0.05"
+
+[[budget]]
+name = "search-minute"
+feature = "search"
+limit_usd = "2.00"
+per = "minute"
+hard = "refuse"
+"""
+
+
+@pytest.mark.parametrize("lasts_s", [95, 600])
+def test_a_minutes_limit_holds_within_seconds_however_long_calls_last(tmp_path: Path, lasts_s: int) -> None:
+    with ExitStack() as stack:
+        told, paged = stack.enter_context(slack_webhook()), stack.enter_context(pagerduty())
+        write_rules(tmp_path / "rules", told, paged, MINUTE, "")
+        config = f'[alerts]\nfolder = "{tmp_path / "rules"}"\n'
+        house = stack.enter_context(running_house(tmp_path / "data", config))
+        watched = Watched(house, told, paged, tmp_path / "rules")
+        eventually(lambda: 1 <= time.time() % 60 < 50, 15)  # so that the minute does not end meanwhile
+        began_ns = time.time_ns() - lasts_s * 10**9
+        watched.spend(3, 1.0, started_at=began_ns, latency_ms=lasts_s * 1_000)
+        eventually(lambda: watched.limits().get(SEARCH, {}).get("state") == "hard", 5)
+        eventually(lambda: len(paged.bodies()) == 1, TOLD_S_MAX)
+
+
 MONTHS = """
 unpriced_call_usd = "0.05"
 
