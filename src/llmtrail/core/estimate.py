@@ -101,22 +101,21 @@ def text_sizes(call: Call) -> tuple[int | None, int | None]:
 
     A call that has these sizes and no texts (`price_inputs`) is estimated alike.
     """
-    sent = (_size(text) for text in (call.messages, call.prompt, call.input))
+    # Where a size is given, the text is left out or cut: a hash in its place is no text.
+    sent = (text_bytes(bytes(text)) for text in (call.messages, call.prompt, call.input))
     return (
-        next((size for size in sent if size is not None), call.input_bytes or None),
-        _size(call.output, call.tool_calls) or call.output_bytes or None,
+        call.input_bytes or next((size for size in sent if size), None),
+        call.output_bytes or text_bytes(bytes(call.output), bytes(call.tool_calls)) or None,
     )
 
 
-def _size(*texts: msgspec.Raw) -> int | None:
-    """Return the bytes of JSON texts; None where all are empty."""
-    known = [raw for text in texts if (raw := bytes(text).strip()) not in _EMPTY]
-    if not known:
-        return None
+def text_bytes(*texts: bytes) -> int:
+    """Return the bytes of JSON texts, a file inside counted as what it takes; 0 where all are empty."""
     size = 0
-    for raw in known:
-        without, files = _FILE.subn(b"", raw) if len(raw) > _FILE_BYTES_MIN else (raw, 0)
-        size += len(without) + files * TOKENS_PER_FILE * BYTES_PER_TOKEN
+    for raw in (text.strip() for text in texts):
+        if raw not in _EMPTY:
+            without, files = _FILE.subn(b"", raw) if len(raw) > _FILE_BYTES_MIN else (raw, 0)
+            size += len(without) + files * TOKENS_PER_FILE * BYTES_PER_TOKEN
     return min(size, COUNT_MAX)
 
 

@@ -13,6 +13,7 @@ from typing import Final, assert_never
 import msgspec
 
 from llmtrail.core.call import Call
+from llmtrail.core.estimate import text_bytes
 from llmtrail.core.outcome import BadEventError, RejectReason
 from llmtrail.core.redact_hints import suspicious
 from llmtrail.core.redact_text import is_card_number, is_secret_name, redact_text
@@ -105,7 +106,7 @@ def _size_of(raw: msgspec.Raw | None) -> int:
     if text == b"null":
         return 0
     hashed = _HASHED.fullmatch(text)
-    return int(hashed[1]) if hashed is not None else len(text)
+    return int(hashed[1]) if hashed is not None else text_bytes(text)
 
 
 def _treat_content(fields: _Fields, policy: ContentPolicy, probe: Probe) -> bool:

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import orjson
 
+from llmtrail.core.estimate import text_bytes
 from llmtrail.emit.encode import encode
 
 # All of a call event but the text of users and models. Error messages quote text, so only types and codes stay.
@@ -100,7 +101,7 @@ def _size_of(part: Any) -> int:
     if part is None:
         return 0
     try:
-        return len(encode({"": part})) - len(b'{"":}')
+        return text_bytes(encode({"": part})[len(b'{"":') : -1])
     except Exception:  # noqa: BLE001  # Text is left out because it could not be handled; its size must not fail too.
         return 0
 

@@ -24,6 +24,8 @@ def poster(**environment: str) -> KafkaPoster:
 
 
 _CLOCK = SystemClock()
+# A call's own id is its key, however it is written: all its revisions meet in one partition.
+_CALL = b"0198c0de-0000-7000-8000-000000000001"
 
 
 @pytest.mark.parametrize(
@@ -44,11 +46,10 @@ def test_our_murmur2_is_javas_by_kafkas_own_vectors(key: bytes, value: int) -> N
 @pytest.mark.parametrize(
     ("event", "key", "headers"),
     [
-        (b'{"call_id":"c","request_id":"r","trace_id":"t"}', b"t", _PLAIN),
-        (b'{"call_id":"c","request_id":"r","trace_id":null}', b"r", _PLAIN),
-        (b'{"call_id":"c","request_id":"","x":[1]}', b"c", _PLAIN),
-        ('{"call_id":"c","request_id":"\u00e9"}'.encode(), "\u00e9".encode(), _PLAIN),
-        (b'{"call_id":"c","tenant":"acme"}', b"c", (*_PLAIN, ("tenant", "acme"))),
+        (b'{"call_id":"%s","request_id":"r","trace_id":"t"}' % _CALL, _CALL, _PLAIN),
+        (b'{"call_id":"%s","request_id":"","x":[1]}' % _CALL.upper(), _CALL, _PLAIN),
+        (b'{"call_id":"%s"}' % _CALL.replace(b"-", b""), _CALL, _PLAIN),
+        (b'{"call_id":"%s","tenant":"acme"}' % _CALL, _CALL, (*_PLAIN, ("tenant", "acme"))),
         (b"no event", b"", _PLAIN),
     ],
 )
