@@ -17,17 +17,21 @@ from genai_prices.types import (
     Provider,
 )
 
-from llmtrail.core.model_identity import ModelRow, ModelTable
+from llmtrail.core.model_identity import ModelRow, ModelTable, normalized
 from llmtrail_ingest.price_overrides import Override
 
 # What a pattern of one's own prices may hold.
 _WILD: Final = frozenset("*?[")
 
 
-def model_table(overrides: Iterable[Override], aliases: Mapping[str, str]) -> ModelTable:
-    """Return by which names the models of the public list, of one's own prices and of `aliases` go."""
+def model_table(overrides: Iterable[Override], aliases: Mapping[str, str], apart: Iterable[str] = ()) -> ModelTable:
+    """Return by which names the models of the public list, of one's own prices and of `aliases` go.
+
+    `apart` are models of their own, whatever the list has them under.
+    """
     exact = (own for own in overrides if not _WILD & set(own.model))
-    return ModelTable((*_listed(), *(ModelRow("own", own.model, ()) for own in exact)), aliases)
+    first = tuple(ModelRow("own", name, ()) for name in apart)
+    return ModelTable((*first, *_listed(), *(ModelRow("own", own.model, ()) for own in exact)), aliases)
 
 
 @lru_cache(1)
@@ -38,8 +42,9 @@ def _listed() -> tuple[ModelRow, ...]:
 
 
 def _is_reseller(provider: Provider) -> bool:
-    # genai-prices knows a vendor by the form of its models' names, and a reseller only by its own name.
-    return provider.model_match is None
+    # genai-prices knows a vendor by the form of its models' bare names, and a reseller by its own name or paths.
+    match = provider.model_match
+    return match is None or not any(match.is_match(normalized(None, model.id).last) for model in provider.models)
 
 
 def _row(provider: str, model: ModelInfo) -> ModelRow:

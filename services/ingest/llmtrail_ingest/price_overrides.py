@@ -42,6 +42,8 @@ _FACTOR_KEYS: Final = (
     *("name", "provider", "model", "valid_from", "valid_to", "times", "source", "read_on"),
     *CONTEXT_KEYS,
 )
+# gpu_hour and own_gpu are read by gpu_prices.
+_TABLES: Final = frozenset({"price", "factor", "model", "gpu_hour", "own_gpu"})
 _INPUT_TOKENS_MAX: Final = 2**40
 _TIMES_MAX: Final = 100
 # No provider asks more for a million tokens; the dearest model ever listed asked 600.
@@ -129,6 +131,7 @@ class PriceFile:
 
     prices: tuple[Override, ...]
     factors: tuple[Factor, ...] = ()
+    models: tuple[str, ...] = ()  # models of their own, where a list has them under another's name
 
 
 NO_PRICES: Final = PriceFile(())
@@ -145,7 +148,7 @@ def parse_price_file(text: str, file_name: str, kind: str = "override") -> Price
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PriceFileError(f"{file_name}: not TOML: {error}.") from error
-    unknown = set(document) - {"price", "factor", "gpu_hour", "own_gpu"}  # the last two are read by gpu_prices
+    unknown = set(document) - _TABLES
     if unknown:
         raise PriceFileError(
             f"{file_name}: unknown key {min(unknown)!r}; prices are written as [[price]], [[factor]], [[gpu_hour]] or "
@@ -154,7 +157,8 @@ def parse_price_file(text: str, file_name: str, kind: str = "override") -> Price
     overrides = [_override(entry, place, kind) for entry, place in _placed(document, "price", text, file_name)]
     _refuse_overlaps(overrides, file_name)
     factors = [_factor(entry, place) for entry, place in _placed(document, "factor", text, file_name)]
-    return PriceFile(tuple(sorted(overrides, key=Override.rank, reverse=True)), tuple(factors))
+    models = [_model(entry, place) for entry, place in _placed(document, "model", text, file_name)]
+    return PriceFile(tuple(sorted(overrides, key=Override.rank, reverse=True)), tuple(factors), tuple(models))
 
 
 def _placed(document: dict[str, Any], kind: str, text: str, file_name: str) -> list[tuple[Any, "_Place"]]:
@@ -196,6 +200,14 @@ def _check_keys(entry: Any, keys: tuple[str, ...], place: _Place) -> None:
             close = difflib.get_close_matches(key, keys, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(keys)}."
             raise place.error(key, f"unknown key {key!r}; {hint}")
+
+
+def _model(entry: Any, place: _Place) -> str:
+    _check_keys(entry, ("name", "source", "read_on"), place)
+    name = _text(entry, "name", place)
+    if not name:
+        raise place.error("name", 'name the model: name = "deepseek-r1".')
+    return name.lower()
 
 
 def _factor(entry: Any, place: _Place) -> Factor:

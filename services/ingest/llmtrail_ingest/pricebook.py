@@ -133,7 +133,7 @@ class GenaiPriceBook:
         self._documented, documented = documented_prices()
         self._overrides = own.prices
         self._factors = (*own.factors, *self._documented.factors)
-        self._models = model_table(own.prices, aliases)
+        self._models = model_table(own.prices, aliases, (*own.models, *self._documented.models))
         self._own_gpus = own_gpus
         self._trusts_reported = trusts_reported
         self._own_change_by_hour = any(
@@ -219,7 +219,8 @@ class GenaiPriceBook:
             return own.rates
         found = _listed(sought)
         listed = found if isinstance(found, UnpricedReason) else rates_of(*found, minute, context)
-        for entry in _entries(self._documented.prices, sought, at_ns, context):
+        # The most specific last: what it says holds.
+        for entry in reversed(tuple(_entries(self._documented.prices, sought, at_ns, context))):
             listed = with_documented(listed, entry.rates)
         return listed
 

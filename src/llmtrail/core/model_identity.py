@@ -5,7 +5,7 @@ family the rest belongs to. The provider is no part of the name: one model is on
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -23,7 +23,8 @@ _BEDROCK: Final = re.compile(
     r"|stability|twelvelabs|writer|xai|zai)\.(?=.)"
 )
 # A version of a Bedrock id with its context length: "-v1:0", "-20241022-v2:0", "-v1:0:18k"; other "-v2" are models.
-_BEDROCK_VERSION: Final = re.compile(r"(?:-v?1|(?<=-\d{8})-v\d)?:\d+(?::\d+k)?$|-v1$")
+_BEDROCK_VERSION: Final = re.compile(r"(?:-v?1|(?<=-\d{8})-v\d)?:\d+(?::\d+k)?$|(?<!claude)(?<!instant)-v1$")
+_NAMED_BY_VENDOR: Final = ("deepseek",)
 _ARN: Final = re.compile(r"^arn:aws[\w-]*:(?:bedrock|sagemaker)[\w-]*:[^:]*:[^:]*:(?:[\w-]+)/(.+)$")
 # Ways in which OpenRouter routes a model: openrouter.ai/docs, "Model variants".
 _VARIANT: Final = re.compile(r":(?:free|nitro|floor|online|thinking|beta|extended|exacto|batch)$")
@@ -34,8 +35,9 @@ _PATHS: Final = re.compile(
 )
 # Claude Code's name of a longer context window: "claude-opus-4-6[1m]".
 _WINDOW: Final = re.compile(r"\[\d+[km]\]$")
-# Fireworks writes "v3p1" for "v3.1".
+# Fireworks writes "v3p1" for "v3.1", and "llama-v3" for "llama-3".
 _POINT: Final = re.compile(r"(?<=\d)p(?=\d)")
+_VERSION: Final = re.compile(r"(?<=-)v(?=\d)")
 _ZERO: Final = re.compile(r"(?<=-\d)[-.]0$")  # "claude-opus-4-0" is "claude-opus-4"
 # A release by its day, with or without a year or a day, and names that always mean the newest one.
 _DATED: Final = re.compile(
@@ -47,7 +49,7 @@ _NUMBER: Final = re.compile(r"[-@]0\d\d$")
 # Vertex AI's "claude-3-5-sonnet-v2@20241022".
 _VERTEX_VERSION: Final = re.compile(r"-v\d$")
 _PUNCTUATION: Final = re.compile(r"[-._]")
-_FINE_TUNE: Final = re.compile(r"^ft:([^:]+)(:.*)$")
+_FINE_TUNE: Final = re.compile(r"^ft:([^:]+)(:.*)?$")
 
 
 class Named(NamedTuple):
@@ -121,7 +123,7 @@ def normalized(provider: str | None, name: str) -> Named:
             break
         rest = bare
     tuned = _FINE_TUNE.match(rest)
-    return Named(served, f"ft:{_DATED.sub('', tuned[1])}{tuned[2]}" if tuned else rest, release)
+    return Named(served, f"ft:{_DATED.sub('', tuned[1])}{tuned[2] or ''}" if tuned else rest, release)
 
 
 def spellings(name: str) -> tuple[str, ...]:
@@ -135,7 +137,7 @@ def spellings(name: str) -> tuple[str, ...]:
         rest = inner
         found[rest] = None
     named = normalized(None, name)
-    return tuple(dict.fromkeys((*found, named.name + named.release, *named.stems(), named.name)))
+    return tuple(dict.fromkeys((*found, named.name + named.release, named.name)))
 
 
 def _plain(name: str) -> str:
@@ -164,10 +166,15 @@ def _without_outside(name: str, served: str | None) -> tuple[str, str | None]:
         was_arn = was_arn or _ARN.match(rest) is not None
     if _BEDROCK.match(rest):
         # Bedrock's own form: on no other provider does a vendor stand before a dot.
-        named_by, rest = named_by or "aws", _BEDROCK.sub("", rest)
+        named_by, rest = named_by or "aws", _BEDROCK.sub(_kept_vendor, rest)
     if was_arn or "aws" in {served, named_by}:
         rest = _BEDROCK_VERSION.sub("", rest)
     return rest, named_by
+
+
+def _kept_vendor(match: re.Match[str]) -> str:
+    """Return what stays of Bedrock's vendor: names that are versions alone need it, "deepseek.v3.2"."""
+    return next((f"{vendor}-" for vendor in _NAMED_BY_VENDOR if match[0].endswith(f"{vendor}.")), "")
 
 
 class ModelTable:
@@ -241,7 +248,7 @@ class ModelTable:
         tuned = _FINE_TUNE.match(named.name)
         if tuned:
             base = self._named(provider, tuned[1])
-            return Identity(f"ft:{base.model}{tuned[2]}", named.provider, base.known)
+            return Identity(f"ft:{base.model}{tuned[2] or ''}", named.provider, base.known)
         for stem in named.stems():
             family = self._families.get(_spelling(stem))
             if family is not None:
@@ -257,20 +264,24 @@ def _families(rows: Iterable[ModelRow]) -> dict[str, str]:
         (row.provider, _bare(row.model, row.provider), [_bare(name, row.provider) for name in row.names])
         for row in rows
     ]
-    stems = {_spelling(stem) for _, own, names in listed for stem in (own, *names)}
     families: dict[str, str] = {}
     vendors: dict[str, str] = {}
     for provider, own, names in listed:
-        family = _without_month(own, stems)
+        if _FINE_TUNE.match(own):
+            continue  # it is known by its base
+        family = _MONTH.sub("", own)
         shorter = _spelling(_NUMBER.sub("", own))
         if vendors.get(shorter, provider) != provider:
             # Another seller's "-001" of a model that its vendor lists without a number.
             family = families[shorter]
         family = families.get(_spelling(family), family)
-        for stem in dict.fromkeys((own, *names)):
+        for stem in dict.fromkeys((own, *(name for name in names if not _FINE_TUNE.match(name)))):
             vendors.setdefault(_spelling(stem), provider)
-            families.setdefault(_spelling(stem), _own_family(stem, family, stems))
-    return {stem: _bare(families.get(_spelling(family), family)) for stem, family in families.items()}
+            families.setdefault(_spelling(stem), _own_family(stem, family))
+    # A release that is listed makes its family known: the name that means the newest one.
+    for family in tuple(families.values()):
+        families.setdefault(_spelling(family), family)
+    return {stem: _bare(families[_spelling(family)]) for stem, family in families.items()}
 
 
 def _alias_key(alias: str) -> str:
@@ -281,22 +292,16 @@ def _alias_key(alias: str) -> str:
 
 
 def _bare(name: str, provider: str | None = None) -> str:
-    return normalized(provider, name.rstrip("-")).last
+    return _POINT.sub(".", normalized(provider, name.rstrip("-")).last)
 
 
 def _spelling(stem: str) -> str:
     """Return what sellers agree on in a name: they write "4-5", "4.5" and "4_5", "llama3" and "llama-3"."""
-    return _PUNCTUATION.sub("", _POINT.sub(".", _ZERO.sub("", stem)))
+    return _PUNCTUATION.sub("", _VERSION.sub("", _POINT.sub(".", _ZERO.sub("", stem))))
 
 
-def _without_month(stem: str, stems: Collection[str]) -> str:
-    """Return a model's name without the month or day of its release, where the rest is a known name too."""
-    bare = _MONTH.sub("", stem)
-    return bare if _spelling(bare) in stems else stem
-
-
-def _own_family(stem: str, family: str, stems: Collection[str]) -> str:
+def _own_family(stem: str, family: str) -> str:
     """Return the family of one name of a model: longer names are models of their own, at the same price."""
-    bare = _without_month(stem, stems)
+    bare = _MONTH.sub("", stem)
     same = (family, f"{family}-preview")
     return family if not bare.startswith(f"{family}-") or bare in same or _NUMBER.sub("", bare) in same else bare

@@ -1,14 +1,19 @@
 """One model has one name, whoever writes it: names as providers, routers, SDKs and tracers send them."""
 
+import json
+from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import combinations
+from pathlib import Path
 from typing import Final
 
 import pytest
 from genai_prices import data_snapshot
 from genai_prices.types import ModelInfo
 
-from llmtrail.core.call import Call
+from llmtrail.core.call import Call, Usage
 from llmtrail.core.model_identity import Identity, ModelTable, normalized
+from llmtrail.core.pricing import price
 from llmtrail.core.provider_names import provider_id
 from llmtrail_ingest.pricebook import load_pricebook
 
@@ -250,3 +255,18 @@ def test_a_models_names_tell_a_client_without_a_table_what_it_asks_for() -> None
     assert _asked_by(aliased, "gpt-4o", "azure.ai.openai", "prod-eu")
     assert not _asked_by(aliased, "gpt-4o", "vllm", "prod-eu")
     assert not _asked_by(aliased, "gpt-4o-mini", "azure", "prod-eu")
+
+
+def test_names_of_litellms_users_have_one_model_and_its_price() -> None:
+    listed = json.loads((Path(__file__).parents[2] / "fixtures" / "names" / "litellm.json").read_text())
+    assert len(listed["rows"]) > 150
+    book = load_pricebook()
+    at_ns = int(datetime(2026, 11, 30, 20, tzinfo=UTC).timestamp()) * 10**9
+    wrong = []
+    for provider, name, model, given, gave in listed["rows"]:
+        usage = Usage(input_tokens=10_000, output_tokens=10_000)
+        call = Call(started_at=1, provider=provider, request_model=name, usage=usage)
+        cost_nanousd = price(call, at_ns, book).cost_nanousd
+        if (book.model(call), cost_nanousd) != (model, int((Decimal(given) + Decimal(gave)) * 10**7)):
+            wrong.append((provider, name, model, book.model(call), cost_nanousd))
+    assert wrong == []
