@@ -262,6 +262,12 @@ CONVENTIONS: Final = (
         costs=(Cost("cost.total_cost"),),
     ),
     Convention(
+        name="openrouter_responses",
+        source="https://openrouter.ai/docs/api/api-reference: the cost of responses and transcriptions, as in chats",
+        base="openai_responses",
+        costs=(Cost("cost"), Cost("cost_details.upstream_inference_cost", only_if="is_byok")),
+    ),
+    Convention(
         name="dashscope",
         source="https://www.alibabacloud.com/help/en/model-studio/qwen-api-reference: the native interface's usage",
         base="openai_responses",

@@ -36,6 +36,7 @@ def read_transcription(body: Mapping[str, Any]) -> Found:
     return Found(
         output=text,
         usage=counted(usage),
+        reported_cost_nanousd=cost_of(usage),
         attributes={"audio.seconds": seconds} if isinstance(seconds, int | float) else {},
         **_failed(body, is_answered=text is not None),
     )

@@ -12,6 +12,8 @@ from llmtrail.emit.wrap.usage import counted, with_foreign_tokens
 
 _LAST_EVENTS = ("response.completed", "response.incomplete", "response.failed")
 _UNFINISHED = ("queued", "in_progress")
+# https://developers.openai.com/api/docs/pricing#built-in-tools: $0.03, 0.12, 0.48 and 1.92 a session, by memory
+_CONTAINER_SIZES = {"1g": 1, "4g": 4, "16g": 16, "64g": 64}
 # How the Responses API's reasons are called everywhere else.
 _REASONS = {"max_output_tokens": "length", "content_filter": "content_filter"}
 _TEXT_DELTAS = {"response.output_text.delta": "output_text", "response.refusal.delta": "refusal"}
@@ -41,7 +43,7 @@ def read_response(body: Mapping[str, Any]) -> Found:
         error=None if error is None else error.message or error.type or "",
         error_type=None if error is None else error.type,
         error_status=None if error is None else error.http_status,
-        served=texts_of(service_tier=body.get("service_tier")),
+        served=texts_of(service_tier=body.get("service_tier") or mapping_of(body.get("usage")).get("service_tier")),
         # An answer that is still to be made has no tokens yet.
         attributes={"openai.response.status": body["status"]} if body.get("status") in _UNFINISHED else {},
         reported_cost_nanousd=cost_of(mapping_of(body.get("usage"))),
@@ -135,15 +137,22 @@ def _usage(body: Mapping[str, Any], items: Sequence[Mapping[str, Any]]) -> dict[
         searches = sum(1 for item in done if item.get("type") == "web_search_call" and _is_search(item))
     files = sum(1 for item in done if item.get("type") == "file_search_call")
     containers = {item.get("container_id") for item in items if item.get("type") == "code_interpreter_call"}
+    sessions = len(containers) * max(map(_container_size, list_of(body.get("tools"))), default=1)
     for name, count in (
         ("web_search_requests", searches),
         ("file_search_requests", files),
-        ("code_interpreter_sessions", len(containers)),
+        ("code_interpreter_sessions", sessions),
     ):
         if count:
             counts[name] = max(count, counts.get(name, 0))
     images = mapping_of(tools.get("image_gen")).get("total_tokens")
     return with_foreign_tokens(counts, images if isinstance(images, int) else 0)
+
+
+def _container_size(tool: Any) -> int:
+    """Return how many of the smallest containers a tool's container costs as many as: its price goes by its memory."""
+    limit = mapping_of(mapping_of(tool).get("container")).get("memory_limit")
+    return _CONTAINER_SIZES.get(limit, 1) if isinstance(limit, str) else 1
 
 
 def _is_search(item: Mapping[str, Any]) -> bool:
