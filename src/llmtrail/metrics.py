@@ -77,6 +77,12 @@ INGEST_REPORTED_GAP = Metric(
 INGEST_SPANS = Metric(
     "llmtrail_ingest_spans", Kind.COUNTER, "OTLP spans and log records by what became of them.", ("fate",)
 )
+INGEST_SPANS_SKIPPED = Metric(
+    "llmtrail_ingest_skipped_spans",
+    Kind.COUNTER,
+    "OTLP spans and log records that are no calls, by reason; no_model and not_understood look like calls.",
+    ("reason",),
+)
 GPU_SCRAPES = Metric(
     "llmtrail_gpu_scrapes", Kind.COUNTER, "Scrapes of GPUs and model servers by what became of them.", ("fate",)
 )
@@ -190,6 +196,7 @@ METRICS = (
     INGEST_REPORTED_CALLS,
     INGEST_REPORTED_GAP,
     INGEST_SPANS,
+    INGEST_SPANS_SKIPPED,
     GPU_SCRAPES,
     GPU_READ,
     GPU_REJECTED_LINES,

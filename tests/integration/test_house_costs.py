@@ -12,6 +12,7 @@ import pytest
 
 from field_cases import FIELD
 from house import House, running_house
+from stored_spans import a_request
 
 REPORTED = "llmtrail_ingest_reported_cost_calls_total"
 GAP = "llmtrail_ingest_reported_cost_gap_dollars_total"
@@ -93,3 +94,14 @@ def test_d01_doctor_points_at_the_sender_and_the_guide(folder: Path) -> None:
     right = json.loads((FIELD / "d01-doctor-advice" / "expected.json").read_text())["right"]["advice"]
     (found,) = [one for one in doctor(folder) if "inconsistent_usage" in one["what"]]
     assert all(part.strip(" )") in found["cure"] for part in right.split("("))
+
+
+def test_d02_doctor_names_spans_that_look_like_calls_and_were_passed_over(house: House, folder: Path) -> None:
+    right = json.loads((FIELD / "d02-skipped-unexplained" / "expected.json").read_text())
+    spans = [{"name": "think", "attributes": {"gen_ai.operation.name": "dream", "gen_ai.system": "x"}}]
+    sent = a_request("acme.llm", spans)
+    assert house.ask("POST", sent.path, sent.body, sent.headers).status == 200
+    (found,) = [one for one in doctor(folder) if "passed over" in one["what"]]
+    assert found["what"] == "1 span of acme.llm passed over (not_understood), as 'think'", right
+    assert "otlp.md" in found["cure"]
+    assert house.metric('llmtrail_ingest_skipped_spans_total{reason="not_understood"} ') == 1

@@ -41,6 +41,14 @@ _UNPRICED_CURES = {
     "[pricing] overrides names, then llmtrail reprice",
     "out_of_range": "more than a call can cost: check the sender's token counts and the price's unit",
 }
+# What to do about spans that look like calls and are none, by reason.
+_PASSED_OVER_CURES = {
+    "no_model": "let the emitter set gen_ai.request.model (and usage) on the span; where spans below tell both, "
+    "nothing is missing (otlp.md)",
+    "not_understood": "no usage and no operation that is known: set gen_ai.operation.name and "
+    "gen_ai.usage.input_tokens, or add the emitter's profile (otlp.md)",
+}
+_PASSED_OVER_MAX = 10
 # Costs of a model that differ by less than 2 % and a cent are worth nobody's time.
 _REPORTED = """SELECT calls.model AS model, count() AS calls,
     sum(toFloat64(cost_nanousd)) AS ours, sum(toFloat64(reported_cost_nanousd)) AS reported
@@ -146,6 +154,7 @@ def _running(house: House) -> Iterator[Finding]:
             yield Finding(grade, f"{part}: {state}", "" if grade is Grade.GOOD else "see the process's own log")
         lines = b"".join(stream_sql(house, _UNPRICED, "JSONEachRow")).splitlines()
         gaps = b"".join(stream_sql(house, _REPORTED, "JSONEachRow")).splitlines()
+        passed = _passed_over(house)
     except CommandError as error:
         yield Finding(Grade.BAD, safe_line(str(error), 300), "see the process's own log")
         return
@@ -159,3 +168,18 @@ def _running(house: House) -> Iterator[Finding]:
         reported, ours = money(int(row["reported"])), money(int(row["ours"]))
         named = f"{count(int(row['calls']), 'call')} of {safe_line(str(row['model']), 80)}"
         yield Finding(Grade.ODD, f"{named} in 7 days: reported {reported}, ours {ours}", _GAP_CURE)
+    yield from passed
+
+
+def _passed_over(house: House) -> list[Finding]:
+    """Return what looked like calls among spans and was passed over, by scope; [] where the process takes no spans."""
+    try:
+        document = get_json(house, "/v1/traces") or {}
+    except CommandError:
+        return []  # A process that takes no spans, or a token that may not see those of others.
+    findings = []
+    for row in document.get("passed_over", [])[:_PASSED_OVER_MAX]:
+        scope, example = safe_line(str(row["scope"] or "no scope"), 80), safe_line(str(row["example"]), 80)
+        what = f"{count(int(row['records']), 'span')} of {scope} passed over ({row['reason']}), as {example!r}"
+        findings.append(Finding(Grade.ODD, what, _PASSED_OVER_CURES.get(row["reason"], "")))
+    return findings

@@ -65,6 +65,7 @@ FRAMEWORKS: Final = frozenset(
         *("strands", "strands-agents", "pydantic_ai", "pydantic-ai", "spring_ai", "spring-ai", "dspy", "smolagents"),
         *("mastra", "openai_agents", "openinference", "logfire", "langfuse", "mlflow", "gateway", "other", "unknown"),
         *("openai-compatible", "openai_compatible", "custom_openai", "_other", "livekit", "google_adk"),
+        *("gcp.vertex.agent", "opencode", "copilot_chat"),
     }
 )
 # The Vercel AI SDK adds the kind of model: "azure.chat", "google.vertex.chat", "openai.responses".

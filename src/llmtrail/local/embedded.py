@@ -32,6 +32,7 @@ from llmtrail.local.measured import MeasuredApp, MeasuredSink, folder_bytes
 from llmtrail.local.prices import price_book
 from llmtrail.local.servers import Listener, PortTakenError, Servers
 from llmtrail.local.sink import MinuteSink, StoreSink
+from llmtrail.local.span_ledger import span_ledger
 from llmtrail.local.statistics import LocalStatistics
 from llmtrail.log.local import LocalLog, LocalLogSettings
 from llmtrail.log.log_file import LogBusyError
@@ -40,7 +41,6 @@ from llmtrail.log.retention import Keep
 from llmtrail.metrics import (
     GPU_SCRAPES,
     INGEST_BACKLOG_EVENTS,
-    INGEST_SPANS,
     LOG_SIZE_BYTES,
     MINUTES_BEHIND_SECONDS,
     MINUTES_ROWS,
@@ -128,6 +128,7 @@ class Embedded:
         self._environ = environ or {}
         self._clock = clock or SystemClock()
         self.metrics = Metrics()
+        self._spans = span_ledger(self.metrics)
         self._board = Board(config.stats.zones, threading.Lock())
         self._gpu_board = GpuBoard(threading.Lock())
         self._gpu_feed: GpuFeed | None = None
@@ -351,9 +352,6 @@ class Embedded:
     def _count_scrapes(self, fate: Fate, scrapes: int) -> None:
         self.metrics.count(GPU_SCRAPES, scrapes, fate=str(fate))
 
-    def _count_spans(self, fate: Fate, spans: int) -> None:
-        self.metrics.count(INGEST_SPANS, spans, fate=str(fate))
-
     def _serve(self, rooms: _Rooms, tokens: Tokens, folder: Path, natives: NativeCalls) -> None:
         config = self._config
         parts = GatewayParts(
@@ -375,7 +373,7 @@ class Embedded:
         http = Starlette(
             routes=[
                 *gateway.routes(),
-                *otlp_routes(gateway, self._count_spans),
+                *otlp_routes(gateway, self._spans),
                 *gpu_routes(gateway, self._count_scrapes),
                 *request_routes(lambda wanted, tenant: find_request(rooms.reader, wanted, tenant), readable_by(tokens)),
                 *stats_routes(self._board, self._clock.now_ns, readable_by(tokens)),
@@ -414,7 +412,7 @@ class Embedded:
         def append(appends: Sequence[Append]) -> None:
             rooms.log.append(appends, self._clock.now_ns())
 
-        parts = GrpcParts(append, tokens, policy, self._count_spans, self._backlog_full)
+        parts = GrpcParts(append, tokens, policy, self._spans, self._backlog_full)
         server = grpc_server(self._config.server, parts)
         server.start()
         self.grpc_port = server.port

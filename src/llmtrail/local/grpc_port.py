@@ -8,10 +8,9 @@ from llmtrail.config import ConfigError, ServerConfig
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.log.port import Append, LogFullError
 from llmtrail_ingest.gateway.tokens import Scope, Tokens, grant_for
-from llmtrail_ingest.tally import Fate
+from llmtrail_ingest.otlp.ledger import SpanLedger
 
 if TYPE_CHECKING:
-    from llmtrail_ingest.otlp.admit import Admitted
     from llmtrail_ingest.otlp.grpc_server import Granted, GrpcServer
 
 
@@ -22,7 +21,7 @@ class GrpcParts:
     append: Callable[[Sequence[Append]], object]  # durable when it returns
     tokens: Tokens
     policy: ContentPolicy
-    count: Callable[[Fate, int], None]
+    ledger: SpanLedger
     backlog_full: Callable[[], bool]
 
 
@@ -45,14 +44,7 @@ def grpc_server(config: ServerConfig, parts: GrpcParts) -> "GrpcServer":
         if appends:
             parts.append(appends)
 
-    def count(admitted: "Admitted") -> None:
-        skipped, rejected = sum(admitted.skipped.values()), admitted.rejections
-        parts.count(Fate.RECEIVED, admitted.received)
-        parts.count(Fate.ACKNOWLEDGED, admitted.received - skipped - rejected)
-        parts.count(Fate.SKIPPED, skipped)
-        parts.count(Fate.REJECTED, rejected)
-
-    door = GrpcDoor(authorize=authorize, append=append, count=count, policy=parts.policy)
+    door = GrpcDoor(authorize=authorize, append=append, count=parts.ledger.note, policy=parts.policy)
     host = f"[{config.host}]" if ":" in config.host else config.host
     try:
         return GrpcServer(door, f"{host}:{config.grpc_port}")

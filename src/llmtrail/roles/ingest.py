@@ -20,6 +20,7 @@ from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.measured import MeasuredSink
 from llmtrail.local.prices import price_book
 from llmtrail.local.sink import StoreSink
+from llmtrail.local.span_ledger import span_ledger
 from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
 from llmtrail.log.kafka.partition import PartitionLog
@@ -29,9 +30,7 @@ from llmtrail.metrics import (
     CONSUMER_LAG,
     GPU_SCRAPES,
     INGEST_SKIPPED_RECORDS,
-    INGEST_SPANS,
     STATISTICS_UNMATCHED,
-    Metrics,
 )
 from llmtrail.roles.limits import limits_from_kafka
 from llmtrail.roles.minutes import minute_group
@@ -50,6 +49,7 @@ from llmtrail_ingest.gateway.otlp import otlp_routes
 from llmtrail_ingest.gateway.tokens import check_binding
 from llmtrail_ingest.gpu.writer import GROUP as GPU_GROUP
 from llmtrail_ingest.gpu.writer import GpuWriter
+from llmtrail_ingest.otlp.ledger import SpanLedger
 from llmtrail_ingest.otlp.loop import REREAD_RECORDS_MAX, SettleLoop
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.otlp.settle import SettleLimits
@@ -85,13 +85,15 @@ class _Rooms:
     process: RoleProcess
     config: Config
     clock: Clock
+    spans: SpanLedger
 
 
 def start(config: Config, parts: frozenset[Part], process: RoleProcess) -> None:
     """Start the parts in `process`; raises RoleError, ConfigError or PortTakenError, with what to do."""
     if not config.kafka.bootstrap_servers:
         raise RoleError("no Kafka is named: set LLMTRAIL_KAFKA=host:port, or run `llmtrail up` for one process.")
-    rooms = _Rooms(KafkaProducer(kafka_client(config.kafka), config.kafka.topic_prefix), process, config, process.clock)
+    producer = KafkaProducer(kafka_client(config.kafka), config.kafka.topic_prefix)
+    rooms = _Rooms(producer, process, config, process.clock, span_ledger(process.metrics))
     process.on_stop(rooms.producer.close)
     groups: dict[str, GroupReader] = {}
     routes: list[BaseRoute] = []
@@ -267,7 +269,7 @@ def _gateway_routes(rooms: _Rooms) -> list[BaseRoute]:
 
     return [
         *gateway.routes(),
-        *otlp_routes(gateway, _span_counter(metrics)),
+        *otlp_routes(gateway, rooms.spans),
         *gpu_routes(gateway, count_scrapes),
     ]
 
@@ -283,14 +285,10 @@ def _serve_grpc(rooms: _Rooms) -> int:
         append=append,
         tokens=tokens_of(config.ingest),
         policy=ContentPolicy(config.ingest.content),
-        count=_span_counter(rooms.process.metrics),
+        ledger=rooms.spans,
         backlog_full=lambda: producer.is_full,
     )
     server = grpc_server(config.server, parts)
     server.start()
     rooms.process.on_stop(server.stop)
     return server.port
-
-
-def _span_counter(metrics: Metrics) -> Callable[[Fate, int], None]:
-    return lambda fate, spans: metrics.count(INGEST_SPANS, spans, fate=str(fate))

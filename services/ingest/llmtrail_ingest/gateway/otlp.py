@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -10,24 +11,39 @@ from starlette.routing import Route
 from llmtrail.core.redact import ContentPolicy
 from llmtrail_ingest.gateway.app import Gateway
 from llmtrail_ingest.gateway.body import RefusedError
-from llmtrail_ingest.gateway.tokens import Grant
+from llmtrail_ingest.gateway.tokens import Grant, Scope, grant_for
 from llmtrail_ingest.otlp.http import OtlpAnswer, handle_any, handle_logs, handle_metrics, handle_traces, refusal
-from llmtrail_ingest.tally import Fate
+from llmtrail_ingest.otlp.ledger import SpanLedger
 
 Handle = Callable[[bytes, str, ContentPolicy, str], OtlpAnswer]
-# What became of spans and log records: counted apart from events, since many spans make one call.
-CountSpans = Callable[[Fate, int], None]
 
 
-def otlp_routes(gateway: Gateway, count: CountSpans) -> list[Route]:
-    """Return `/v1/traces`, `/v1/logs` and `/v1/metrics` (OTLP/HTTP, protobuf and JSON), and `/` for any of them."""
+def otlp_routes(gateway: Gateway, ledger: SpanLedger) -> list[Route]:
+    """Return `/v1/traces`, `/v1/logs` and `/v1/metrics` (OTLP/HTTP, protobuf and JSON), and `/` for any of them.
+
+    `GET /v1/traces` answers what looked like a call and was passed over since the process began.
+    """
     handlers = {"/v1/traces": handle_traces, "/v1/logs": handle_logs, "/v1/metrics": handle_metrics}
     # Exporters follow no redirect, so an address with a slash at its end must be served as well.
     addresses = [(address, handle) for path, handle in handlers.items() for address in (path, f"{path}/")]
-    return [_route(address, gateway, handle, count) for address, handle in [*addresses, ("/", handle_any)]]
+    taking = [_route(address, gateway, handle, ledger) for address, handle in [*addresses, ("/", handle_any)]]
+    return [_passed_over_route(gateway, ledger), *taking]
 
 
-def _route(path: str, gateway: Gateway, handle: Handle, count: CountSpans) -> Route:
+def _passed_over_route(gateway: Gateway, ledger: SpanLedger) -> Route:
+    async def get(request: Request) -> Response:
+        grant = grant_for(gateway.config.tokens, request.headers.get("authorization"))
+        if grant is None:
+            return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
+        # Names of spans belong to whoever sent them: a tenant's token shows none of others.
+        if grant.tenant or Scope.READ not in grant.scopes:
+            return Response(status_code=403)
+        return Response(orjson.dumps({"passed_over": ledger.passed_over()}), media_type="application/json")
+
+    return Route("/v1/traces", get, methods=["GET"])
+
+
+def _route(path: str, gateway: Gateway, handle: Handle, ledger: SpanLedger) -> Route:
     async def take(request: Request, grant: Grant) -> Response:
         body = await gateway.body_of(request)
         content_type = request.headers.get("content-type", "")
@@ -35,7 +51,7 @@ def _route(path: str, gateway: Gateway, handle: Handle, count: CountSpans) -> Ro
         answer = await asyncio.to_thread(handle, body, content_type, policy, grant.tenant or "")
         if answer.appends:
             await gateway.append(answer.appends, answer.received)
-        _count(answer, count)
+        ledger.note(answer)
         return _response(answer)
 
     async def post(request: Request) -> Response:
@@ -46,14 +62,6 @@ def _route(path: str, gateway: Gateway, handle: Handle, count: CountSpans) -> Ro
         return await gateway.guarded(request, take, refuse)
 
     return Route(path, post, methods=["POST"])
-
-
-def _count(answer: OtlpAnswer, count: CountSpans) -> None:
-    skipped, rejected = sum(answer.skipped.values()), sum(answer.rejected.values())
-    count(Fate.RECEIVED, answer.received)
-    count(Fate.ACKNOWLEDGED, answer.received - skipped - rejected)
-    count(Fate.SKIPPED, skipped)
-    count(Fate.REJECTED, rejected)
 
 
 def _response(answer: OtlpAnswer) -> Response:

@@ -102,20 +102,22 @@ def _single_calls(calls: Sequence[Node], parents: Mapping[str, str]) -> tuple[Se
     if not any(node.part.kind is PartKind.SUMMARY for node in calls):
         return calls, []
     spans = {node.part.span_id for node in calls}
-    below: dict[str, Node] = {}
-    for node in calls:
-        for span_id in ancestors_of(node.part.span_id, parents):
-            if span_id in spans:
-                below.setdefault(span_id, node)
-    kept = [node for node in calls if node.part.kind is not PartKind.SUMMARY or node.part.span_id not in below]
-    stay = {node.part.span_id for node in kept}
+    holders = {span_id for node in calls for span_id in ancestors_of(node.part.span_id, parents) if span_id in spans}
+    kept = [node for node in calls if node.part.kind is not PartKind.SUMMARY or node.part.span_id not in holders]
+    taken_over = {node.call_id for node in kept}
+    published = {
+        node.part.span_id: node
+        for node in calls
+        if node.part.kind is PartKind.SUMMARY and node.part.span_id in holders and node.call_id not in taken_over | {""}
+    }
     replaced: list[tuple[Node, Node]] = []
-    for node in calls:
-        if node.part.span_id in stay or not node.call_id:
+    for node in kept if published else ():
+        if node.call_id:
             continue
-        first = below[node.part.span_id]
-        if first.part.span_id in stay and not first.call_id:
-            replaced.append((Node(node.part, {}, call_id=node.call_id), first))
+        above = [
+            former for span_id in ancestors_of(node.part.span_id, parents) if (former := published.pop(span_id, None))
+        ]
+        replaced.extend((Node(former.part, {}, call_id=former.call_id), node) for former in above)
     return kept, replaced
 
 

@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.log.port import Append
-from llmtrail_ingest.otlp.admit import Admitted, admit_logs, admit_spans
+from llmtrail_ingest.otlp.admit import Admitted, Passed, admit_logs, admit_spans
 from llmtrail_ingest.otlp.decode import (
     BadRequestError,
     Encoding,
@@ -67,6 +67,7 @@ class OtlpAnswer:
     received: int = 0
     skipped: Mapping[SkipReason, int] = field(default_factory=dict)
     rejected: Mapping[RejectReason, int] = field(default_factory=dict)
+    passed: Mapping[tuple[str, SkipReason], Passed] = field(default_factory=dict)
 
 
 def handle_traces(body: bytes, content_type: str, policy: ContentPolicy, tenant: str = "") -> OtlpAnswer:
@@ -146,6 +147,7 @@ def _handle(signal: Signal, body: bytes, content_type: str, policy: ContentPolic
         received=admitted.received,
         skipped=admitted.skipped,
         rejected=admitted.rejected,
+        passed=admitted.passed,
     )
 
 

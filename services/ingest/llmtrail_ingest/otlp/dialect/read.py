@@ -80,6 +80,8 @@ def read_log(log: LogRecord, resources: ResourceCache) -> tuple[Part | None, Ski
         return _log_part(plan_of(log.scope, log.attributes), log, resources, PartKind.MESSAGE, fields), None
     plan = plan_of(log.scope, log.attributes)
     if event == _CALL_DETAILS:
+        if plan.profile.events:
+            return None, SkipReason.DUPLICATE_SPAN  # The emitter's own event says the same, and more.
         return _log_part(plan, log, resources, PartKind.LOG, log_fields(plan, log)), None
     return _read_event(plan, event, log, resources)
 
@@ -111,8 +113,10 @@ def _read_event(
         resource=log.resource,
     )
     sort = sort_of(plan, span)
-    if isinstance(sort, SkipReason) or sort[0] not in {PartKind.CALL, PartKind.SUMMARY}:
-        return None, sort if isinstance(sort, SkipReason) else SkipReason.NOT_LLM
+    if isinstance(sort, SkipReason):
+        return None, SkipReason.NOT_LLM if sort is SkipReason.NOT_UNDERSTOOD else sort
+    if sort[0] is PartKind.RETRIEVAL:
+        return None, SkipReason.NOT_LLM
     fields = call_fields(plan, span, sort[1])
     return _log_part(plan, log, resources, PartKind.LOG, fields, span.start_ns), None
 

@@ -26,13 +26,17 @@ _PLAIN = frozenset({"input_tokens", "output_tokens", "total_tokens"})
 
 def usage_of(plan: Plan, attributes: Attributes, provider: str | None) -> dict[str, int]:
     """Return the usage group: input holds cache reads and writes, output the reasoning; only what is known."""
-    usage: dict[str, int] = {}
     names = plan.names
-    for field in COUNTS:
-        for name in names.get(field, ()):
-            if (tokens := count(attributes[name])) is not None:
-                usage[field] = tokens
-                break
+    usage = _counts(plan, attributes)
+    if plan.profile.usage_names:
+        raw = {own: attributes.get(name) for name, own in plan.profile.usage_names.items()}
+        return _of_object(raw, plan.profile.convention)
+    if "input_details" in names or "output_details" in names:
+        details = {
+            "input_token_details": an_object(plan.first(attributes, "input_details")),
+            "output_token_details": an_object(plan.first(attributes, "output_details")),
+        }
+        usage = {**_of_object({**usage, **details}, "langchain"), **usage}
     if "usage_object" in names:
         usage = {**_of_object(an_object(plan.first(attributes, "usage_object"))), **usage}
     if not usage and "usage_body" in names:
@@ -67,8 +71,18 @@ def _total_cost(told: Any) -> Any:
     return sum(parts) if parts else None
 
 
-def _of_object(raw: Mapping[str, Any]) -> dict[str, int]:
-    found = usage_of_object(raw) if raw else None
+def _counts(plan: Plan, attributes: Attributes) -> dict[str, int]:
+    usage: dict[str, int] = {}
+    for field in COUNTS:
+        for name in plan.names.get(field, ()):
+            if (tokens := count(attributes[name])) is not None:
+                usage[field] = tokens
+                break
+    return usage
+
+
+def _of_object(raw: Mapping[str, Any], convention: str | None = None) -> dict[str, int]:
+    found = usage_of_object(raw, convention) if raw else None
     return {} if found is None else msgspec.to_builtins(found)
 
 
@@ -88,7 +102,9 @@ def _added_up(usage: dict[str, int], plan: Plan, provider: str | None) -> dict[s
         found = _with_cache(told, plan, provider)
     if not adds_up(found) and (provider or "").startswith(_THINKING) and "reasoning_tokens" not in usage:
         found = _with_thoughts(found)
-    if found.total_tokens is None and plan.profile.reasoning_alongside:
+    if found.total_tokens is None and plan.profile.reasoning_alongside.intersection(
+        plan.names.get("reasoning_tokens", ())
+    ):
         found = msgspec.structs.replace(found, output_tokens=(found.output_tokens or 0) + (found.reasoning_tokens or 0))
     changed: dict[str, int] = msgspec.to_builtins(found)
     return changed

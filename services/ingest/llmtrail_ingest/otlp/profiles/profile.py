@@ -20,6 +20,8 @@ FIELDS = frozenset(
     {
         *COUNTS,
         "usage_object",  # a provider's own usage, as JSON
+        "input_details",  # parts of the input, as a JSON object
+        "output_details",
         "usage_body",  # a whole answer as JSON, the provider's usage in it
         "cost",
         "operation",  # a word for what the span is
@@ -78,10 +80,14 @@ class Profile:
     event_needs: Mapping[str, str] = field(default_factory=dict)
     # The provider where the emitter names none and calls no other.
     provider: str | None = None
+    # Where it writes a provider's own usage name by name: attribute -> the provider's name, read by that convention of
+    # `core.usage_conventions`.
+    usage_names: Mapping[str, str] = field(default_factory=dict)
+    convention: str | None = None
     # Beginnings of provider names for which the emitter's input leaves the cache out; "" means all.
     cache_alongside: tuple[str, ...] = ()
-    # Whether its output leaves the reasoning out, where no total says so.
-    reasoning_alongside: bool = False
+    # Names under which it counts reasoning that its output leaves out.
+    reasoning_alongside: frozenset[str] = frozenset()
     # Whether silence about streaming means that the call did not stream.
     states_stream: bool = False
     # Whether every whole answer bears a finish reason even where texts are not recorded.

@@ -73,6 +73,8 @@ SHARED = Profile(
         "output_image_tokens": (f"{_U}image.output_tokens", f"{_U}output_image_tokens"),
         "web_search_requests": (f"{_U}web_search_requests", f"{_U}server_tool_use.web_search_requests"),
         "usage_object": (f"{_U}raw",),
+        "input_details": (f"{_U}input_token_details", f"{_U}prompt_tokens_details", f"{_U}input_tokens_details"),
+        "output_details": (f"{_U}output_token_details", f"{_U}completion_tokens_details"),
         "usage_body": ("output.value",),
         "cost": (
             *(f"{_U}cost.amount", "gen_ai.cost.total_cost", f"{_U}cost", f"{_U}total_cost", f"{_U}cost_usd"),

@@ -14,5 +14,6 @@ GOOGLE_ADK = Profile(
         "output_body": ("gcp.vertex.agent.llm_response",),
     },
     operations={"invocation": "", "agent_run": "", "send_data": ""},
-    provider="gcp.gemini",
+    # Its first versions pass Gemini's candidates on as output, which leave the thoughts out.
+    reasoning_alongside=frozenset({"gen_ai.usage.experimental.reasoning_tokens"}),
 )

@@ -8,6 +8,7 @@ CLAUDE_CODE = Profile(
     scopes=("com.anthropic.claude_code",),
     marks=("claude_code.version",),
     names={
+        "operation": ("span.type",),
         "request_model": ("model",),
         "input_tokens": ("input_tokens",),
         "output_tokens": ("output_tokens",),

@@ -10,6 +10,7 @@ _NAMES = {
     "cache_read_tokens": ("cached_content_token_count",),
     "reasoning_tokens": ("thoughts_token_count",),
     "duration_ms": ("duration_ms", "duration"),
+    "first_token_ms": ("ttft_ms",),
     "output_text": ("response_text",),
     "exchange_id": ("response_id", "prompt_id"),
     "error_message": ("error", "error_message"),
@@ -18,12 +19,24 @@ _NAMES = {
     "finish": ("finish_reasons",),
 }
 
+# Gemini's own usage, name by name.
+_USAGE_NAMES = {
+    "input_token_count": "promptTokenCount",
+    "output_token_count": "candidatesTokenCount",
+    "total_token_count": "totalTokenCount",
+    "cached_content_token_count": "cachedContentTokenCount",
+    "thoughts_token_count": "thoughtsTokenCount",
+    "tool_token_count": "toolUsePromptTokenCount",
+}
+
 GEMINI_CLI = Profile(
     name="gemini-cli",
     source="https://github.com/google-gemini/gemini-cli/blob/main/docs/cli/telemetry.md",
     scopes=("gemini-cli", "gemini_cli"),
     names=_NAMES,
     events={"gemini_cli.api_response": False, "gemini_cli.api_error": True},
+    usage_names=_USAGE_NAMES,
+    convention="gemini",
     provider="gcp.gemini",
 )
 QWEN_CODE = Profile(

@@ -13,8 +13,9 @@ CLOUDFLARE = Profile(
     name="cloudflare-ai-gateway",
     source="https://developers.cloudflare.com/ai-gateway/observability/otel-integration",
     scopes=("cloudflare", "ai-gateway"),
-    marks=("cf-aig.", "cf.aig."),
+    marks=("gen_ai.prompt_json", "gen_ai.completion_json", "gen_ai.model.provider"),
     names={
+        "provider": ("gen_ai.model.provider",),
         "messages": ("gen_ai.prompt_json",),
         "output_body": ("gen_ai.completion_json",),
         "first_token_ms": ("gen_ai.response.ttft_ms",),
