@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from llmtrail.core.call import Call
+from llmtrail.core.estimate import Estimate
 from llmtrail.core.pricing import CostSource, PriceBook, Priced, price
 from llmtrail.store.rows import Correction
 
@@ -34,6 +35,7 @@ class StoredCost:
     cost_nanousd: int | None
     cost_source: str
     price_id: str | None
+    estimate: Estimate | None = None  # tokens by its text, which is not read again
 
 
 def plan_corrections(rows: Iterable[StoredCost], book: PriceBook, now_ns: int) -> list[Correction]:
@@ -44,7 +46,7 @@ def plan_corrections(rows: Iterable[StoredCost], book: PriceBook, now_ns: int) -
     """
     corrections = []
     for row in rows:
-        priced = price(row.call, row.started_at_ns, book)
+        priced = price(row.call, row.started_at_ns, book, row.estimate)
         reason = _reason(row, priced)
         if reason is not None:
             corrections.append(_correction(row, priced, reason, book.book_id, now_ns))

@@ -26,8 +26,10 @@ def book_of(config: Config) -> "GenaiPriceBook":
 
 def stored_cost(one: "StoredCall", day: date) -> "StoredCost":
     """Return a stored call as corrections are decided from it."""
+    from llmtrail.core.estimate import Estimate
     from llmtrail_ingest.reprice import StoredCost
 
+    given, gave = one.estimated_input_tokens, one.estimated_output_tokens
     return StoredCost(
         call=one.call,
         call_key=UUID(one.call.call_id or "").int,
@@ -37,4 +39,5 @@ def stored_cost(one: "StoredCall", day: date) -> "StoredCost":
         cost_nanousd=one.cost_nanousd,
         cost_source=one.cost_source,
         price_id=one.price_id,
+        estimate=None if given is None and gave is None else Estimate(given, gave),
     )

@@ -39,6 +39,10 @@ _UNPRICED_CURES = {
     "(cache_read_audio_tokens, cache_read_image_tokens; pricing.md)",
     "unknown_provider": "let the sender name the provider, or add a price for this name of one to the file that "
     "[pricing] overrides names, then llmtrail reprice",
+    "missing_token_class_price": "llmtrail show of such a call says which class of tokens was used: add its price to "
+    "the file that [pricing] overrides names, then llmtrail reprice",
+    "missing_tier_price": "no public price is known of the tier, batch or speed that served it: add yours, with "
+    "service_tier, processing or speed, to the file that [pricing] overrides names, then llmtrail reprice",
     "out_of_range": "more than a call can cost: check the sender's token counts and the price's unit",
 }
 # What to do about spans that look like calls and are none, by reason.

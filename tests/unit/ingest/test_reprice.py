@@ -4,6 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmtrail.core.call import Call, Usage
+from llmtrail.core.estimate import Estimate
+from llmtrail.core.failure import FailureMode, Status
 from llmtrail.core.pricing import Rates, UnpricedReason, price
 from llmtrail.store.rows import Correction
 from llmtrail_ingest.reprice import StoredCost, plan_corrections
@@ -98,3 +100,18 @@ def test_applied_and_planned_again_nothing_is_left(calls: list[tuple[str, int]],
         assert before.cost_nanousd is None or after.cost_nanousd is not None
         now = price(after.call, after.started_at_ns, new)
         assert now.cost_nanousd is None or now.cost_nanousd == after.cost_nanousd
+
+
+def test_an_estimated_call_is_priced_again_by_the_tokens_that_were_estimated() -> None:
+    timeout = Call(started_at=1, request_model="a", status=Status.ERROR, failure_mode=FailureMode.TIMEOUT)
+    row = StoredCost(timeout, 1, 20_000, 3, 1, 300, "estimated", "a@2", Estimate(100, 50))
+    (entry,) = plan_corrections([row], _book(a=3), NOW_NS)
+    assert (entry.old_cost_nanousd, entry.new_cost_nanousd, entry.new_cost_source) == (300, 450, "estimated")
+    # Without them, and without the text, nothing is known better.
+    assert plan_corrections([replace(row, estimate=None)], _book(a=3), NOW_NS) == []
+
+
+def test_a_stored_failure_that_no_provider_bills_is_corrected_to_nothing() -> None:
+    limited = Call(started_at=1, request_model="a", status=Status.ERROR, failure_mode=FailureMode.RATE_LIMITED)
+    (entry,) = plan_corrections([StoredCost(limited, 1, 20_000, 3, 1, None, "unpriced", None)], _book(a=3), NOW_NS)
+    assert (entry.new_cost_nanousd, entry.new_cost_source, entry.reason) == (0, "not_billed", "now_priced")
