@@ -25,9 +25,6 @@ class Address:
     region: str | None = None
 
 
-NOWHERE: Final = Address()
-
-
 def read_address(host: str, path: str) -> Address:
     """Return what `path` (decoded) at `host` names."""
     model = next((found[1] for pattern in _MODELS if (found := pattern.search(path))), None)

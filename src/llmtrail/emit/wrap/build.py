@@ -10,7 +10,7 @@ import orjson
 
 from llmtrail.core.failure import FailureMode
 from llmtrail.emit.recorder import get_recorder
-from llmtrail.emit.wrap.addressed import NOWHERE, read_address
+from llmtrail.emit.wrap.addressed import read_address
 from llmtrail.emit.wrap.answer_cache import ANSWERS, answer_key, is_whole
 from llmtrail.emit.wrap.anthropic_messages import assemble_message, read_message, with_lifetimes
 from llmtrail.emit.wrap.asked import asked_fields, unsent
@@ -101,7 +101,8 @@ def weigh_whole(whole: Whole) -> int:
 def build_event(call: LiveCall) -> Mapping[str, Any]:
     """Return the event fields of a finished call."""
     host = str(call.url.host) if call.url is not None else None
-    provider = call.facts.provider or provider_of(call.facts.class_names, call.facts.sdk, host)
+    path = call.url.path if call.url is not None else ""
+    provider = call.facts.provider or provider_of(call.facts.class_names, call.facts.sdk, host, path)
     assembled, found = _read(call, provider)
     verdict = judge(call.ending, call.raised, found, complete=assembled.complete, parses=call.parses)
     asked = _request_body(call)
@@ -109,7 +110,7 @@ def build_event(call: LiveCall) -> Mapping[str, Any]:
         _keep_answer(call, asked, assembled.body)
     if call.endpoint is Endpoint.MESSAGES:
         found = replace(found, usage=with_lifetimes(found.usage, asked))
-    address = read_address(host or "", call.url.path) if call.url is not None else NOWHERE
+    address = read_address(host or "", path)
     event = asked_fields(call.endpoint, asked, address.model)
     event |= {
         "started_at": call.started_at_ns,

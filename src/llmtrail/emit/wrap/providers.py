@@ -31,13 +31,30 @@ _BY_HOST = (
     ("sambanova.ai", "sambanova"),
     ("novita.ai", "novita"),
     ("hyperbolic.xyz", "hyperbolic"),
-    ("router.huggingface.co", "huggingface"),
     ("cohere.ai", "cohere"),
     ("cohere.com", "cohere"),
     ("z.ai", "zai"),
     ("bigmodel.cn", "zhipuai"),
     ("minimax.io", "minimax"),
     ("minimaxi.com", "minimax"),
+    ("minimax.com", "minimax"),
+    ("azure-api.net", "azure"),
+    ("models.inference.ai.azure.com", "azure"),
+    ("arcee.ai", "arcee"),
+    ("avian.io", "avian"),
+    ("api.cloudflare.com", "cloudflare"),
+    ("cloud.databricks.com", "databricks"),
+    ("gcp.databricks.com", "databricks"),
+    ("azuredatabricks.net", "databricks"),
+    ("doubleword.ai", "doubleword"),
+    ("elevenlabs.io", "elevenlabs"),
+    ("githubcopilot.com", "github-copilot"),
+    ("api.meta.ai", "meta"),
+    ("modal.run", "modal"),
+    ("modal.direct", "modal"),
+    ("ai.cloud.ovh.net", "ovhcloud"),
+    ("quicksilverpro.io", "quicksilverpro"),
+    ("typesafe.ai", "typesafe"),
     ("voyageai.com", "voyageai"),
     ("baseten.co", "baseten"),
     ("api.aws", "aws.bedrock"),
@@ -64,16 +81,24 @@ _BY_CLASS = {
 }
 
 
-def provider_of(class_names: tuple[str, ...], sdk: str, host: str | None) -> str:
+# A router that names the provider in the path: https://router.huggingface.co/groq/openai/v1
+_HUGGING_FACE = "router.huggingface.co"
+_OWN_PATHS = ("v1", "hf-inference", "")
+
+
+def provider_of(class_names: tuple[str, ...], sdk: str, host: str | None, path: str = "") -> str:
     """Return the provider's name: by the client's class, by a known host, else the host itself.
 
-    `class_names` are the client's class and its bases; `sdk` is the package it comes from. Anthropic's protocol behind
-    an unknown host is still Anthropic's model; OpenAI's is spoken by everyone.
+    `class_names` are the client's class and its bases; `sdk` is the package it comes from; `path` is the address's.
+    Anthropic's protocol behind an unknown host is still Anthropic's model; OpenAI's is spoken by everyone.
     """
     for name in class_names:
         if name in _BY_CLASS:
             return _BY_CLASS[name]
     host = (host or "").lower()
+    if host == _HUGGING_FACE:
+        upstream = path.strip("/").partition("/")[0]
+        return "huggingface" if upstream in _OWN_PATHS else f"huggingface_{upstream}"
     for pattern, provider in _BY_PATTERN:
         if pattern.fullmatch(host):
             return provider
