@@ -16,14 +16,18 @@ from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.emit.context import make_request
 from llmtrail.emit.limit_source import LimitsAwayError
 from llmtrail.emit.limits import Limits, LimitsMode
+from llmtrail.emit.wrap.build import build_event
 from llmtrail.emit.wrap.endpoints import Endpoint
 from llmtrail.emit.wrap.gate import stopped_by
+from llmtrail.emit.wrap.live import ClientFacts
 from llmtrail.testing import captured
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from record import record  # noqa: E402  # bench/ is no package.
+
+FACTS = ClientFacts("openai", ("OpenAI", "SyncAPIClient"), None, build_event, "api.openai.com", "openai")
 
 
 class Options:
@@ -99,12 +103,12 @@ def main() -> None:
         found: dict[str, float] = {}
         for name, limits in (("open_us", []), ("limited_us", limits_of(load["users"]))):
             with captured(limits=limits):
-                runs = [cost_us(lambda: stopped_by(begun), load["calls"]) for _ in range(load["repetitions"])]
+                runs = [cost_us(lambda: stopped_by(begun, FACTS), load["calls"]) for _ in range(load["repetitions"])]
                 found[name] = median(runs)
     with captured() as trail:
         # A gateway that was never reached: its calls are made, and counted.
         trail._recorder.limits = unknown_limits()  # noqa: SLF001
-        runs = [cost_us(lambda: stopped_by(begun), load["calls"]) for _ in range(load["repetitions"])]
+        runs = [cost_us(lambda: stopped_by(begun, FACTS), load["calls"]) for _ in range(load["repetitions"])]
         found["unknown_us"] = median(runs)
     table = LimitTable().changed({limit.key: limit for limit in limits_of(load["users"])})
     caller = Caller("", "search", "user-5", "gpt-4o", "r-1", "s-1")

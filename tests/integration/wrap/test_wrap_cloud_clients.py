@@ -194,6 +194,28 @@ def test_a_limited_model_is_stopped_whatever_client_asks_for_it(
     assert (call["request_model"], call["failure_mode"]) == (model, "budget_refused")
 
 
+def test_an_alias_of_one_provider_is_that_providers_alone() -> None:
+    table = load_pricebook(aliases={"azure/prod-*": "gpt-4o"}).models
+    limit = LimitState(
+        rule="day",
+        scope=Scope("", ScopeKind.MODEL, ("gpt-4o",)).text(),
+        state=LimitLevel.HARD,
+        spent=2,
+        limit=1,
+        unit="calls",
+        period="day",
+    )
+    with answering(COMPLETION) as server, captured(limits=[with_names(limit, table)]) as trail:
+        azure = openai.AzureOpenAI(api_key="k", azure_endpoint=server.url, api_version="2024-10-21", max_retries=0)
+        other = openai.OpenAI(api_key="k", base_url=server.url, max_retries=0)
+        with pytest.raises(llmtrail.BudgetExceeded):
+            ask(llmtrail.wrap(azure), "prod-chat")
+        ask(llmtrail.wrap(other), "prod-chat")
+        stopped, made = trail.calls
+
+    assert (stopped["failure_mode"], made["status"]) == ("budget_refused", "ok")
+
+
 @pytest.mark.filterwarnings("ignore:The model :DeprecationWarning")
 def test_what_served_a_claude_call_is_kept_as_the_answer_says_it() -> None:
     with answering(MESSAGE) as server, captured() as trail:

@@ -17,6 +17,7 @@ from llmtrail.emit.wrap.endpoints import BY_PATH, endpoint_of
 from llmtrail.emit.wrap.gate import stopped_by
 from llmtrail.emit.wrap.guard import LOGGER, swallow
 from llmtrail.emit.wrap.live import ClientFacts, Ending, LiveCall, active, monotonic_ns, wall_ns
+from llmtrail.emit.wrap.providers import provider_of
 from llmtrail.emit.wrap.streams import is_stream, watch_bytes, watch_stream
 
 Client = TypeVar("Client")
@@ -70,7 +71,8 @@ def _wrap_client(client: Any, provider: str | None) -> None:
     if client.__dict__.get(_MARK):
         return
     watch_attempts(client._client)  # noqa: SLF001 - the HTTP client below both SDKs
-    facts = ClientFacts(sdk, names, provider, build_event, _host_of(client))
+    host = _host_of(client)
+    facts = ClientFacts(sdk, names, provider, build_event, host, provider or provider_of(names, sdk, host))
     asynchronous = inspect.iscoroutinefunction(client.request)
     client.request = _async_door(client.request, facts) if asynchronous else _door(client.request, facts)
     for name in ("copy", "with_options"):
@@ -97,7 +99,7 @@ def _door(original: Any, facts: ClientFacts) -> Any:
             return original(*args, **kwargs)
         if _guard() is not None or _model() is not None:
             return detour.ruled(begun, args, kwargs)
-        refusal = stopped_by(begun)
+        refusal = stopped_by(begun, facts)
         return made(begun, args, kwargs) if refusal is None else detour.stopped(begun, refusal, args, kwargs)
 
     def made(begun: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -123,7 +125,7 @@ def _async_door(original: Any, facts: ClientFacts) -> Any:
             return await original(*args, **kwargs)
         if _guard() is not None or _model() is not None:
             return await detour.ruled(begun, args, kwargs)
-        refusal = stopped_by(begun)
+        refusal = stopped_by(begun, facts)
         if refusal is not None:
             return await detour.stopped(begun, refusal, args, kwargs)
         return await made(begun, args, kwargs)

@@ -23,7 +23,7 @@ class Detour:
 
     def asked(self, begun: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Make a call that no policy rules, unless a limit stops it."""
-        refusal = stopped_by(begun)
+        refusal = stopped_by(begun, self._facts)
         return self._made(begun, args, kwargs) if refusal is None else self.stopped(begun, refusal, args, kwargs)
 
     def stopped(self, begun: Any, refusal: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -72,7 +72,7 @@ class AsyncDetour:
 
     async def asked(self, begun: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Make a call that no policy rules, unless a limit stops it."""
-        refusal = stopped_by(begun)
+        refusal = stopped_by(begun, self._facts)
         if refusal is None:
             return await self._made(begun, args, kwargs)
         return await self.stopped(begun, refusal, args, kwargs)

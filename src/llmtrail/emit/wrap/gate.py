@@ -20,7 +20,6 @@ from llmtrail.emit.wrap.endpoints import OPERATIONS, WORDLESS, Endpoint
 from llmtrail.emit.wrap.guard import swallow
 from llmtrail.emit.wrap.live import ClientFacts, Served
 from llmtrail.emit.wrap.made_answers import repeated_body, said_body, stream_of
-from llmtrail.emit.wrap.providers import provider_of
 
 _NO_FIELDS: Final[Mapping[str, Any]] = {}
 # What `handled_by` says of a call that was stopped.
@@ -40,14 +39,15 @@ class Plan(NamedTuple):
     options: Any = None  # the SDK's own, for another model
 
 
-def stopped_by(begun: Any) -> Refusal | None:
+def stopped_by(begun: Any, facts: ClientFacts) -> Refusal | None:
     """Return what stops a call, or None; where our own bugs keep that from being known, nothing does."""
     try:
         limits = get_recorder().limits
         if not limits.may_refuse:
             return None
         request: Request | None = begun[6]
-        return limits.check(_NO_FIELDS if request is None else request.fields, _model_of(begun[1]))
+        fields = _NO_FIELDS if request is None else request.fields
+        return limits.check(fields, _model_of(begun[1]), facts.asked)
     except Exception as error:  # noqa: BLE001 - the application's call must not fail by our bugs
         swallow("ask for limits", error)
         return None
@@ -57,7 +57,7 @@ def plan_for(facts: ClientFacts, begun: Any, refusal: Refusal) -> Plan:
     """Decide what is done in place of a call that is stopped, and record that. Never raises."""
     plan, handled_by, output = Plan(exceeded(refusal)), RAISED, None
     try:
-        found = _behave(begun, refusal)
+        found = _behave(facts, begun, refusal)
         if found is not None:
             plan, handled_by, output = found
         _record(facts, begun, refusal, handled_by, output)
@@ -79,7 +79,7 @@ def _model_of(options: Any) -> str | None:
     return model if isinstance(model, str) else None
 
 
-def _behave(begun: Any, refusal: Refusal) -> tuple[Plan, str, Any] | None:
+def _behave(facts: ClientFacts, begun: Any, refusal: Refusal) -> tuple[Plan, str, Any] | None:
     """Return the plan of a limit's behaviour, what `handled_by` says of it, and the output; None where it cannot be."""
     limit = refusal.limit
     if limit is None:
@@ -88,7 +88,7 @@ def _behave(begun: Any, refusal: Refusal) -> tuple[Plan, str, Any] | None:
         case Behaviour.REFUSE:
             return None
         case Behaviour.CHEAPER_MODEL:
-            other = _cheaper(begun, limit.model)
+            other = _cheaper(facts, begun, limit.model)
             return None if other is None else (Plan(options=other), FALLBACK, None)
         case Behaviour.CACHED_ANSWER:
             return _serving(begun, former_answer(begun), CACHED)
@@ -98,10 +98,11 @@ def _behave(begun: Any, refusal: Refusal) -> tuple[Plan, str, Any] | None:
             assert_never(limit.behaviour)
 
 
-def _cheaper(begun: Any, model: str) -> Any:
+def _cheaper(facts: ClientFacts, begun: Any, model: str) -> Any:
     """Return the call's options for another model; None where that is no answer to it, or is itself stopped."""
     request = begun[6]
-    if get_recorder().limits.check(_NO_FIELDS if request is None else request.fields, model) is not None:
+    fields = _NO_FIELDS if request is None else request.fields
+    if get_recorder().limits.check(fields, model, facts.asked) is not None:
         return None
     return with_model(begun, model)
 
@@ -170,7 +171,7 @@ def _build_refusal(parts: Any) -> Mapping[str, Any]:
     fields = asked_fields(endpoint, body)
     fields |= {
         "operation": OPERATIONS[endpoint],
-        "provider": facts.provider or provider_of(facts.class_names, facts.sdk, facts.host),
+        "provider": facts.asked,
         "stream": begun[2],
         "latency_ms": 0.0,
         "status": (Status.ERROR if output is None else Status.OK).value,

@@ -152,7 +152,7 @@ def _refusal(kwargs: Mapping[str, Any]) -> Refusal | None:
         told = {name: str(metadata[name]) for name in _METADATA_FIELDS if metadata.get(name)}
         named = {"user_id": kwargs["user"]} if text_of(kwargs.get("user")) else {}
         fields = {**(request.fields if request is not None else {}), **named, **told}
-        refusal = limits.check(fields, _own_name(kwargs.get("model")))
+        refusal = limits.check(fields, _own_name(kwargs.get("model")), _provider(kwargs, {}))
         if refusal is not None:
             limits.count("refused")
     except Exception as error:  # noqa: BLE001 - the application's call must not fail by our bugs

@@ -48,6 +48,7 @@ class ClientFacts:
     provider: str | None  # given by the application
     build: Builder
     host: str | None = None  # where it sends to, for calls that are never sent
+    asked: str | None = None  # the provider that it asks, as far as the client itself says
 
 
 @dataclass(frozen=True, slots=True)
