@@ -18,7 +18,7 @@ from llmtrail.core.call import Call
 from llmtrail.core.gpu_map import Deployment
 from llmtrail.core.model_identity import ModelTable, normalized, spellings
 from llmtrail.core.own_gpu import OwnGpuBook, standard_prices
-from llmtrail.core.price_context import PriceContext, context_of, without_region
+from llmtrail.core.price_context import PriceContext, context_of
 from llmtrail.core.pricing import Rates, UnpricedReason
 from llmtrail.core.provider_names import provider_id
 from llmtrail.schemas import schema_folder
@@ -197,20 +197,23 @@ class GenaiPriceBook:
         sought = self._sought(provider, asked, answered)
         if not sought.models:
             return UnpricedReason.UNKNOWN_MODEL
-        terms = without_region(context)
-        if terms == context:
-            return self._rates_under(sought, minute, context)
+        return self._rates_for(sought, minute, context)
+
+    def _rates_for(self, sought: "_Sought", minute: int, context: PriceContext) -> Rates | UnpricedReason:
+        """Return the rates under these terms: the listed ones, else a documented multiple of those without a term."""
         at_ns = minute * _NS_PER_MINUTE
-        own = next(_entries(self._overrides, sought, at_ns, context), None)
-        if own is not None:
-            return own.rates
-        # A region costs a multiple of whatever the call would cost without it; by how much is documented, or unknown.
-        region = context[len(terms) :]
-        factor = next((one for one in self._factors if one.holds_for(region) and _is_meant(one, sought, at_ns)), None)
-        if factor is None:
-            return UnpricedReason.MISSING_TIER_PRICE
-        rates = self._rates_under(sought, minute, terms)
-        return rates if isinstance(rates, UnpricedReason) else factor.applied(rates)
+        rates = self._rates_under(sought, minute, context)
+        if rates is not UnpricedReason.MISSING_TIER_PRICE:
+            return rates
+        for term in reversed(context):
+            factor = next(
+                (one for one in self._factors if one.holds_for((term,)) and _is_meant(one, sought, at_ns)), None
+            )
+            if factor is not None:
+                rest = tuple(other for other in context if other != term)
+                without = self._rates_for(sought, minute, rest)
+                return without if isinstance(without, UnpricedReason) else factor.applied(without)
+        return rates
 
     def _rates_under(self, sought: "_Sought", minute: int, context: PriceContext) -> Rates | UnpricedReason:
         at_ns = minute * _NS_PER_MINUTE

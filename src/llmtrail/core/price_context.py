@@ -50,11 +50,6 @@ def context_of(call: Call) -> PriceContext:
     return tuple((key, value) for key, value in found.items() if value)
 
 
-def without_region(context: PriceContext) -> PriceContext:
-    """Return the terms without the region, which stands last."""
-    return tuple(term for term in context if term[0] != CONTEXT_KEYS[-1])
-
-
 def standard_word(value: str) -> str:
     """Return a term as a price file and calls name it; empty for the standard one."""
     word = _word(value)

@@ -218,6 +218,13 @@ def cost_femtousd(usage: Usage, rates: Rates, *, needs_output: bool = True) -> i
 
 def _fees(usage: Usage, rates: Rates) -> int | UnpricedReason:
     """Return the cost of what is counted beside tokens, in 10**-15 dollars: searches, sessions, citations."""
+    if not (
+        usage.web_search_requests
+        or usage.file_search_requests
+        or usage.code_interpreter_sessions
+        or usage.citation_tokens
+    ):
+        return 0
     cost = 0
     for count, rate in (
         (usage.web_search_requests, rates.web_search),

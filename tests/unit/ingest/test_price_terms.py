@@ -1,6 +1,7 @@
 """Tiers, batch, speed and region: what was served is what is priced; contracts win whatever name the answer bears."""
 
 from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,8 @@ def test_the_tier_that_was_served_is_priced(asked: str | None, served: str | Non
         ("vertex_ai", "gemini-2.5-flash", {"service_tier": "PROVISIONED_THROUGHPUT"}),
         ("azure", "gpt-4o", {"service_tier": "priority"}),  # resold models have no variants of OpenAI's
         ("anthropic", "claude-sonnet-4-5", {"speed": "fast"}),
-        ("aws.bedrock", "us.amazon.nova-pro-v1:0", {"service_tier": "flex"}),
+        ("aws.bedrock", "us.amazon.nova-lite-v1:0", {"service_tier": "flex"}),
+        ("aws.bedrock", "us.amazon.nova-pro-v1:0", {"service_tier": "reserved"}),
     ],
 )
 def test_a_tier_without_a_listed_price_is_unpriced_and_never_standard(
@@ -249,3 +251,84 @@ def test_the_providers_own_cost_stands_in_where_there_is_no_price() -> None:
     assert price(_call("openrouter", "acme/unheard-of", reported_cost_nanousd=42), AT, BOOK).cost_nanousd is None
     # Ours holds where there is one; the difference is counted beside it.
     assert price(_call("openai", "gpt-5", **told), AT, BOOK).cost_source == "computed"
+
+
+# What others were billed or reported wrong, by their public threads: (provider, asked, answered, asked tier, served,
+# usage, cents).
+REPORTED_BILLS = (
+    # defog-ai/defog#303: gpt-5-mini, flex, 2,000 in of which 1,000 cached, 500 out.
+    ("openai", "gpt-5-mini", "flex", "flex", (2_000, 1_000, 500), "0.06375"),
+    ("openai", "gpt-5-mini", "flex", "default", (2_000, 1_000, 500), "0.1275"),
+    ("openai", "gpt-5-mini", "flex", None, (2_000, 1_000, 500), "0.06375"),
+    # BerriAI/litellm#13810: flex is half of the standard price.
+    ("openai", "openai/gpt-5-nano", "flex", "flex", (1_000_000, 0, 0), "2.5"),
+    # BerriAI/litellm#31837: priority asked, default served.
+    ("openai", "gpt-5", "priority", "default", (1_000, 0, 1_000), "1.125"),
+    ("openai", "gpt-5", "priority", "priority", (1_000, 0, 1_000), "2.25"),
+    # seakee/CPA-Manager-Plus#98: priority is 2.5 times on gpt-5.5, 2 times on gpt-5.4.
+    ("openai", "gpt-5.5", None, "priority", (1_000_000, 0, 0), "1250"),
+    ("openai", "gpt-5.4", None, "priority", (1_000_000, 0, 0), "500"),
+    # aarora79/agentic-coding-harness-benchmarks#186: Bedrock's own tiers of Qwen3 Coder 30B.
+    ("aws.bedrock", "qwen.qwen3-coder-30b-a3b-v1:0", None, None, (1_000_000, 0, 0), "15"),
+    ("aws.bedrock", "qwen.qwen3-coder-30b-a3b-v1:0", None, "flex", (1_000_000, 0, 0), "7.5"),
+    ("aws.bedrock", "qwen.qwen3-coder-30b-a3b-v1:0", None, "priority", (1_000_000, 0, 0), "26.25"),
+    # dev.to, "Claude Batch API": 5,000 in and 800 out of Opus 5.5, plain and in a batch.
+    ("anthropic", "claude-opus-5-5", None, "standard", (5_000, 0, 800), "3.6"),
+    ("anthropic", "claude-opus-5-5", None, "batch", (5_000, 0, 800), "1.8"),
+)
+
+
+@pytest.mark.parametrize(("provider", "model", "asked", "served", "tokens", "cents"), REPORTED_BILLS)
+def test_a_bill_that_was_reported_in_public_comes_out_right(
+    provider: str, model: str, asked: str | None, served: str | None, tokens: tuple[int, int, int], cents: str
+) -> None:
+    fields: dict[str, Any] = {"parameters": {"service_tier": asked}} if asked else {}
+    if served:
+        fields["served"] = {"service_tier": served}
+    given, cached, gave = tokens
+    usage = Usage(input_tokens=given, cache_read_tokens=cached, output_tokens=gave)
+    at_ns = int(datetime(2026, 11, 20, tzinfo=UTC).timestamp()) * 10**9
+    priced = price(_call(provider, model, usage=usage, **fields), at_ns, BOOK)
+    assert priced.cost_nanousd == int(Decimal(cents) * 10**7), priced
+
+
+def test_a_batch_of_azure_costs_half_and_one_of_claude_did_before_the_list_knew() -> None:
+    batch: dict[str, Any] = {"parameters": {"processing": "batch"}}
+    assert _usd(BOOK, _call("azure", "gpt-4o", **batch)) == 1.25
+    call = _call("anthropic", "claude-sonnet-4-5", usage=Usage(input_tokens=100_000, output_tokens=0), **batch)
+    before = int(datetime(2026, 3, 1, tzinfo=UTC).timestamp()) * 10**9
+    assert price(call, before, BOOK).cost_nanousd == price(call, AT, BOOK).cost_nanousd == 150_000_000
+    us = _call("anthropic", "claude-opus-4-8", served={"region": "us", "service_tier": "batch"})
+    assert _usd(BOOK, us) == 2.75
+
+
+def test_parts_that_the_answer_reports_are_billed_at_their_own_price() -> None:
+    def usd(provider: str, model: str, **tokens: int) -> float | None:
+        return _usd(BOOK, _call(provider, model, usage=Usage(**tokens)))
+
+    # gpt-realtime: text 4/0.40, audio 32/0.40 cached; 1,000 in of which 600 audio, 512 cached of which 384 audio.
+    audio = usd(
+        "openai",
+        "gpt-realtime",
+        input_tokens=1_000,
+        output_tokens=10,
+        input_audio_tokens=600,
+        cache_read_tokens=512,
+        cache_read_audio_tokens=384,
+    )
+    assert audio == 0.0083648  # 128 x 0.4 + 384 x 0.4 + 216 x 32 + 272 x 4 + 10 x 16
+    # gpt-image-1: text 5, image 10/2.50 cached; image output 40.
+    image = usd(
+        "openai",
+        "gpt-image-1",
+        input_tokens=1_000,
+        output_tokens=100,
+        output_image_tokens=100,
+        input_image_tokens=800,
+        cache_read_tokens=300,
+        cache_read_image_tokens=300,
+    )
+    assert image == 0.01075  # 300 x 2.5 + 500 x 10 + 200 x 5 + 100 x 40
+    # Perplexity bills citations and searches beside tokens.
+    told = {"input_tokens": 108, "output_tokens": 76_504, "reasoning_tokens": 73_248, "citation_tokens": 7_299}
+    assert usd("perplexity", "sonar-deep-research", **told, web_search_requests=74) == 0.630606
