@@ -51,7 +51,10 @@ _PROVIDER_SYNONYMS = {
     "mistral": "mistral_ai",
 }
 _NOT_INVOCATION = frozenset({"model", "messages", "input", "prompt", "stream", "user", "tools", "instructions"})
-# Tiers and speeds that are the usual ones, in words of emitters that always write one.
+# What is read -> the event's own name for it, by group.
+_SERVED = (("served_tier", "service_tier"), ("served_speed", "speed"), ("served_region", "region"))
+_VERSIONS = (("prompt_version", "prompt"), ("prompt_name", "prompt_name"))
+# Speeds that are the usual ones, in words of emitters that always write one.
 _USUAL_SPEEDS = frozenset({"normal", "standard"})
 _CACHE_FIELDS = frozenset({"cache_read_tokens", "cache_write_tokens"})
 _OUTPUT = "gen_ai.output.messages"
@@ -140,8 +143,12 @@ def models_of(plan: Plan, attributes: Attributes, invocation: dict[str, Any]) ->
         requested = requested or named
     if requested is None and answered is None and "input_body" in plan.names:
         requested = text(an_object(plan.first(attributes, "input_body")).get("model"))
-    models = {"request_model": requested, "response_model": answered}
-    return {field: model[:_NAME_LENGTH_MAX] for field, model in models.items() if model is not None}
+    models = {}
+    if requested is not None:
+        models["request_model"] = requested[:_NAME_LENGTH_MAX]
+    if answered is not None:
+        models["response_model"] = answered[:_NAME_LENGTH_MAX]
+    return models
 
 
 def invocation_of(plan: Plan, attributes: Attributes) -> dict[str, Any]:
@@ -193,7 +200,7 @@ def _shared_fields(plan: Plan, attributes: Attributes, scope: str) -> dict[str, 
 
 
 def _parameters(plan: Plan, attributes: Attributes, invocation: dict[str, Any]) -> dict[str, Any]:
-    found = {key: value for key, value in invocation.items() if key not in _NOT_INVOCATION}
+    found = {key: value for key, value in invocation.items() if key not in _NOT_INVOCATION} if invocation else {}
     for key, name in plan.parameters:
         found[name] = attributes[key]
     if (tier := plan.first(attributes, "asked_tier")) is not None:
@@ -206,22 +213,23 @@ def _parameters(plan: Plan, attributes: Attributes, invocation: dict[str, Any]) 
 
 
 def _served(plan: Plan, attributes: Attributes) -> dict[str, str]:
-    found = {
-        "service_tier": word(plan.first(attributes, "served_tier")),
-        "speed": word(plan.first(attributes, "served_speed")),
-        "region": word(plan.first(attributes, "served_region")),
-    }
-    if found["speed"] in _USUAL_SPEEDS:
+    found = _words(plan, attributes, _SERVED)
+    if found.get("speed") in _USUAL_SPEEDS:
         found["speed"] = "standard"
-    return {field: value[:_NAME_LENGTH_MAX] for field, value in found.items() if value is not None}
+    return found
 
 
 def _versions(plan: Plan, attributes: Attributes) -> dict[str, str]:
-    found = {
-        "prompt": word(plan.first(attributes, "prompt_version")),
-        "prompt_name": word(plan.first(attributes, "prompt_name")),
+    return _words(plan, attributes, _VERSIONS)
+
+
+def _words(plan: Plan, attributes: Attributes, fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    """Return the event's fields of a group, each under its own name, of those that are there."""
+    return {
+        own: told[:_NAME_LENGTH_MAX]
+        for field, own in fields
+        if field in plan.names and (told := word(plan.first(attributes, field))) is not None
     }
-    return {field: version[:_NAME_LENGTH_MAX] for field, version in found.items() if version is not None}
 
 
 def _kept(plan: Plan, attributes: Attributes, scope: str) -> dict[str, Any]:

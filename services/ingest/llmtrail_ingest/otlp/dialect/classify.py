@@ -14,7 +14,8 @@ from llmtrail_ingest.otlp.records import SPAN_KIND_CLIENT, PartKind, SkipReason,
 
 Sort = tuple[PartKind, str]
 _RETRIEVAL = "retrieval"
-_MODEL_FIELDS = frozenset({"request_model", "response_model", "model", "parameters", "input_body"})
+_MODEL_NAMES = ("request_model", "response_model", "model")
+_MODEL_FIELDS = frozenset({"parameters", "input_body"})
 
 
 def sort_of(plan: Plan, span: SpanRecord) -> Sort | SkipReason:
@@ -25,7 +26,7 @@ def sort_of(plan: Plan, span: SpanRecord) -> Sort | SkipReason:
     if operation:
         return _single(plan, span, operation)
     is_holder = operation is not None
-    if not _models(plan, span):
+    if not _names_model(plan, span):
         return _passed_over(plan, span, is_holder=is_holder)
     if has_usage(plan, span.attributes):
         return PartKind.SUMMARY, _guessed(span)
@@ -51,17 +52,20 @@ def _operation(plan: Plan, span: SpanRecord) -> str | None:
 
 
 def _single(plan: Plan, span: SpanRecord, operation: str) -> Sort | SkipReason:
-    if _models(plan, span) or has_usage(plan, span.attributes):
+    if _names_model(plan, span) or has_usage(plan, span.attributes):
         return PartKind.CALL, operation
     if "provider" in plan.names and is_failed(plan, span):
         return PartKind.CALL, operation
     return SkipReason.NO_MODEL
 
 
-def _models(plan: Plan, span: SpanRecord) -> dict[str, str]:
+def _names_model(plan: Plan, span: SpanRecord) -> bool:
+    """Whether a model is named, be it inside the request's parameters or its body."""
+    if any(plan.first(span.attributes, field) is not None for field in _MODEL_NAMES if field in plan.names):
+        return True
     if _MODEL_FIELDS.isdisjoint(plan.names):
-        return {}
-    return models_of(plan, span.attributes, invocation_of(plan, span.attributes))
+        return False
+    return bool(models_of(plan, span.attributes, invocation_of(plan, span.attributes)))
 
 
 def _passed_over(plan: Plan, span: SpanRecord, *, is_holder: bool) -> SkipReason:

@@ -80,10 +80,12 @@ class Plan:
 
     def first(self, attributes: Attributes, field: str) -> Any:
         """Return the first value for a field that is neither absent nor empty, or None."""
-        for name in self.names.get(field, ()):
-            value = attributes[name]
-            if value is not None and value != "":
-                return value
+        names = self.names.get(field)
+        if names is not None:
+            for name in names:
+                value = attributes[name]
+                if value is not None and value != "":
+                    return value
         return None
 
 

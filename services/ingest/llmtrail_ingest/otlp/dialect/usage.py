@@ -21,7 +21,6 @@ _IN_BODY = ("usage", "usage_metadata", "usageMetadata", "token_usage")
 _TOTAL_COST = ("total", "total_cost", "totalCost", "amount")
 # Providers whose totals hold the thoughts, which many emitters leave out (ai.google.dev/api#UsageMetadata).
 _THINKING = ("gcp.", "google")
-_PLAIN = frozenset({"input_tokens", "output_tokens", "total_tokens"})
 
 
 def usage_of(plan: Plan, attributes: Attributes, provider: str | None) -> dict[str, int]:
@@ -42,7 +41,7 @@ def usage_of(plan: Plan, attributes: Attributes, provider: str | None) -> dict[s
     if not usage and "usage_body" in names:
         body = an_object(plan.first(attributes, "usage_body"))
         usage = _of_object(an_object(first(body, _IN_BODY)))
-    return usage if _is_plain(usage) else _added_up(usage, plan, provider)
+    return usage if plan.profile.is_plain and _is_plain(usage) else _added_up(usage, plan, provider)
 
 
 def has_usage(plan: Plan, attributes: Attributes) -> bool:
@@ -87,11 +86,12 @@ def _of_object(raw: Mapping[str, Any], convention: str | None = None) -> dict[st
 
 
 def _is_plain(usage: Mapping[str, int]) -> bool:
-    """Whether the usage is input and output alone, in agreement with the total: most are."""
-    if not _PLAIN.issuperset(usage):
+    """Whether input and output hold their parts, in agreement with the total: most do."""
+    given, gave, total = usage.get("input_tokens", -1), usage.get("output_tokens", 0), usage.get("total_tokens")
+    if total is not None and total != given + gave:
         return False
-    total = usage.get("total_tokens")
-    return total is None or total == usage.get("input_tokens", -1) + usage.get("output_tokens", 0)
+    cached = usage.get("cache_read_tokens", 0) + usage.get("cache_write_tokens", 0)
+    return given >= cached and gave >= usage.get("reasoning_tokens", 0) and "cache_write_1h_tokens" not in usage
 
 
 def _added_up(usage: dict[str, int], plan: Plan, provider: str | None) -> dict[str, int]:

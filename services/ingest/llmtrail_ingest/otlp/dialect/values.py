@@ -36,10 +36,11 @@ def text(value: Any) -> str | None:
 
 def word(value: Any) -> str | None:
     """Return the value as text without the quotes of those who write every value as JSON (MLflow, Langfuse)."""
-    found = text(value)
-    if found is not None and found[0] == found[-1] == '"' and len(found) > 1:
-        return text(parsed(found))
-    return found
+    if type(value) is not str:
+        return text(value)
+    if value[:1] != '"' or value[-1:] != '"' or len(value) < 2:
+        return value or None
+    return text(parsed(value))
 
 
 def count(value: Any) -> int | None:

@@ -98,3 +98,8 @@ class Profile:
     bills: bool = False
     # Names that mean something else here than context (request id, user, session).
     no_context: frozenset[str] = frozenset()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing that it counts is known to be left out of its totals."""
+        return not self.cache_alongside and not self.reasoning_alongside
