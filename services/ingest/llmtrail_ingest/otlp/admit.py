@@ -42,6 +42,7 @@ _WITH_TEXT = frozenset(
         PartKind.OPENED,
         PartKind.STREAMED,
         PartKind.LOG,
+        PartKind.RECORD,
         PartKind.MESSAGE,
         PartKind.RETRIEVAL,
     }
@@ -161,7 +162,7 @@ def _keep(admitted: Admitted, parts: Sequence[Part], policy: ContentPolicy) -> N
         if admitted.tenant:
             kept = msgspec.structs.replace(kept, tenant=admitted.tenant)
         admitted.values.append(encode_part(kept))
-        admitted.keys.append((part.trace_id or part.response_id).encode())
+        admitted.keys.append((part.trace_id or part.response_id or part.span_id).encode())
 
 
 def _suspects(parts: Sequence[Part], places: Sequence[int], together: int) -> list[int]:

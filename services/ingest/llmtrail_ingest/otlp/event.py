@@ -30,10 +30,12 @@ def event_of(group: Group, context: Mapping[str, str]) -> Fields:
     fields = _merged(group.nodes)
     canonical = group.canonical.part
     fields["started_at"] = str(canonical.start_ns).encode()
+    # A log record has no span of its own, only one that it was written in.
+    is_record = canonical.kind is PartKind.RECORD
     for name, value in (
         ("trace_id", canonical.trace_id),
-        ("span_id", group.canonical.bound_span_id or canonical.span_id),
-        ("parent_span_id", canonical.parent_id),
+        ("span_id", canonical.parent_id if is_record else group.canonical.bound_span_id or canonical.span_id),
+        ("parent_span_id", "" if is_record else canonical.parent_id),
     ):
         if value:
             fields[name] = _ENCODE(value)
@@ -123,9 +125,21 @@ def _merged(nodes: Sequence[Node]) -> Fields:
             if had is None:
                 fields[name] = value
             elif name in _MERGED and isinstance(had, bytes) and isinstance(value, bytes) and had != value:
-                fields[name] = _ENCODE({**_load(value), **_load(had)})
+                merge = _fuller_usage if name == "usage" else _joined
+                fields[name] = _ENCODE(merge(_load(had), _load(value)))
     _add_messages(fields, [node for node in nodes if node.part.kind is PartKind.MESSAGE])
     return fields
+
+
+def _joined(had: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    return {**more, **had}
+
+
+def _fuller_usage(had: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """Return both usages as one where they agree, else the one that counts more: its numbers leave nothing out."""
+    if all(more[name] == count for name, count in had.items() if name in more):
+        return {**more, **had}
+    return max(had, more, key=lambda usage: usage.get("input_tokens", 0) + usage.get("output_tokens", 0))
 
 
 def _add_messages(fields: Fields, nodes: Iterable[Node]) -> None:

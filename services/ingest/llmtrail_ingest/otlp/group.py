@@ -19,7 +19,9 @@ ANCESTORS_MAX = 200
 
 
 # Records that are a call's own span: they name and date it.
-SPAN_KINDS = (PartKind.CALL, PartKind.SUMMARY, PartKind.OPENED)
+SPAN_KINDS = (PartKind.CALL, PartKind.SUMMARY, PartKind.OPENED, PartKind.RECORD)
+# One instrumentation's chat is another's generate_content.
+_CHATS = frozenset({b'"chat"', b'"generate_content"', b'"text_completion"'})
 
 
 @dataclass(slots=True, eq=False)
@@ -144,6 +146,7 @@ def _owners(calls: Sequence[Node], parents: Mapping[str, str]) -> dict[str, str]
             last = max(same, key=lambda node: (node.part.end_ns, node.part.span_id))
             _join(owner, above, last.part.span_id)
     _join_same_response(calls, owner)
+    _join_records(calls, owner)
     return owner
 
 
@@ -161,9 +164,31 @@ def _join_same_response(calls: Sequence[Node], owner: dict[str, str]) -> None:
                     _join(owner, one.part.span_id, other.part.span_id)
 
 
+def _join_records(calls: Sequence[Node], owner: dict[str, str]) -> None:
+    """Join log records that are calls with spans of the same calls: the same model and tokens at the same time."""
+    joined = set(owner) | set(owner.values())
+    records = [node for node in calls if node.part.kind is PartKind.RECORD and node.part.span_id not in joined]
+    spans = {node.part.span_id: node for node in calls if node.part.kind in {PartKind.CALL, PartKind.SUMMARY}}
+    for record in records:
+        fitting = [node for node in spans.values() if _records_call(record, node)]
+        if fitting:
+            nearest = min(fitting, key=lambda node: (abs(node.part.end_ns - record.part.end_ns), node.part.span_id))
+            _join(owner, record.part.span_id, nearest.part.span_id)
+            del spans[nearest.part.span_id]
+
+
+def _records_call(record: Node, call: Node) -> bool:
+    return (
+        call.part.model == record.part.model
+        and call.fields.get("usage") == record.fields.get("usage") is not None
+        and call.fields.get("status") == record.fields.get("status")
+        and abs(call.part.end_ns - record.part.end_ns) <= LOG_GAP_NS_MAX
+    )
+
+
 def _same_call(parent: Node, child: Node) -> bool:
     """Say whether a call's span below another call's span is the same call, told by another instrumentation."""
-    if parent.fields.get("operation") != child.fields.get("operation"):
+    if _family(parent) != _family(child):
         return False
     if parent.fields.get("status") != child.fields.get("status"):
         return False
@@ -174,6 +199,11 @@ def _same_call(parent: Node, child: Node) -> bool:
         return True
     mine, theirs = _bare_model(parent.part.model), _bare_model(child.part.model)
     return not mine or not theirs or mine == theirs or mine.startswith(theirs) or theirs.startswith(mine)
+
+
+def _family(node: Node) -> object:
+    operation = node.fields.get("operation")
+    return b'"chat"' if operation in _CHATS else operation
 
 
 def _bare_model(model: str) -> str:
@@ -267,6 +297,7 @@ _RANK = {
     PartKind.CALL: 1,
     PartKind.OPENED: 1,
     PartKind.SUMMARY: 2,
+    PartKind.RECORD: 2,
     PartKind.LOG: 2,
     PartKind.MESSAGE: 3,
 }

@@ -26,13 +26,16 @@ _BYTE_ORDER_MARKS = (
 )
 
 
-def load_json(text: bytes) -> Any:
+def load_json(text: bytes | str) -> Any:
     """Return what the JSON says, bad texts mended; raise orjson.JSONDecodeError where it is none."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        mended = mend(text)
-        if mended == text:
+        given = text.encode() if isinstance(text, str) else text
+        if isinstance(text, str) and not _HALF.search(given):
+            raise  # Most texts are no JSON, and nothing else can be mended in them.
+        mended = mend(given)
+        if mended == given:
             raise
         return orjson.loads(mended)
 

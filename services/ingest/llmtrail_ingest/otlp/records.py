@@ -66,6 +66,7 @@ class PartKind(StrEnum):
     OPENED = "opened"  # Logfire: the span of a stream's request, which ends before the stream does
     STREAMED = "streamed"  # Logfire: the log span that tells the stream's end, often in a trace of its own
     LOG = "log"  # a log record that repeats a call
+    RECORD = "record"  # a log record that is a call of its own; its id is made, its parent is the span around it
     MESSAGE = "message"  # a log record that holds one message of a call
     RETRIEVAL = "retrieval"  # documents looked up before a call
     HTTP = "http"  # one HTTP exchange below a call: an attempt

@@ -250,7 +250,7 @@ class Settler:
     def _index(self, trace: Trace, node: Node) -> None:
         """Remember a call's span for records that will name it; bring home those that waited for it."""
         match node.part.kind:
-            case PartKind.CALL | PartKind.SUMMARY if node.part.response_id:
+            case PartKind.CALL | PartKind.SUMMARY | PartKind.RECORD if node.part.response_id:
                 self._by_response[_response_key(node.part)] = (trace, node)
             case PartKind.OPENED:
                 opened = self._opened.setdefault(_stream_key(node.part), [])
@@ -436,7 +436,7 @@ def _oldest(traces: dict[tuple[str, str], Trace], excess: int, oldest_ns: int) -
 
 
 def _lone_id(part: Part) -> str:
-    return f"~{part.instance}:{part.response_id or part.start_ns}"
+    return f"~{part.instance}:{part.span_id or part.response_id or part.start_ns}"
 
 
 def _response_key(part: Part) -> tuple[str, str, str]:

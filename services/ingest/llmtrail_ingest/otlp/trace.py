@@ -213,7 +213,7 @@ def _identity(part: Part) -> tuple[str, str]:
 
 def _place(graph: Graph, part: Part) -> Node | None:
     match part.kind:
-        case PartKind.CALL | PartKind.SUMMARY | PartKind.OPENED:
+        case PartKind.CALL | PartKind.SUMMARY | PartKind.OPENED | PartKind.RECORD:
             node = node_of(part)
             graph.view.calls.append(node)
         case PartKind.STREAMED:

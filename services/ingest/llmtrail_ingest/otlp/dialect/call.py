@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import Any
 
 from llmtrail.core.failure import FailureMode
+from llmtrail.core.model_identity import normalized
 from llmtrail.core.provider_names import PROVIDERS, provider_id
 from llmtrail_ingest.otlp.dialect.content import (
     content_of,
@@ -16,7 +17,7 @@ from llmtrail_ingest.otlp.dialect.content import (
 )
 from llmtrail_ingest.otlp.dialect.plan import Plan
 from llmtrail_ingest.otlp.dialect.result import result_of
-from llmtrail_ingest.otlp.dialect.usage import cost_nanousd_of, usage_of
+from llmtrail_ingest.otlp.dialect.usage import billed_nanousd_of, cost_nanousd_of, usage_of
 from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, flag, number, parsed, text, word
 from llmtrail_ingest.otlp.records import LogRecord, SpanRecord, span_ms
 
@@ -58,6 +59,7 @@ _VERSIONS = (("prompt_version", "prompt"), ("prompt_name", "prompt_name"))
 _USUAL_SPEEDS = frozenset({"normal", "standard"})
 _CACHE_FIELDS = frozenset({"cache_read_tokens", "cache_write_tokens"})
 _OUTPUT = "gen_ai.output.messages"
+_RESPONSE_ID = "gen_ai.response.id"
 _LOGFIRE = "logfire"
 
 
@@ -122,12 +124,19 @@ def message_fields(log: LogRecord, role: str) -> dict[str, Any]:
     return fields
 
 
-def response_id_of(plan: Plan, attributes: Attributes, fields: dict[str, Any]) -> str:
-    """Return the provider's id of the response, "" where none is told (LiteLLM gives its own id to failures)."""
+def response_id_of(fields: dict[str, Any]) -> str:
+    """Return the provider's id of the response that fields hold; "" where none, and for failures (LiteLLM's own)."""
+    if fields.get("status") == "error" or "attributes" not in fields:
+        return ""
+    found: str = fields["attributes"].get(_RESPONSE_ID, "")
+    return found
+
+
+def _response_id(plan: Plan, attributes: Attributes) -> str:
     found = word(plan.first(attributes, "response_id"))
     if found is None and "output_body" in plan.names:
         found = text(an_object(plan.first(attributes, "output_body")).get("id"))
-    if found is None or found == attributes.get("litellm.call_id") or fields.get("status") == "error":
+    if found is None or found == attributes.get("litellm.call_id"):
         return ""
     return found[:_ID_LENGTH_MAX]
 
@@ -172,6 +181,15 @@ def provider_of(told: str) -> str | None:
     return _PROVIDER_SYNONYMS.get(head, head if head in PROVIDERS else found)
 
 
+@lru_cache(maxsize=1_024)
+def _provider_in(model: str) -> str | None:
+    """Return the provider that a model's name begins with: "gemini/gemini-2.5-flash", "us.anthropic.claude-…"."""
+    named = normalized(None, model)
+    if named.provider is None or named.name == model.lower():
+        return None
+    return _PROVIDER_SYNONYMS.get(named.provider, named.provider)
+
+
 def _shared_fields(plan: Plan, attributes: Attributes, scope: str) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     told = word(plan.first(attributes, "provider"))
@@ -179,7 +197,10 @@ def _shared_fields(plan: Plan, attributes: Attributes, scope: str) -> dict[str, 
     if provider is not None:
         fields["provider"] = provider
     invocation = invocation_of(plan, attributes)
-    fields.update(models_of(plan, attributes, invocation))
+    models = models_of(plan, attributes, invocation)
+    if provider is None and models and (found := _provider_in(next(iter(models.values())))) is not None:
+        fields["provider"] = provider = found
+    fields.update(models)
     if parameters := _parameters(plan, attributes, invocation):
         fields["parameters"] = parameters
     if served := _served(plan, attributes):
@@ -188,14 +209,15 @@ def _shared_fields(plan: Plan, attributes: Attributes, scope: str) -> dict[str, 
     if usage := usage_of(plan, attributes, provider):
         fields["usage"] = usage
     fields["attributes"] = _kept(plan, attributes, scope)
-    if (cost := cost_nanousd_of(plan, attributes)) is not None:
+    billed = billed_nanousd_of(plan, attributes)
+    if (cost := cost_nanousd_of(plan, attributes) if billed is None else billed) is not None:
         fields["reported_cost_nanousd"] = cost
-        if plan.profile.bills:
+        if billed is not None or plan.profile.bills:
             fields["attributes"]["llmtrail.reported_by"] = "provider"
     if versions := _versions(plan, attributes):
         fields["versions"] = versions
-    if response_id := response_id_of(plan, attributes, fields):
-        fields["attributes"]["gen_ai.response.id"] = response_id
+    if response_id := _response_id(plan, attributes):
+        fields["attributes"][_RESPONSE_ID] = response_id
     return fields
 
 

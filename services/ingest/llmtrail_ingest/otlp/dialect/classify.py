@@ -48,7 +48,7 @@ def _operation(plan: Plan, span: SpanRecord) -> str | None:
         told = word(span.attributes[name])
         if told is not None and (found := plan.operations.get(told.lower())) is not None:
             return found
-    return None
+    return plan.profile.span_names.get(span.name)
 
 
 def _single(plan: Plan, span: SpanRecord, operation: str) -> Sort | SkipReason:
@@ -61,7 +61,7 @@ def _single(plan: Plan, span: SpanRecord, operation: str) -> Sort | SkipReason:
 
 def _names_model(plan: Plan, span: SpanRecord) -> bool:
     """Whether a model is named, be it inside the request's parameters or its body."""
-    if any(plan.first(span.attributes, field) is not None for field in _MODEL_NAMES if field in plan.names):
+    if any(word(plan.first(span.attributes, field)) for field in _MODEL_NAMES if field in plan.names):
         return True
     if _MODEL_FIELDS.isdisjoint(plan.names):
         return False

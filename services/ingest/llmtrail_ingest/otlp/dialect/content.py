@@ -116,7 +116,7 @@ def finish_reasons_of(plan: Plan | None, attributes: Attributes, output: Any) ->
     found = None if plan is None else plan.first(attributes, "finish")
     if isinstance(found, str):
         as_list = parsed(found)
-        found = as_list if isinstance(as_list, list) else [as_list if isinstance(as_list, str) else found]
+        found = as_list if isinstance(as_list, list) else (as_list if isinstance(as_list, str) else found).split(", ")
     if not isinstance(found, list):
         messages = output if isinstance(output, list) else []
         found = [message.get("finish_reason") for message in messages if isinstance(message, dict)]

@@ -75,6 +75,9 @@ class Plan:
     kept: tuple[str, ...]
     variables: tuple[str, ...]
     flat: frozenset[str]
+    # Ways to usage objects and counts inside JSON, of attributes that are there.
+    usage_in: tuple[tuple[str, ...], ...]
+    counts_in: tuple[tuple[str, tuple[tuple[str, ...], ...]], ...]
     # Whether some name is one that only software around models writes.
     is_marked: bool
 
@@ -134,6 +137,12 @@ def _planned(scope: str, names: tuple[str, ...]) -> Plan:
         kept=tuple(key for key in names if key in _KEPT_NAMES or key.startswith(_KEPT_PREFIXES)),
         variables=tuple(name for name in names if name.startswith(_VARIABLES)),
         flat=frozenset(prefix for prefix in _FLAT if any(_is_row(name, prefix) for name in names)),
+        usage_in=tuple(path for path in profile.usage_in if path[0] in told),
+        counts_in=tuple(
+            (field, there)
+            for field, paths in profile.counts_in.items()
+            if (there := tuple(path for path in paths if path[0] in told))
+        ),
         is_marked=profile is not SHARED or any(name.startswith(_MARKERS) for name in names),
     )
 

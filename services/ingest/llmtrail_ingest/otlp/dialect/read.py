@@ -3,6 +3,7 @@
 Emitters are told apart by scope and attribute names (`plan`); what they write is data (`profiles`).
 """
 
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -79,6 +80,8 @@ def read_log(log: LogRecord, resources: ResourceCache) -> tuple[Part | None, Ski
         fields = message_fields(log, MESSAGE_EVENTS[event])
         return _log_part(plan_of(log.scope, log.attributes), log, resources, PartKind.MESSAGE, fields), None
     plan = plan_of(log.scope, log.attributes)
+    if event in plan.profile.repeated_events:
+        return None, SkipReason.DUPLICATE_SPAN
     if event == _CALL_DETAILS:
         if plan.profile.events:
             return None, SkipReason.DUPLICATE_SPAN  # The emitter's own event says the same, and more.
@@ -92,10 +95,7 @@ def _read_event(
     """Return the call that an emitter without spans tells by one log record at its end."""
     if not plan.is_marked and not plan.profile.events:
         return None, SkipReason.NOT_LLM
-    failed = plan.profile.events.get(event)
-    if plan.profile.events and (
-        failed is None or any(log.attributes.get(name) != value for name, value in plan.profile.event_needs.items())
-    ):
+    if plan.profile.events and not _is_calls_end(plan, event, log):
         return None, SkipReason.NOT_LLM
     span = SpanRecord(
         trace_id=log.trace_id,
@@ -106,7 +106,7 @@ def _read_event(
         scope=log.scope,
         start_ns=max(log.time_ns - duration_ns(plan, log.attributes), 0),
         end_ns=log.time_ns if duration_ns(plan, log.attributes) else 0,
-        status_code=STATUS_ERROR if failed else 0,
+        status_code=STATUS_ERROR if plan.profile.events.get(event, False) is not False else 0,
         status_message="",
         attributes=log.attributes,
         events=[],
@@ -118,7 +118,22 @@ def _read_event(
     if sort[0] is PartKind.RETRIEVAL:
         return None, SkipReason.NOT_LLM
     fields = call_fields(plan, span, sort[1])
-    return _log_part(plan, log, resources, PartKind.LOG, fields, span.start_ns), None
+    part = _log_part(plan, log, resources, PartKind.RECORD, fields)
+    # Several calls are logged within one span: each needs an identity, the same however often it is sent.
+    own = _ENCODER.encode((log.time_ns, log.span_id, part.response_id, sorted(part.context.items()), part.call))
+    made = blake2b(own, digest_size=8).hexdigest()
+    return msgspec.structs.replace(part, span_id=made, parent_id=log.span_id, start_ns=span.start_ns), None
+
+
+def _is_calls_end(plan: Plan, event: str, log: LogRecord) -> bool:
+    """Whether an event of an emitter that logs its calls is the end of one, whole or failed."""
+    profile = plan.profile
+    if event not in profile.events:
+        return False
+    if profile.events[event] is None:
+        status = count(plan.first(log.attributes, "http_status"))
+        return plan.first(log.attributes, "error_message") is not None or (status is not None and status >= 400)
+    return all(log.attributes.get(name) == value for name, value in profile.event_needs.items())
 
 
 def _log_part(
@@ -127,7 +142,6 @@ def _log_part(
     resources: ResourceCache,
     kind: PartKind,
     fields: dict[str, Any],
-    start_ns: int | None = None,
 ) -> Part:
     context, instance = resources.read(log.resource)
     return Part(
@@ -136,7 +150,7 @@ def _log_part(
         span_id=log.span_id,
         scope=log.scope,
         instance=instance,
-        start_ns=log.time_ns if start_ns is None else start_ns,
+        start_ns=log.time_ns,
         end_ns=log.time_ns,
         response_id=_shared_id(plan, log.attributes, fields),
         model=fields.get("request_model") or fields.get("response_model") or "",
@@ -171,9 +185,9 @@ def _part(plan: Plan, span: SpanRecord, resources: ResourceCache, kind: PartKind
 
 def _shared_id(plan: Plan, attributes: dict[str, Any], fields: dict[str, Any]) -> str:
     """Return the id by which records of one call find each other: the response's, else the emitter's own."""
-    found = response_id_of(plan, attributes, fields)
-    if found or "exchange_id" not in plan.names:
-        return found
+    if "exchange_id" not in plan.names:
+        return response_id_of(fields)
+    # Not all of an emitter's records name the response; all name its own id.
     return ":".join(told for name in plan.names["exchange_id"] if (told := word(attributes[name])))[:512]
 
 

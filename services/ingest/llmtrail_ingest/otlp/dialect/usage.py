@@ -3,16 +3,17 @@
 Names and quirks are the profile's; how counts add up is `core.usage`'s.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from llmtrail.core.call import Usage
 from llmtrail.core.usage import adds_up, reconcile
+from llmtrail.core.usage import cost_of as cost_of_object
 from llmtrail.core.usage import usage_of as usage_of_object
 from llmtrail_ingest.otlp.dialect.plan import Plan
-from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, count, first, money_nanousd
+from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, count, first, inside, money_nanousd
 from llmtrail_ingest.otlp.profiles.profile import COUNTS
 
 _CURRENCY = "gen_ai.usage.cost.currency"
@@ -36,11 +37,16 @@ def usage_of(plan: Plan, attributes: Attributes, provider: str | None) -> dict[s
             "output_token_details": an_object(plan.first(attributes, "output_details")),
         }
         usage = {**_of_object({**usage, **details}, "langchain"), **usage}
-    if "usage_object" in names:
-        usage = {**_of_object(an_object(plan.first(attributes, "usage_object"))), **usage}
-    if not usage and "usage_body" in names:
-        body = an_object(plan.first(attributes, "usage_body"))
-        usage = _of_object(an_object(first(body, _IN_BODY)))
+    if found := _of_objects(plan, attributes):
+        # The provider's own numbers are believed before what an emitter made of them.
+        if "input_tokens" in found and "output_tokens" in found:
+            usage.pop("total_tokens", None)
+        usage = {**usage, **found}
+        return usage if "total_tokens" not in usage else _reconciled(usage)
+    for field, paths in plan.counts_in:
+        values = (count(inside(attributes[path[0]], path[1:])) for path in paths)
+        if not usage.get(field) and (tokens := next((one for one in values if one is not None), None)) is not None:
+            usage[field] = tokens
     return usage if plan.profile.is_plain and _is_plain(usage) else _added_up(usage, plan, provider)
 
 
@@ -49,16 +55,56 @@ def has_usage(plan: Plan, attributes: Attributes) -> bool:
     names = plan.names
     if any(count(attributes[name]) for field in COUNTS for name in names.get(field, ())):
         return True
-    return bool(usage_of(plan, attributes, None)) if "usage_object" in names or "usage_body" in names else False
+    return bool(_of_objects(plan, attributes))
+
+
+def _count(attributes: Attributes, names: Sequence[str]) -> int | None:
+    """Return the first count above zero, else the first at all: some write 0 under one name, the count elsewhere."""
+    tokens = count(attributes[names[0]])
+    if tokens or len(names) == 1:
+        return tokens
+    return next((found for name in names[1:] if (found := count(attributes[name]))), tokens)
+
+
+def _objects(plan: Plan, attributes: Attributes) -> Iterator[Mapping[str, Any]]:
+    """Yield what may be a provider's own usage."""
+    for name in plan.names.get("usage_object", ()):
+        yield an_object(attributes[name])
+    for path in plan.usage_in:
+        found = inside(attributes[path[0]], path[1:])
+        if isinstance(found, dict):
+            yield found
+    for name in plan.names.get("usage_body", ()):
+        yield an_object(first(an_object(attributes[name]), _IN_BODY))
+
+
+def _of_objects(plan: Plan, attributes: Attributes) -> dict[str, int]:
+    if not plan.usage_in and "usage_object" not in plan.names and "usage_body" not in plan.names:
+        return {}
+    return next((found for raw in _objects(plan, attributes) if (found := _of_object(raw))), {})
+
+
+def _reconciled(usage: dict[str, int]) -> dict[str, int]:
+    told = Usage(**usage)
+    found = reconcile(told)
+    changed: dict[str, int] = usage if found is told else msgspec.to_builtins(found)
+    return changed
 
 
 def cost_nanousd_of(plan: Plan, attributes: Attributes) -> int | None:
     """Return the cost that the sender reports, in nano-dollars; None where unknown, 0, or in another currency."""
-    if "cost" not in plan.names or attributes.get(_CURRENCY, "USD") != "USD":
+    if "cost" not in plan.names or str(attributes.get(_CURRENCY, "USD")).upper() != "USD":
         return None
     told = plan.first(attributes, "cost")
     cost = money_nanousd(told)
     return cost if cost is not None or isinstance(told, int | float) else money_nanousd(_total_cost(told))
+
+
+def billed_nanousd_of(plan: Plan, attributes: Attributes) -> int | None:
+    """Return the cost that the provider itself reports in its usage (OpenRouter, Perplexity), in nano-dollars."""
+    if not plan.usage_in and "usage_object" not in plan.names and "usage_body" not in plan.names:
+        return None
+    return next((cost for raw in _objects(plan, attributes) if raw and (cost := cost_of_object(raw)) is not None), None)
 
 
 def _total_cost(told: Any) -> Any:
@@ -73,10 +119,8 @@ def _total_cost(told: Any) -> Any:
 def _counts(plan: Plan, attributes: Attributes) -> dict[str, int]:
     usage: dict[str, int] = {}
     for field in COUNTS:
-        for name in plan.names.get(field, ()):
-            if (tokens := count(attributes[name])) is not None:
-                usage[field] = tokens
-                break
+        if (names := plan.names.get(field)) is not None and (tokens := _count(attributes, names)) is not None:
+            usage[field] = tokens
     return usage
 
 

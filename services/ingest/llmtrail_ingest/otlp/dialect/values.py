@@ -1,17 +1,23 @@
 """Read single attribute values whose type differs from dialect to dialect. Pure; knows no attribute's name."""
 
+import ast
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from llmtrail.core.call import COUNT_MAX, MONEY_NANOUSD_MAX
 from llmtrail.core.usage_places import count_of
+from llmtrail_ingest.otlp.json_text import load_json
 
 Attributes = Mapping[str, Any]
 _NANO = 1_000_000_000
 _NUMBER_LENGTH_MAX = 40
+# Written where nothing is known (Micrometer, Python, JavaScript): none of them is a name.
+_NO_WORDS = frozenset({"none", "None", "NONE", "null", "undefined", "unknown", "Unknown", "N/A", "NaN", "nan"})
+# LangSmith writes dictionaries as Python shows them; up to this length they are read.
+_SHOWN_LENGTH_MAX = 4_096
 
 
 def first(attributes: Attributes, names: Iterable[str]) -> Any:
@@ -36,11 +42,12 @@ def text(value: Any) -> str | None:
 
 def word(value: Any) -> str | None:
     """Return the value as text without the quotes of those who write every value as JSON (MLflow, Langfuse)."""
-    if type(value) is not str:
-        return text(value)
-    if value[:1] != '"' or value[-1:] != '"' or len(value) < 2:
-        return value or None
-    return text(parsed(value))
+    found = value if type(value) is str else text(value)
+    if not found:
+        return None
+    if found[0] == '"' == found[-1] and len(found) > 1:
+        found = text(parsed(found))
+    return None if found in _NO_WORDS else found
 
 
 def count(value: Any) -> int | None:
@@ -84,7 +91,7 @@ def parsed(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return orjson.loads(value)
+        return load_json(value)
     except orjson.JSONDecodeError:
         return None
 
@@ -98,7 +105,29 @@ def content(value: Any) -> Any:
 def an_object(value: Any) -> dict[str, Any]:
     """Return the object that the value, or its JSON text, is; an empty one for anything else."""
     found = parsed(value)
+    if found is None and isinstance(value, str) and value.startswith("{'") and len(value) <= _SHOWN_LENGTH_MAX:
+        found = _shown(value)
     return found if isinstance(found, dict) else {}
+
+
+def _shown(value: str) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+
+
+def inside(value: Any, path: Sequence[str]) -> Any:
+    """Return what stands inside a value, or inside its JSON text, along names and places in lists; else None."""
+    found: Any = an_object(value) if isinstance(value, str) else value
+    for step in path:
+        if isinstance(found, dict):
+            found = found.get(step)
+        elif isinstance(found, list) and step.isdigit() and int(step) < len(found):
+            found = found[int(step)]
+        else:
+            return None
+    return found
 
 
 def indexed(attributes: Attributes, prefix: str) -> list[dict[str, Any]]:

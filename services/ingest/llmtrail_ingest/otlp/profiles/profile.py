@@ -74,10 +74,18 @@ class Profile:
     names: Names = field(default_factory=dict)
     # Words for operations -> ours; "" for what only holds calls, or is none.
     operations: Mapping[str, str] = field(default_factory=dict)
-    # Names of log events that are one call's end each -> whether the call failed.
-    events: Mapping[str, bool] = field(default_factory=dict)
-    # Attribute -> value that such an event must bear to be a call.
+    # Names of spans -> operations, where no attribute names one.
+    span_names: Mapping[str, str] = field(default_factory=dict)
+    # Names of log events that are one call's end each -> whether the call failed; None where it must say so itself.
+    events: Mapping[str, bool | None] = field(default_factory=dict)
+    # Attribute -> value that such an event must bear to be a call, where it did not fail.
     event_needs: Mapping[str, str] = field(default_factory=dict)
+    # Names of log events that repeat what its spans or other events report.
+    repeated_events: frozenset[str] = frozenset()
+    # Ways to whole usage objects of providers, tried in turn: an attribute, and names inside its JSON.
+    usage_in: tuple[tuple[str, ...], ...] = ()
+    # Count -> ways to it inside JSON, where no attribute of its own holds it.
+    counts_in: Mapping[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     # The provider where the emitter names none and calls no other.
     provider: str | None = None
     # Where it writes a provider's own usage name by name: attribute -> the provider's name, read by that convention of

@@ -16,7 +16,7 @@ SHARED = Profile(
         "operation": ("gen_ai.operation.name", "openinference.span.kind", "traceloop.span.kind", "llm.request.type"),
         "provider": (
             *("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system"),
-            *("gen_ai.request.provider", "embedding.provider"),
+            *("gen_ai.request.provider", "embedding.provider", "gen_ai.model.provider"),
         ),
         "request_model": ("gen_ai.request.model", "llm.request.model_name", "llm.request.model", "gen_ai.model.name"),
         "response_model": ("gen_ai.response.model", "llm.response.model"),

@@ -16,4 +16,5 @@ GOOGLE_ADK = Profile(
     operations={"invocation": "", "agent_run": "", "send_data": ""},
     # Its first versions pass Gemini's candidates on as output, which leave the thoughts out.
     reasoning_alongside=frozenset({"gen_ai.usage.experimental.reasoning_tokens"}),
+    span_names={"call_llm": "chat"},
 )

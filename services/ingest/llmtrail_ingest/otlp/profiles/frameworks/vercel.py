@@ -50,4 +50,21 @@ VERCEL = Profile(
         "finish": ("ai.response.finishReason", "ai.finishReason"),
     },
     operations={**_DO, **_OUTER},
+    # The provider's own metadata: Anthropic's whole usage; single counts before version 5.
+    usage_in=(
+        ("ai.response.providerMetadata", "anthropic", "usage"),
+        ("ai.response.providerMetadata", "openrouter", "usage"),
+    ),
+    counts_in={
+        "cache_write_tokens": (
+            ("ai.response.providerMetadata", "anthropic", "cacheCreationInputTokens"),
+            ("ai.response.providerMetadata", "bedrock", "usage", "cacheWriteInputTokens"),
+        ),
+        "cache_read_tokens": (
+            ("ai.response.providerMetadata", "anthropic", "cacheReadInputTokens"),
+            ("ai.response.providerMetadata", "openai", "cachedPromptTokens"),
+            ("ai.response.providerMetadata", "bedrock", "usage", "cacheReadInputTokens"),
+        ),
+        "reasoning_tokens": (("ai.response.providerMetadata", "openai", "reasoningTokens"),),
+    },
 )

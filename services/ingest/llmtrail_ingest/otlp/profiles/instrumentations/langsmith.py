@@ -15,4 +15,9 @@ LANGSMITH = Profile(
         "messages": ("gen_ai.prompt",),
     },
     operations={"parser": ""},
+    # Outputs are LangChain's, or the provider's; details are dictionaries as Python shows them.
+    usage_in=(
+        ("gen_ai.completion", "usage_metadata"),
+        ("gen_ai.completion", "generations", "0", "0", "message", "kwargs", "usage_metadata"),
+    ),
 )

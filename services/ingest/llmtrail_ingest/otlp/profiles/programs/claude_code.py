@@ -32,6 +32,7 @@ CLAUDE_CODE = Profile(
         "claude_code.api_error": True,
     },
     operations={"llm_request": "chat", "interaction": "", "tool": "", "hook": ""},
+    span_names={"claude_code.llm_request": "chat", "claude_code.interaction": "", "claude_code.tool": ""},
     provider="anthropic",
     # Anthropic's own counts.
     cache_alongside=("",),

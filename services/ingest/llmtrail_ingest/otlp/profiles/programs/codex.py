@@ -18,7 +18,7 @@ CODEX = Profile(
         "error_message": ("error.message",),
         "http_status": ("http.response.status_code",),
     },
-    events={"codex.sse_event": False},
+    events={"codex.sse_event": False, "codex.websocket_event": False, "codex.api_request": None},
     # Events of a stream have no usage but the last: `tool_token_count` is the total, as Codex writes it.
     event_needs={"event.kind": "response.completed"},
     provider="openai",

@@ -12,7 +12,6 @@ _NAMES = {
     "duration_ms": ("duration_ms", "duration"),
     "first_token_ms": ("ttft_ms",),
     "output_text": ("response_text",),
-    "exchange_id": ("response_id", "prompt_id"),
     "error_message": ("error", "error_message"),
     "error_type": ("error_type",),
     "http_status": ("status_code",),
@@ -29,6 +28,9 @@ _USAGE_NAMES = {
     "tool_token_count": "toolUsePromptTokenCount",
 }
 
+# The same response once more, by the GenAI conventions.
+_REPEATED = frozenset({"gen_ai.client.inference.operation.details"})
+
 GEMINI_CLI = Profile(
     name="gemini-cli",
     source="https://github.com/google-gemini/gemini-cli/blob/main/docs/cli/telemetry.md",
@@ -37,6 +39,7 @@ GEMINI_CLI = Profile(
     events={"gemini_cli.api_response": False, "gemini_cli.api_error": True},
     usage_names=_USAGE_NAMES,
     convention="gemini",
+    repeated_events=_REPEATED,
     provider="gcp.gemini",
 )
 QWEN_CODE = Profile(
@@ -45,4 +48,5 @@ QWEN_CODE = Profile(
     scopes=("qwen-code", "qwen_code"),
     names=_NAMES,
     events={"qwen-code.api_response": False, "qwen-code.api_error": True},
+    repeated_events=_REPEATED,
 )
