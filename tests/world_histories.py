@@ -287,7 +287,9 @@ class Known:
         self.event, self.cost = event, price(call, to_ns(call.started_at), BOOK).cost_nanousd
 
 
-_PRICE_FIELDS = ("started_at", "request_model", "usage", "parameters", "status", "failure_mode", "messages", "output")
+_PRICE_FIELDS = frozenset(
+    {"started_at", "latency_ms", "request_model", "usage", "parameters", "status", "failure_mode", "messages"}
+)
 
 
 class Truth:
