@@ -157,9 +157,7 @@ class Way(Protocol):
     tally: CountingTally
 
     def append(self, event: bytes, key: str, tenant: str) -> None: ...
-
     def settle(self) -> None: ...
-
     def restart(self, rng: random.Random) -> None: ...
 
 
@@ -354,8 +352,6 @@ class World:
     def settle(self) -> None:
         for way in self.ways:
             way.settle()
-
-    # What may happen next, by its own name.
 
     def call(self) -> None:
         rng = self.rng
