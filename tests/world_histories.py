@@ -445,7 +445,7 @@ def play(
     """Play one history; hold rows and statistics of both ways against the truth at each quiet moment."""
     world = World(random.Random(seed))
     chosen, weights = zip(*DEEDS, *deeds, strict=True)
-    for _ in range(world.rng.randrange(6, 22)):
+    for _ in range(world.rng.randrange(5, 16)):
         deed = world.rng.choices(chosen, weights)[0]
         deed(world)
         if deed is World.settle:
