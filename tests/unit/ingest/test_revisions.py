@@ -221,3 +221,100 @@ def test_a_prompt_that_a_revision_brings_is_counted_in_place_of_the_former(write
             for scope, cell in cells.items():
                 sums[scope] = sums.get(scope, 0) + cell.calls
     assert sorted(sums.values()) == [0, 1]
+
+
+# Histories that others reported of their own meters; where each was told stands beside it.
+
+
+def test_a_call_of_before_a_budgets_end_that_arrives_after_it_counts_in_its_own_period(writers: Writers) -> None:
+    # BerriAI/litellm issue 39150: spend that was buffered across a reset was charged to the next window.
+    midnight_s = (NOW_S // DAY_S + 1) * DAY_S
+    writers.send(call(started_at=(midnight_s - 3) * NS, latency_ms=2_000), midnight_s + 5)
+    assert list(writers.cells()) == [midnight_s - 10]
+
+
+def test_an_import_of_old_calls_is_priced_and_fills_no_present_budget(writers: Writers) -> None:
+    # langfuse/langfuse issue 1188: generations of weeks ago, imported, had no cost.
+    writers.send(call(started_at=(NOW_S - 400 * DAY_S) * NS), NOW_S)
+    assert (writers.row.cost_nanousd, writers.row.counted_at_ns) == (HUNDRED_USD, None)
+    assert (writers.cells(), writers.late) == ({}, 1)
+
+
+@pytest.mark.parametrize("times", [2, 7])
+def test_an_event_that_is_polled_again_and_again_costs_once(writers: Writers, times: int) -> None:
+    # BerriAI/litellm issues 25015 and 17814: each poll of a response was spend of its own.
+    event = call(provider_request_id="resp_1")
+    for number in range(times):
+        writers.send(event, NOW_S + 60 * number)
+    assert [cell.cost_nanousd for cell in writers.cells().values()] == [HUNDRED_USD]
+
+
+def test_calls_that_share_a_providers_response_id_are_all_counted(writers: Writers) -> None:
+    # BerriAI/litellm issues 28376 and 39749: sequential or null response ids as a key dropped the spend of others.
+    for number in range(3):
+        event = call(call_id=uuid7((NOW_S + number) * NS, bytes([number] * 10)), provider_request_id="chatcmpl-213")
+        writers.send(event, NOW_S + 9)
+    assert sum(cell.calls for cell in writers.cells().values()) == 3
+
+
+def test_the_same_id_with_another_payload_is_a_conflict_and_the_first_wins(writers: Writers) -> None:
+    # flexprice/flexprice issue 612: a conflicting replay must not change what was metered.
+    writers.send(call(), NOW_S + 1)
+    batch = writers.send(call(usage={"input_tokens": 1, "output_tokens": 1}), NOW_S + 2)
+    assert [str(reason) for reason in batch.skipped.values()] == ["dup_conflict"]
+    assert writers.row.cost_nanousd == HUNDRED_USD
+
+
+def test_an_update_that_is_sent_as_a_new_event_of_the_same_id_replaces_the_sum(writers: Writers) -> None:
+    # langfuse/langfuse-docs pull request 3232: each version of an id was summed.
+    event = call()
+    writers.send(event, NOW_S + 1)
+    for revision in range(1, 4):
+        writers.send(event | {"revision": revision, "feature": f"f{revision}"}, NOW_S + 1 + revision)
+    assert [cell.cost_nanousd for cell in writers.cells().values()] == [HUNDRED_USD]
+    assert [cell.calls for cell in writers.cells('["","feature","f3"]').values()] == [1]
+    assert writers.cells('["","feature","f1"]') == {}
+
+
+def test_an_update_that_comes_before_its_call_needs_no_trace_to_find_it(writers: Writers) -> None:
+    # langfuse/langfuse-python pull request 629: updates without their trace id could not be ordered.
+    event = call(trace_id="t-1")
+    writers.send(event | {"revision": 1}, NOW_S + 1)
+    batch = writers.send(event, NOW_S + 2)
+    assert [str(reason) for reason in batch.skipped.values()] == ["stale_revision"]
+    assert [cell.cost_nanousd for cell in writers.cells().values()] == [HUNDRED_USD]
+
+
+def test_ids_of_two_tenants_that_collide_are_never_each_others_repeats(writers: Writers) -> None:
+    # mozilla/fxa pull request 21129: one tenant's valid event was taken for a duplicate of another's.
+    writers.send(call(), NOW_S + 1, tenant="a")
+    batch = writers.send(call(), NOW_S + 2, tenant="b")
+    assert (batch.skipped, [letter.reason for letter in batch.dead_letters]) == ({}, ["other_tenant"])
+
+
+def test_a_retry_after_a_write_that_failed_is_counted(writers: Writers) -> None:
+    # openmeterio/openmeter issue 5118: the id was claimed before the write, so the retry was metered nowhere.
+    event = call()
+    broken = writers.send({"call_id": event["call_id"], "started_at": event["started_at"]}, NOW_S + 1)
+    assert [letter.reason for letter in broken.dead_letters] == ["missing_field"]
+    writers.send(event, NOW_S + 2)
+    assert [cell.cost_nanousd for cell in writers.cells().values()] == [HUNDRED_USD]
+
+
+def test_a_repeat_beside_news_in_one_body_is_passed_over_and_the_news_counted(writers: Writers) -> None:
+    # getlago/lago-api issue 3049: one repeated id refused the whole batch.
+    first, second = call(), call(call_id=uuid7((NOW_S + 1) * NS, bytes([1] * 10)))
+    writers.send(first, NOW_S + 1)
+    assert writers.send(first, NOW_S + 2).skipped
+    assert not writers.send(second, NOW_S + 2).skipped
+    assert sum(cell.calls for cell in writers.cells().values()) == 2
+
+
+def test_a_streams_usage_that_comes_after_its_call_is_the_calls_cost(writers: Writers) -> None:
+    # BerriAI/litellm issue 6633: spend of streams whose usage came in an event of its own was lost.
+    event = call(stream=True)
+    usage = event.pop("usage")
+    writers.send(event, NOW_S + 1)
+    writers.send(revised(event, usage=usage), NOW_S + 2)
+    [cell] = writers.cells().values()
+    assert (cell.calls, cell.cost_nanousd, cell.unpriced) == (1, HUNDRED_USD, 0)
