@@ -170,7 +170,9 @@ def done(reader: GroupReader) -> bool:
 
 
 def statistics_of(trail: Trail) -> GroupReader:
-    publishing = Publishing(Outlet(KafkaProducer(trail.client, trail.prefix), trail.partitions), frozenset({"search"}))
+    publishing = Publishing(
+        Outlet(KafkaProducer(trail.client, trail.prefix), trail.partitions), lambda: frozenset({"search"})
+    )
     config = WriterConfig(batch_rows=73, batch_ms=20, in_flight=IN_FLIGHT, group=GROUP)
 
     def cursor(log: PartitionLog, partition: int) -> StatisticsCursor:

@@ -120,3 +120,36 @@ def test_a_hard_limit_pages_once_stops_callers_and_outlives_its_decider(watched:
     assert "XID 79, The GPU has fallen off the bus" in watched.pager.bodies()[-1]["payload"]["summary"]
     assert watched.limits() == {SEARCH: "hard"}
     assert watched.decider.stop() == 0
+
+
+MONTH_OF_USERS = """
+[[budget]]
+name = "user-month"
+feature = "search"
+user = "*"
+limit_usd = "1.00"
+soft = ["85 %"]
+per = "month"
+zone = "Asia/Tokyo"
+hard = "refuse"
+"""
+
+
+def test_what_an_edited_rule_needs_is_kept_by_all_and_what_was_before_is_filled_once(
+    watched: Watched, tmp_path: Path
+) -> None:
+    user = '["","feature_user","search","u-7"]'
+    watched.spend(4, user_id="u-7")
+    eventually(lambda: len(watched.slack.bodies()) == 1, TOLD_S_MAX)
+    # Given a rule about users and a month that no settings name
+    file = tmp_path / "rules" / "budgets.toml"
+    file.write_text(file.read_text() + MONTH_OF_USERS)
+    added = "SELECT count() FROM llmtrail.audit WHERE name = 'user-month' AND action = 'added'"
+    eventually(lambda: watched.sql(added) == [["1"]], TOLD_S_MAX)
+    # When more is spent, then it counts what was before and since, each once
+    watched.spend(2, user_id="u-7")
+    eventually(lambda: watched.limits().get(user) == "soft", TOLD_S_MAX)
+    watched.spend(1, user_id="u-7")
+    eventually(lambda: watched.limits().get(user) == "hard", TOLD_S_MAX)
+    events = "SELECT amount, hard FROM llmtrail.budget_events WHERE rule = 'user-month' ORDER BY decided_at"
+    eventually(lambda: watched.sql(events) == [["900000000", "false"], ["1050000000", "true"]], TOLD_S_MAX)

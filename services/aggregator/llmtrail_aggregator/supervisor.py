@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from llmtrail.clock import Clock
@@ -70,6 +70,14 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self.state = State()
 
+    def keep(self, zones: Sequence[str]) -> None:
+        """Have months of these zones kept; from any thread. A worker that keeps fewer is replaced by one that does.
+
+        Those that nobody needs any more are kept until the next worker, so that only what is new replaces one.
+        """
+        if not set(zones) <= set(self._settings.zones) or self._process is None:
+            self._settings = replace(self._settings, zones=tuple(zones))
+
     def start(self) -> None:
         """Start the worker and watch it."""
         self._thread.start()
@@ -100,6 +108,7 @@ class Supervisor:
 
     def _serve(self) -> str:
         """Run one worker to its end; return why it ended."""
+        settings = self._settings
         process = self._launch()
         self._process = process
         self.state.report = {}
@@ -110,6 +119,8 @@ class Supervisor:
             while not self._stopping.wait(LOOK_EVERY_S):
                 if process.poll() is not None:
                     return f"it ended with code {process.returncode}"
+                if self._settings is not settings:
+                    return "it is to keep months of other zones"
                 self._look(progress)
                 if progress.stands_still(self._now_s()):
                     return f"its commits stood still for {progress.still_s(self._now_s()):.0f} s"

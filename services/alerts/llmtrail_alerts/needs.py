@@ -1,12 +1,12 @@
 """What rules need the statistics to keep: months of time zones, and users of features one by one. Pure.
 
-A process that keeps its own statistics keeps what its rules say. Where other processes keep them ([kafka]), rules that
-need more than the settings say are refused: such a budget would see a day of its month, or nothing.
+Whoever keeps statistics keeps what the rules say: in the same process, or by the topic `llm.kept`. On a cluster without
+that topic, rules that need more than the settings say are refused: such a budget would see a day of its month.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from llmtrail.core.kept import Kept
 from llmtrail.core.pattern import is_pattern
 from llmtrail.core.scope import ScopeKind
 from llmtrail_alerts.model import Budget, Period, Rule
@@ -14,18 +14,11 @@ from llmtrail_alerts.rules import Rules
 from llmtrail_alerts.toml_table import Gravity, Problem
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What statistics keep beside what they always do."""
-
-    zones: tuple[str, ...] = ("UTC",)  # whose calendar months; the first is the one that lateness is judged by
-    feature_users: frozenset[str] = frozenset()
-
-    def with_needs_of(self, rules: Rules) -> "Kept":
-        """Return this and all that rules need."""
-        zones = (budget.zone for budget in rules.budgets if budget.period is Period.MONTH)
-        features = (rule.target.values[0] for rule in rules.rules if _is_of_feature_users(rule))
-        return Kept(tuple(dict.fromkeys((*self.zones, *zones))), self.feature_users | frozenset(features))
+def needs_of(rules: Rules, kept: Kept) -> Kept:
+    """Return what is kept already, and all that rules need."""
+    zones = tuple(budget.zone for budget in rules.budgets if budget.period is Period.MONTH)
+    features = frozenset(rule.target.values[0] for rule in rules.rules if _is_of_feature_users(rule))
+    return kept.joined(Kept(zones, features))
 
 
 def unkept(rules: Rules, kept: Kept) -> list[Problem]:

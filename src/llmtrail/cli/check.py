@@ -69,11 +69,9 @@ def _beside(rules: Path | None) -> Path | None:
 
 
 def _setting_problems(loaded: "Loaded", config: Config) -> "Iterator[Problem]":
-    """Return what a process with these settings would refuse of the rules, and what is odd."""
-    from llmtrail_alerts.needs import Kept, unkept, unowned
+    """Return what is odd of the settings beside these rules."""
+    from llmtrail_alerts.needs import unowned
 
-    if config.kafka.bootstrap_servers:
-        yield from unkept(loaded.rules, Kept(config.stats.zones, frozenset(config.stats.feature_users)))
     yield from unowned(loaded.rules, config.stats.feature_users)
 
 

@@ -18,6 +18,7 @@ from llmtrail.clock import Clock, SystemClock
 from llmtrail.config import Config, ConfigError, StoreConfig, kept_days, store_url
 from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
+from llmtrail.core.kept import Kept
 from llmtrail.core.minutes import MinuteBook
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import moved_file, port_file
@@ -55,7 +56,7 @@ from llmtrail.store.migrate import migrate
 from llmtrail.store.retention import set_retention
 from llmtrail_aggregator.minute_cursor import MinuteLoop
 from llmtrail_aggregator.minutes import MinuteWriter
-from llmtrail_alerts.needs import Kept
+from llmtrail_alerts.needs import needs_of
 from llmtrail_alerts.rules import Rules, RulesError
 from llmtrail_alerts.rules_file import load_rules
 from llmtrail_ingest.dead_letter import GROUP as DEAD_LETTER_GROUP
@@ -286,7 +287,7 @@ class Embedded:
 
     def _keep_for(self, rules: Rules) -> None:
         stats = self._config.stats
-        kept = Kept(stats.zones, frozenset(stats.feature_users)).with_needs_of(rules)
+        kept = needs_of(rules, Kept(stats.zones, frozenset(stats.feature_users)))
         if self._statistics is not None:
             self._statistics.keep(kept.zones, kept.feature_users)
         if self._board.zones != kept.zones:

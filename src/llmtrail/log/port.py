@@ -13,6 +13,7 @@ PARTIALS = "llm.partials"  # what each range of calls adds to the statistics
 STATS = "llm.stats"  # the slots of the statistics, each with its newest value
 GPU_STATS = "llm.gpu_stats"  # those of GPUs and model servers
 ALERTS = "llm.alerts"  # the journal of who decides on alerts
+KEPT = "llm.kept"  # what rules have the statistics keep
 LIMITS = "llm.limits"  # what each budget says of its scopes, each with its newest state
 
 

@@ -19,6 +19,7 @@ from llmtrail.metrics import (
     GPU_STATS_SCRAPES,
     GPU_STATS_SKEWED,
 )
+from llmtrail.roles.kept import KeptTopic
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail_aggregator.settings import WorkerSettings
 from llmtrail_aggregator.standstill import Place, Position
@@ -44,6 +45,7 @@ def start(config: Config, process: RoleProcess) -> Supervisor:
     partitions, gpu_partitions = (
         _partitions(admin, prefix, source, state) for source, state in ((PARTIALS, STATS), (GPU, GPU_STATS))
     )
+    kept = KeptTopic(config, lambda now: supervisor.keep(now.zones))
     settings = WorkerSettings(
         servers=config.kafka.bootstrap_servers,
         prefix=prefix,
@@ -68,6 +70,8 @@ def start(config: Config, process: RoleProcess) -> Supervisor:
         }
 
     supervisor = Supervisor(settings, positions, process.clock)
+    kept.start(process)
+    supervisor.keep(kept().zones)
     supervisor.start()
     process.on_stop(supervisor.stop)
     process.add("worker", supervisor.state.ready)

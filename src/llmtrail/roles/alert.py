@@ -21,6 +21,7 @@ from llmtrail.log.kafka.journal import KafkaJournal
 from llmtrail.log.kafka.partition import PartitionLog
 from llmtrail.log.port import ALERTS, LIMITS, LogClosedError
 from llmtrail.metrics import ALERTS_FIRING, ALERTS_GROUPS
+from llmtrail.roles.kept import KeptTopic, kept_by
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail.roles.statistics import follow_gpu_statistics, follow_statistics
 from llmtrail.roles.stored import stored_places
@@ -31,7 +32,7 @@ from llmtrail_alerts.decider import Decider, DeciderParts
 from llmtrail_alerts.gpu_watch import GpuWatch
 from llmtrail_alerts.homes import home_of
 from llmtrail_alerts.joint_watch import JointWatch
-from llmtrail_alerts.needs import Kept, unkept
+from llmtrail_alerts.needs import needs_of, unkept
 from llmtrail_alerts.rules import Rules, RulesError
 from llmtrail_alerts.watch import StatisticsWatch
 from llmtrail_ingest.price_overrides import PriceFileError
@@ -56,6 +57,7 @@ class _Rooms:
     store: Handle
     partitions: int
     stored_places: Callable[[], Mapping[str, int]]
+    kept: KeptTopic
     environ: Mapping[str, str]
     models: ModelTable
     deciders: dict[int, Decider] = field(default_factory=dict)
@@ -80,6 +82,8 @@ def start(config: Config, process: RoleProcess, environ: Mapping[str, str]) -> N
     except PriceFileError as cause:
         raise RoleError(str(cause)) from cause
     partitions = _partitions(config)
+    kept = KeptTopic(config)
+    kept.start(process)
     news = threading.Event()
     board, tail = follow_statistics(config, process, news.set)
     gpus, gpu_tail = follow_gpu_statistics(config, process, news.set)
@@ -93,6 +97,7 @@ def start(config: Config, process: RoleProcess, environ: Mapping[str, str]) -> N
         _open_store(config),
         partitions,
         stored_places(config),
+        kept,
         environ,
         models,
     )
@@ -145,6 +150,7 @@ class _Owner:
             rooms.deciders[self._partition] = decider
             while decider.is_alive:
                 self._stay()
+                rooms.kept.send()
         finally:
             rooms.deciders.pop(self._partition, None)
             decider.stop()
@@ -180,7 +186,14 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
     if config.alerts.folder is None:
         raise RoleError("no rules are named.")
 
-    kept = Kept(config.stats.zones, frozenset(config.stats.feature_users))
+    own = kept_by(config.stats)
+
+    def keep(rules: Rules) -> None:
+        wanted = needs_of(rules, own)
+        if rooms.board.zones != wanted.zones:
+            rooms.board.keep(wanted.zones)
+        if partition == 0:
+            rooms.kept.publish(wanted)
 
     def is_mine(rules: Rules, name: str) -> bool:
         return home_of(rules, name, partitions) == partition
@@ -206,7 +219,8 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
         models=rooms.models,
         page_url=config.alerts.page_url,
         is_mine=is_mine,
-        check=lambda rules: unkept(rules, kept),
+        check=lambda rules: () if rooms.kept.is_there else unkept(rules, own),
+        on_rules=keep,
         home=str(partition),
         audits=partition == 0,
     )

@@ -32,6 +32,7 @@ from llmtrail.metrics import (
     INGEST_SKIPPED_RECORDS,
     STATISTICS_UNMATCHED,
 )
+from llmtrail.roles.kept import KeptTopic
 from llmtrail.roles.limits import limits_from_kafka
 from llmtrail.roles.minutes import minute_group
 from llmtrail.roles.ports import KafkaAppender, LettersToLog, SpansLog
@@ -188,9 +189,11 @@ def _statistics(rooms: _Rooms) -> GroupReader:
     state = KafkaAdmin(kafka_client(config.kafka)).states({topic}).get(topic)
     if state is None:
         raise RoleError(f"there is no topic {topic}; run `llmtrail topics create`.")
+    kept = KeptTopic(config)
+    kept.start(rooms.process)
     publishing = Publishing(
         Outlet(rooms.producer, state.partitions),
-        frozenset(config.stats.feature_users),
+        lambda: kept().feature_users,
         lambda calls: metrics.count(STATISTICS_UNMATCHED, calls),
     )
     book = price_book(config)

@@ -11,6 +11,7 @@ from llmtrail.core.calendar import UnknownZoneError, check_zone
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.log.kafka.tail import Record, TopicTail
 from llmtrail.log.port import GPU_STATS, STATS
+from llmtrail.roles.kept import KeptTopic
 from llmtrail.roles.process import RoleError, RoleProcess
 
 _LOG = logging.getLogger(__name__)
@@ -29,6 +30,8 @@ def follow_statistics(
         except UnknownZoneError as cause:
             raise RoleError(f"stats.zones: {cause}") from cause
     board = Board(config.stats.zones, threading.Lock())
+    kept = KeptTopic(config, lambda now: board.keep(now.zones))
+    kept.start(process)
 
     def take(records: Sequence[Record]) -> None:
         take_records(board, records)

@@ -39,10 +39,10 @@ class RereadLog(GroupLog, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Publishing:
-    """Where partials go, and which features' users are counted one by one."""
+    """Where partials go, and what says which features' users are counted one by one."""
 
     outlet: Outlet
-    feature_users: frozenset[str] = frozenset()
+    feature_users: Callable[[], frozenset[str]] = frozenset
     # Told of revisions of calls that are no longer remembered: they are not in the statistics.
     unmatched: Callable[[int], None] = lambda _: None
 
@@ -62,7 +62,7 @@ class PartialsSink:
         watermark_ns = batch.rows[-1].ingested_at_ns
         counting = without_unmatched(batch, self._counted.horizon_ms)
         self._publishing.unmatched(len(batch.rows) - len(counting.rows))
-        partials = partials_of(counting, watermark_ns, self._publishing.feature_users)
+        partials = partials_of(counting, watermark_ns, self._publishing.feature_users())
         self._publishing.outlet.send(partials + self._heartbeats(partials, watermark_ns // _NS_PER_S))
         for row in counting.rows:
             self._counted.remember(row)
