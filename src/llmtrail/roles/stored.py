@@ -21,9 +21,10 @@ def stored_places(config: Config) -> Callable[[], Mapping[str, int]]:
     def ask() -> Mapping[str, int]:
         with lock:
             state = admin.states({topic})[topic]
-            group = groups.get(state.partitions)
+            count = state.partitions
+            group = groups.get(count)
             if group is None:
-                group = groups[state.partitions] = GroupPositions(client, ROWS_GROUP, topic, state.partitions)
+                group = groups[count] = GroupPositions(client, config.kafka.topic_prefix + ROWS_GROUP, topic, count)
             return {f"{state.topic_id}/{place}": max(stored, 0) for place, (stored, _) in group.ask().items()}
 
     return ask
