@@ -162,11 +162,11 @@ class LogConfig:
 class StatsConfig:
     """What rolling statistics are kept of."""
 
-    # Time zones whose calendar months are kept; windows of hours and days need none. `llmtrail up` keeps those of its
-    # budgets too; over Kafka each must be named here, or the rules are refused.
+    # Time zones whose calendar months are kept; windows of hours and days need none. Those of budgets
+    # are kept because the rules say so; these beside them.
     zones: tuple[str, ...] = ("UTC",)
-    # Features whose users are counted one by one (all users are counted over all features anyway). `llmtrail up` keeps
-    # those of its rules too; over Kafka each must be named here, or the rules are refused.
+    # Features whose users are counted one by one (all users are counted over all features anyway). Those of
+    # rules are counted because the rules say so; these beside them.
     feature_users: tuple[str, ...] = ()
     # Calls of one partition that are remembered, so that a repeat or revision is known: about 900 bytes each.
     known_calls: Annotated[int, msgspec.Meta(ge=1_000)] = 50_000

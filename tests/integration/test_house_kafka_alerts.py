@@ -151,5 +151,5 @@ def test_what_an_edited_rule_needs_is_kept_by_all_and_what_was_before_is_filled_
     eventually(lambda: watched.limits().get(user) == "soft", TOLD_S_MAX)
     watched.spend(1, user_id="u-7")
     eventually(lambda: watched.limits().get(user) == "hard", TOLD_S_MAX)
-    events = "SELECT amount, hard FROM llmtrail.budget_events WHERE rule = 'user-month' ORDER BY decided_at"
+    events = "SELECT amount, hard FROM llmtrail.alerts WHERE rule = 'user-month' ORDER BY decided_at"
     eventually(lambda: watched.sql(events) == [["900000000", "false"], ["1050000000", "true"]], TOLD_S_MAX)
