@@ -17,7 +17,8 @@ CASES = sent_cases("nopr")
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with running_house(tmp_path_factory.mktemp("house")) as running:
+    # Each case is one request, so nothing else of its trace is waited for.
+    with running_house(tmp_path_factory.mktemp("house"), "[ingest]\nsettle_ms = 10\nbatch_ms = 10\n") as running:
         yield running
 
 

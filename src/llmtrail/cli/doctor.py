@@ -37,6 +37,8 @@ _UNPRICED_CURES = {
     "let it send the provider's own usage object, or its total_tokens (pricing.md)",
     "ambiguous_usage": "no price mends it: cached tokens may be audio or image; let the sender report how many are "
     "(cache_read_audio_tokens, cache_read_image_tokens; pricing.md)",
+    "unknown_model": "say in [models.aliases] which model this name is (a deployment, a route), or add a dated price "
+    "to the file that [pricing] overrides names, then llmtrail reprice",
     "unknown_provider": "let the sender name the provider, or add a price for this name of one to the file that "
     "[pricing] overrides names, then llmtrail reprice",
     "missing_token_class_price": "llmtrail show of such a call says which class of tokens was used: add its price to "
