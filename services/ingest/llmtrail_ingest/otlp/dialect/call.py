@@ -19,6 +19,7 @@ from llmtrail_ingest.otlp.dialect.plan import Plan
 from llmtrail_ingest.otlp.dialect.result import result_of
 from llmtrail_ingest.otlp.dialect.usage import billed_nanousd_of, cost_nanousd_of, usage_of
 from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, flag, number, parsed, text, word
+from llmtrail_ingest.otlp.profiles.shared import SPEAKERS_OF_OPENAI
 from llmtrail_ingest.otlp.records import LogRecord, SpanRecord, span_ms
 
 _ID_LENGTH_MAX = 512  # as core.call
@@ -190,10 +191,17 @@ def _provider_in(model: str) -> str | None:
     return _PROVIDER_SYNONYMS.get(named.provider, named.provider)
 
 
-def _shared_fields(plan: Plan, attributes: Attributes, scope: str) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
+def _provider(plan: Plan, attributes: Attributes) -> str | None:
     told = word(plan.first(attributes, "provider"))
     provider = provider_of(told) if told is not None else plan.profile.provider
+    if provider == "openai" and (address := attributes.get("server.address")) is not None:
+        return SPEAKERS_OF_OPENAI.get(str(address), provider)
+    return provider
+
+
+def _shared_fields(plan: Plan, attributes: Attributes, scope: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    provider = _provider(plan, attributes)
     if provider is not None:
         fields["provider"] = provider
     invocation = invocation_of(plan, attributes)

@@ -8,6 +8,25 @@ from llmtrail_ingest.otlp.profiles.profile import Profile
 _U = "gen_ai.usage."
 _HOLDS = ""  # An operation that holds calls, or sums up what they used.
 
+# Servers of others that speak OpenAI's protocol: instrumentations of its client call them all openai
+# (`server.address` of the GenAI conventions says where the request went). From their own references.
+SPEAKERS_OF_OPENAI = {
+    "api.x.ai": "x_ai",
+    "openrouter.ai": "openrouter",
+    "api.deepseek.com": "deepseek",
+    "api.groq.com": "groq",
+    "api.mistral.ai": "mistral_ai",
+    "api.together.xyz": "together",
+    "api.together.ai": "together",
+    "api.fireworks.ai": "fireworks",
+    "api.perplexity.ai": "perplexity",
+    "api.cerebras.ai": "cerebras",
+    "api.moonshot.ai": "moonshot_ai",
+    "api.moonshot.cn": "moonshot_ai",
+    "api.deepinfra.com": "deepinfra",
+    "generativelanguage.googleapis.com": "gcp.gemini",
+}
+
 SHARED = Profile(
     name="gen_ai",
     source="https://opentelemetry.io/docs/specs/semconv/gen-ai/; openinference-semantic-conventions; "
@@ -59,6 +78,7 @@ SHARED = Profile(
             *(f"{_U}output_token_details.reasoning", f"{_U}reasoning_output_tokens"),
             *(f"{_U}output_tokens_details.reasoning_tokens", f"{_U}details.thoughts_tokens"),
             *("llm.token_count.completion_details.reasoning", "llm.usage.reasoning_tokens"),
+            *(f"{_U}thoughts_tokens", f"{_U}output_reasoning_tokens", "llm.token_count.reasoning_tokens"),
         ),
         "input_audio_tokens": (
             *(f"{_U}audio.input_tokens", f"{_U}input_audio_tokens", f"{_U}details.input_audio_tokens"),
