@@ -32,7 +32,10 @@ SHARED = Profile(
     source="https://opentelemetry.io/docs/specs/semconv/gen-ai/; openinference-semantic-conventions; "
     "opentelemetry-semantic-conventions-ai (OpenLLMetry)",
     names={
-        "operation": ("gen_ai.operation.name", "openinference.span.kind", "traceloop.span.kind", "llm.request.type"),
+        "operation": (
+            *("gen_ai.operation.name", "openinference.span.kind", "traceloop.span.kind", "llm.request.type"),
+            "gen_ai.span.kind",  # Alibaba's LoongSuite and its like
+        ),
         "provider": (
             *("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system"),
             *("gen_ai.request.provider", "embedding.provider", "gen_ai.model.provider"),
@@ -58,6 +61,7 @@ SHARED = Profile(
             *(f"{_U}input_tokens.cached", f"{_U}cached_input_tokens", f"{_U}input_cached_tokens"),
             *(f"{_U}cache_read_tokens", f"{_U}details.cache_read_tokens", f"{_U}details.cache_read_input_tokens"),
             *(f"{_U}details.cached_tokens", f"{_U}prompt_tokens_details.cached_tokens"),
+            *(f"{_U}prompt_token_details.cached_tokens", f"{_U}cache_read_input_token_count"),
             *(f"{_U}input_token_details.cache_read", f"{_U}input_tokens_details.cached_tokens"),
             *("llm.token_count.prompt_details.cache_read", "llm.token_count.prompt_details.cache_input"),
             *("llm.usage.cache_read_input_tokens", f"{_U}prompt_tokens.cached", f"{_U}cached_content_token_count"),
@@ -77,6 +81,7 @@ SHARED = Profile(
             *(f"{_U}details.reasoning_tokens", f"{_U}completion_tokens_details.reasoning_tokens"),
             *(f"{_U}output_token_details.reasoning", f"{_U}reasoning_output_tokens"),
             *(f"{_U}output_tokens_details.reasoning_tokens", f"{_U}details.thoughts_tokens"),
+            *(f"{_U}thoughts_tokens", "llm.token_count.reasoning_tokens"),
             *("llm.token_count.completion_details.reasoning", "llm.usage.reasoning_tokens"),
             *(f"{_U}thoughts_tokens", f"{_U}output_reasoning_tokens", "llm.token_count.reasoning_tokens"),
         ),
@@ -142,6 +147,9 @@ SHARED = Profile(
         "rerank": "rerank",
         "image_generation": "image_generation",
         "embedding": "embeddings",
+        "embed": "embeddings",
+        "embeddings.create": "embeddings",
+        "generate": "chat",
         "completion": "chat",
         "completions": "chat",
         "chat_completion": "chat",

@@ -28,7 +28,7 @@ VERCEL = Profile(
     name="vercel-ai-sdk",
     source="https://ai-sdk.dev/docs/ai-sdk-core/telemetry#collected-data; packages/ai/src/telemetry",
     scopes=("ai", "@ai-sdk/", "vercel.ai"),
-    marks=("ai.operationId", "ai.model.id"),
+    marks=("ai.operationId", "ai.model.id", "ai.response.providerMetadata"),
     names={
         "operation": ("ai.operationId",),
         "provider": ("ai.model.provider",),
