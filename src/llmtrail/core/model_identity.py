@@ -7,6 +7,7 @@ family the rest belongs to. The provider is no part of the name: one model is on
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -111,6 +112,7 @@ class ModelRow:
     prefixes: tuple[str, ...] = ()
 
 
+@lru_cache(_CACHE_MAX)
 def normalized(provider: str | None, name: str) -> Named:
     """Take a model's name apart: "us.anthropic.claude-sonnet-4-5-20250929-v1:0" is aws and "claude-sonnet-4-5"."""
     served, rest, release = provider_id(provider), _plain(name), ""
