@@ -17,6 +17,8 @@ ID_LENGTH_MAX = 512
 NAME_LENGTH_MAX = 256
 ERROR_LENGTH_MAX = 16_384
 ATTEMPTS_MAX = 1_000
+# The attribute that says who reported a call's cost: "provider" where its own answer does.
+REPORTED_BY = "llmtrail.reported_by"
 
 Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
 Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=MILLISECONDS_MAX)]

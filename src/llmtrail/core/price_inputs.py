@@ -8,11 +8,10 @@ from typing import Any, Final
 
 import msgspec
 
-from llmtrail.core.call import Attempt, Call, CallError, Parser
+from llmtrail.core.call import REPORTED_BY, Attempt, Call, CallError, Parser
 from llmtrail.core.columns import CONTENT_FIELDS
 from llmtrail.core.estimate import OUTPUT_LIMITS, text_sizes
 from llmtrail.core.price_context import ASKED_KEYS
-from llmtrail.core.pricing import REPORTED_BY
 
 # Request parameters that choose another price, and that bound what a call without counted tokens can have cost.
 PRICE_PARAMETERS: Final = (*ASKED_KEYS, *OUTPUT_LIMITS)

@@ -5,13 +5,13 @@ Unknown is NULL with a reason, never 0: a class of tokens that were used and has
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol
 
 import msgspec
 
-from llmtrail.core.call import MONEY_NANOUSD_MAX, Call, Usage
+from llmtrail.core.call import MONEY_NANOUSD_MAX, REPORTED_BY, Call, Usage
 from llmtrail.core.estimate import Billing, Estimate, billing_of, estimate
 from llmtrail.core.failure import FailureMode
 from llmtrail.core.usage import adds_up
@@ -82,8 +82,7 @@ class Rates:
     cost_source: str = _COMPUTED
 
 
-@dataclass(frozen=True, slots=True)
-class Priced:
+class Priced(msgspec.Struct, frozen=True, gc=False):
     """A call's cost, or why there is none. The texts are values of `CostSource` and `UnpricedReason`."""
 
     cost_nanousd: int | None
@@ -117,8 +116,6 @@ class PriceBook(Protocol):
 NOT_SENT: Final = Priced(0, CostSource.NOT_BILLED.value, "not_sent", None)
 NOT_BILLED: Final = Priced(0, CostSource.NOT_BILLED.value, "not_billed", None)
 _NO_USAGE: Final = Usage()
-# The attribute that says who reported a call's cost: "provider" where its own answer does.
-REPORTED_BY: Final = "llmtrail.reported_by"
 _BY_PROVIDER: Final = re.compile(rb'"%s"\s*:\s*"provider"' % re.escape(REPORTED_BY).encode())
 
 
@@ -166,7 +163,9 @@ def _uncounted(call: Call, usage: Usage, started_at_ns: int, book: PriceBook, st
         if not nothing:
             return None
     unpriced = _unpriced(call, usage, UnpricedReason.NO_USAGE, book)
-    return replace(unpriced, estimated_input_tokens=guess.input_tokens, estimated_output_tokens=guess.output_tokens)
+    return msgspec.structs.replace(
+        unpriced, estimated_input_tokens=guess.input_tokens, estimated_output_tokens=guess.output_tokens
+    )
 
 
 def _estimated_cost(call: Call, usage: Usage, started_at_ns: int, book: PriceBook, guess: Estimate) -> Priced | None:

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import msgspec
 
-from llmtrail.core.call import Usage
+from llmtrail.core.call import REPORTED_BY, Usage
 from llmtrail.core.codec import decode_call
 from llmtrail.core.usage import cost_of, usage_of
 from llmtrail.emit.encode import encode, plain
@@ -39,4 +39,5 @@ def _counted(event: Mapping[str, Any]) -> dict[str, Any]:
     cost = cost_of(raw)
     if cost is not None and event.get("reported_cost_nanousd") is None:
         fields["reported_cost_nanousd"] = cost
+        kept[REPORTED_BY] = "provider"
     return fields

@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from llmtrail.core import codec, times
-from llmtrail.core.call import Call
+from llmtrail.core.call import REPORTED_BY, Call
 from llmtrail.core.pricing import price
 from llmtrail.emit.wrap.anthropic_messages import read_message
-from llmtrail.emit.wrap.found import REPORTED_BY, Found
+from llmtrail.emit.wrap.found import Found
 from llmtrail.emit.wrap.openai_chat import read_chat, read_embeddings
 from llmtrail.emit.wrap.openai_responses import read_response
 from llmtrail_ingest.pricebook import load_pricebook

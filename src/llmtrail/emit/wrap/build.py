@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from llmtrail.core.call import REPORTED_BY
 from llmtrail.core.failure import FailureMode
 from llmtrail.emit.recorder import get_recorder
 from llmtrail.emit.wrap.addressed import read_address
@@ -16,7 +17,7 @@ from llmtrail.emit.wrap.anthropic_messages import assemble_message, read_message
 from llmtrail.emit.wrap.asked import asked_fields, unsent
 from llmtrail.emit.wrap.endpoints import OPERATIONS, Endpoint
 from llmtrail.emit.wrap.error_bodies import error_in, error_of
-from llmtrail.emit.wrap.found import REPORTED_BY, Assembled, BodyError, Found, mapping_of
+from llmtrail.emit.wrap.found import Assembled, BodyError, Found, mapping_of
 from llmtrail.emit.wrap.guard import swallow
 from llmtrail.emit.wrap.judge import (
     ERROR_LENGTH_MAX,

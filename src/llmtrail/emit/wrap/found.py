@@ -2,13 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from llmtrail.core.call import NAME_LENGTH_MAX
 from llmtrail.core.failure import FailureMode, classify
-
-# Attribute: who reported a call's cost. "provider" where the answer itself does.
-REPORTED_BY: Final = "llmtrail.reported_by"
 
 
 @dataclass(frozen=True, slots=True)

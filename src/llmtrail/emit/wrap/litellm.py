@@ -11,7 +11,7 @@ from importlib import import_module
 from threading import Lock
 from typing import Any, Final
 
-from llmtrail.core.call import MONEY_NANOUSD_MAX
+from llmtrail.core.call import MONEY_NANOUSD_MAX, REPORTED_BY
 from llmtrail.core.failure import FailureMode, Status
 from llmtrail.emit.budget import exceeded
 from llmtrail.emit.context import Request, current_request
@@ -20,7 +20,7 @@ from llmtrail.emit.recorder import get_recorder
 from llmtrail.emit.snapshot import snapshot
 from llmtrail.emit.wrap.anthropic_messages import read_message
 from llmtrail.emit.wrap.asked import masked, unsent
-from llmtrail.emit.wrap.found import REPORTED_BY, Found, mapping_of, text_of
+from llmtrail.emit.wrap.found import Found, mapping_of, text_of
 from llmtrail.emit.wrap.guard import swallow
 from llmtrail.emit.wrap.judge import error_fields, failure_of
 from llmtrail.emit.wrap.live import Raised
