@@ -88,7 +88,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, int]:
             "first_ingested_at_ns": call.started_at,
             "ingested_at_ns": call.started_at,
         }
-        cost = {name: getattr(priced, name) for name in priced.__slots__}
+        cost = {name: getattr(priced, name) for name in priced.__struct_fields__}
         rows.append(a_row(call, **at, **cost))
     insert_calls(handle, rows, "calls")
     handle.close()
