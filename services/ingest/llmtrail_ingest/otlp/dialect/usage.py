@@ -66,22 +66,26 @@ def _count(attributes: Attributes, names: Sequence[str]) -> int | None:
     return next((found for name in names[1:] if (found := count(attributes[name]))), tokens)
 
 
-def _objects(plan: Plan, attributes: Attributes) -> Iterator[Mapping[str, Any]]:
-    """Yield what may be a provider's own usage."""
+def _objects(plan: Plan, attributes: Attributes, mark: str) -> Iterator[Mapping[str, Any]]:
+    """Yield what may be a provider's own usage; a text without `mark` is not worth parsing."""
     for name in plan.names.get("usage_object", ()):
         yield an_object(attributes[name])
     for path in plan.usage_in:
-        found = inside(attributes[path[0]], path[1:])
-        if isinstance(found, dict):
+        if _may_hold(attributes[path[0]], mark) and isinstance(found := inside(attributes[path[0]], path[1:]), dict):
             yield found
     for name in plan.names.get("usage_body", ()):
-        yield an_object(first(an_object(attributes[name]), _IN_BODY))
+        if _may_hold(attributes[name], mark):
+            yield an_object(first(an_object(attributes[name]), _IN_BODY))
+
+
+def _may_hold(value: Any, mark: str) -> bool:
+    return not isinstance(value, str) or mark in value
 
 
 def _of_objects(plan: Plan, attributes: Attributes) -> dict[str, int]:
     if not plan.usage_in and "usage_object" not in plan.names and "usage_body" not in plan.names:
         return {}
-    return next((found for raw in _objects(plan, attributes) if (found := _of_object(raw))), {})
+    return next((found for raw in _objects(plan, attributes, "sage") if (found := _of_object(raw))), {})
 
 
 def _reconciled(usage: dict[str, int]) -> dict[str, int]:
@@ -104,7 +108,9 @@ def billed_nanousd_of(plan: Plan, attributes: Attributes) -> int | None:
     """Return the cost that the provider itself reports in its usage (OpenRouter, Perplexity), in nano-dollars."""
     if not plan.usage_in and "usage_object" not in plan.names and "usage_body" not in plan.names:
         return None
-    return next((cost for raw in _objects(plan, attributes) if raw and (cost := cost_of_object(raw)) is not None), None)
+    return next(
+        (cost for raw in _objects(plan, attributes, "cost") if raw and (cost := cost_of_object(raw)) is not None), None
+    )
 
 
 def _total_cost(told: Any) -> Any:
