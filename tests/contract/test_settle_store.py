@@ -87,6 +87,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, int]:
             "started_at_ns": call.started_at,
             "first_ingested_at_ns": call.started_at,
             "ingested_at_ns": call.started_at,
+            "counted_at_ns": call.started_at,
         }
         cost = {name: getattr(priced, name) for name in priced.__struct_fields__}
         rows.append(a_row(call, **at, **cost))
