@@ -4,11 +4,12 @@ What the answer reports was billed; where it reports nothing, what was asked for
 """
 
 import re
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
-from llmtrail.core.call import Call
+from llmtrail.core.call import Call, Served
 from llmtrail.core.provider_names import provider_id
 
 PriceContext = tuple[tuple[str, str], ...]
@@ -26,20 +27,28 @@ _VERTEX: Final = "on_demand_"
 _AT_STANDARD_PRICE: Final = frozenset({("groq", "flex")})
 _BATCH: Final = "batch"
 _FAST: Final = "fast"
+# Applications send few different parameters: most calls cost one look. 2 MB when full.
+_REMEMBERED_MAX: Final = 4_096
+_REMEMBERED_BYTES_MAX: Final = 300
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def context_of(call: Call) -> PriceContext:
     """Return the terms of a call that may have another price than the standard ones; empty for the standard ones."""
-    asked = _asked(bytes(call.parameters))
-    served = call.served
-    if served is None and not asked:
+    parameters = bytes(call.parameters)
+    if call.served is None and _MARK.search(parameters) is None:
         return ()
+    work_out = _remembered if len(parameters) <= _REMEMBERED_BYTES_MAX else _context
+    return work_out(call.provider, call.served, parameters)
+
+
+def _context(provider: str | None, served: Served | None, parameters: bytes) -> PriceContext:
+    asked = _asked(parameters)
     tier = _word((served.service_tier if served else None) or asked.get("service_tier"))
     speed = _word((served.speed if served else None) or asked.get("speed"))
-    region = _region(call, asked)
+    region = _region(provider, served, asked)
     batch = _BATCH in {tier, _word(asked.get("processing"))}
-    if tier in _STANDARD or tier == _BATCH or (provider_id(call.provider), tier) in _AT_STANDARD_PRICE:
+    if tier in _STANDARD or tier == _BATCH or (provider_id(provider), tier) in _AT_STANDARD_PRICE:
         tier = ""
     found = {
         "service_tier": tier,
@@ -50,17 +59,20 @@ def context_of(call: Call) -> PriceContext:
     return tuple((key, value) for key, value in found.items() if value)
 
 
+_remembered = lru_cache(_REMEMBERED_MAX)(_context)
+
+
 def standard_word(value: str) -> str:
     """Return a term as a price file and calls name it; empty for the standard one."""
     word = _word(value)
     return "" if word in _STANDARD else word
 
 
-def _region(call: Call, asked: dict[str, str]) -> str:
+def _region(provider: str | None, served: Served | None, asked: dict[str, str]) -> str:
     """Return where Anthropic's own service ran the call, where that costs more: elsewhere the model's name says it."""
-    if provider_id(call.provider) != "anthropic":
+    if provider_id(provider) != "anthropic":
         return ""
-    region = _word((call.served.region if call.served else None) or asked.get("inference_geo"))
+    region = _word((served.region if served else None) or asked.get("inference_geo"))
     return "" if region in {"global", "not_available"} else region
 
 

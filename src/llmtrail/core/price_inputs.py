@@ -3,7 +3,8 @@
 Who remembers many calls keeps this much of each, and must not forget anything that a price book reads.
 """
 
-from functools import cache
+import re
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +25,10 @@ _PRICED: Final = (
     *("stream", "latency_ms", "time_to_first_token_ms"),
 )
 _NO_CONTENT: Final[dict[str, Any]] = {name: msgspec.Raw() for name in CONTENT_FIELDS}
+# Applications send few different parameters: most calls cost one look. 2 MB when full.
+_REMEMBERED_MAX: Final = 4_096
+_REMEMBERED_BYTES_MAX: Final = 300
+_NOTHING: Final = msgspec.Raw()
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ENCODER: Final = msgspec.json.Encoder()
 
@@ -67,16 +72,24 @@ def _without_text(error: CallError) -> CallError:
 def _some_of(members: msgspec.Raw, names: tuple[str, ...]) -> msgspec.Raw:
     """Return a JSON object with only these of its members; empty where it has none of them, or is no object."""
     text = bytes(members)
-    if not text or (b"\\" not in text and not any(mark in text for mark in _marks(names))):
-        return msgspec.Raw()
+    if not text or (_mark(names).search(text) is None and b"\\" not in text):
+        return _NOTHING
+    work_out = _remembered if len(text) <= _REMEMBERED_BYTES_MAX else _members
+    return work_out(text, names)
+
+
+def _members(text: bytes, names: tuple[str, ...]) -> msgspec.Raw:
     try:
         read = _OBJECT.decode(text)
     except msgspec.MsgspecError:
-        return msgspec.Raw()
+        return _NOTHING
     kept = {name: read[name] for name in names if name in read}
-    return msgspec.Raw(_ENCODER.encode(kept)) if kept else msgspec.Raw()
+    return msgspec.Raw(_ENCODER.encode(kept)) if kept else _NOTHING
+
+
+_remembered = lru_cache(_REMEMBERED_MAX)(_members)
 
 
 @cache
-def _marks(names: tuple[str, ...]) -> tuple[bytes, ...]:
-    return tuple(b'"%b"' % name.encode() for name in names)
+def _mark(names: tuple[str, ...]) -> re.Pattern[bytes]:
+    return re.compile(b'"(?:' + b"|".join(re.escape(name).encode() for name in names) + b')"')

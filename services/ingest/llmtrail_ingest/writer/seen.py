@@ -59,8 +59,8 @@ class SeenIds:
         """Remember a call that is being written."""
         if not tells_time(call_key):
             return  # Its age is unknown, so it is always looked up: remembering it would gain nothing.
-        made_ms = made_at_ms(call_key, arrived_ms)
-        if made_ms is None:
+        made_ms = call_key >> _MS_BITS
+        if made_ms > arrived_ms + AHEAD_MS_MAX:
             self._add_ahead(call_key)
         else:
             self._add(call_key & _LOW_64, made_ms)
