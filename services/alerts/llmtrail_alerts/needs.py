@@ -7,7 +7,7 @@ that topic, rules that need more than the settings say are refused: such a budge
 from collections.abc import Iterable
 
 from llmtrail.core.kept import Kept
-from llmtrail.core.pattern import is_pattern
+from llmtrail.core.pattern import is_pattern, matches
 from llmtrail.core.scope import ScopeKind
 from llmtrail_alerts.model import Budget, Period, Rule
 from llmtrail_alerts.rules import Rules
@@ -17,8 +17,14 @@ from llmtrail_alerts.toml_table import Gravity, Problem
 def needs_of(rules: Rules, kept: Kept) -> Kept:
     """Return what is kept already, and all that rules need."""
     zones = tuple(budget.zone for budget in rules.budgets if budget.period is Period.MONTH)
-    features = frozenset(rule.target.values[0] for rule in rules.rules if _is_of_feature_users(rule))
-    return kept.joined(Kept(zones, features))
+    named = (rule.target.values[0] for rule in rules.rules if rule.target.kind is ScopeKind.FEATURE_USER)
+    features = (found for name in named for found in ([name] if not is_pattern(name) else _matching(rules, name)))
+    return kept.joined(Kept(zones, frozenset(features)))
+
+
+def _matching(rules: Rules, pattern: str) -> list[str]:
+    """Return the declared features that a pattern matches: of others nobody can count users one by one beforehand."""
+    return [feature for feature in rules.features if matches(pattern, feature)]
 
 
 def unkept(rules: Rules, kept: Kept) -> list[Problem]:

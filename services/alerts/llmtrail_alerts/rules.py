@@ -248,8 +248,11 @@ def _without_policy(rules: Rules) -> Iterable[Problem]:
 def _users_of_any_feature(rules: Rules) -> Iterable[Problem]:
     for rule in rules.rules:
         if rule.target.kind is ScopeKind.FEATURE_USER and is_pattern(rule.target.values[0]):
-            what = 'name the feature: users are counted one by one for features that are named. For all: user = "*".'
-            yield _problem(rules, _kind(rule), rule.name, what)
+            what = (
+                f"users are counted one by one for features that {OWNERS_FILE} or [stats] feature_users name; "
+                'for users over all features leave the feature out: user = "*".'
+            )
+            yield _problem(rules, _kind(rule), rule.name, what, Gravity.WARNING)
 
 
 def _known(names: Iterable[str]) -> str:
