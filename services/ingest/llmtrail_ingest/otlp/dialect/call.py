@@ -244,6 +244,11 @@ def _parameters(plan: Plan, attributes: Attributes, invocation: dict[str, Any]) 
 
 def _served(plan: Plan, attributes: Attributes) -> dict[str, str]:
     found = _words(plan, attributes, _SERVED)
+    if "service_tier" not in found and "output_body" in plan.names:
+        # OpenAI's answers say themselves how they were served, and were billed.
+        tier = an_object(plan.first(attributes, "output_body")).get("service_tier")
+        if isinstance(tier, str) and tier:
+            found["service_tier"] = tier[:_NAME_LENGTH_MAX]
     if found.get("speed") in _USUAL_SPEEDS:
         found["speed"] = "standard"
     return found
