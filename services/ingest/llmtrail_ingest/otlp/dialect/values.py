@@ -14,6 +14,8 @@ from llmtrail_ingest.otlp.json_text import load_json
 Attributes = Mapping[str, Any]
 _NANO = 1_000_000_000
 _NUMBER_LENGTH_MAX = 40
+# How JSON can begin, with a byte order mark or white space before it.
+_JSON_STARTS = frozenset('{["-0123456789tfn \t\r\n\ufeff')
 # Written where nothing is known (Micrometer, Python, JavaScript): none of them is a name.
 _NO_WORDS = frozenset({"none", "None", "NONE", "null", "undefined", "unknown", "Unknown", "N/A", "NaN", "nan"})
 # LangSmith writes dictionaries as Python shows them; up to this length they are read.
@@ -90,6 +92,8 @@ def parsed(value: Any) -> Any:
     """Return what JSON text says, or the value itself where it is no text; None where the text is no JSON."""
     if not isinstance(value, str):
         return value
+    if value[:1] not in _JSON_STARTS:
+        return None  # Plain text: most words that are no JSON need not be tried.
     try:
         return load_json(value)
     except orjson.JSONDecodeError:
