@@ -42,11 +42,19 @@ def find(provider: str | None, model: str) -> tuple[Provider, ModelInfo] | Unpri
     try:
         snapshot.find_provider(model.lower(), name, None)
     except LookupError:
-        return UnpricedReason.UNKNOWN_PROVIDER if name else UnpricedReason.UNKNOWN_MODEL
+        return UnpricedReason.UNKNOWN_PROVIDER if name else _of_its_vendor(model)
     try:
         return snapshot.find_provider_model(model, None, name, None)
     except LookupError:
         return UnpricedReason.UNKNOWN_MODEL
+
+
+def _of_its_vendor(model: str) -> tuple[Provider, ModelInfo] | UnpricedReason:
+    """Return the model that just one vendor lists: the forms by which names tell a vendor leave some of theirs out."""
+    providers = data_snapshot.get_snapshot().providers
+    vendors = [provider for provider in providers if provider.model_match is not None]
+    found = [(vendor, known) for vendor in vendors for known in vendor.models if known.is_match(model)]
+    return found[0] if len(found) == 1 else UnpricedReason.UNKNOWN_MODEL
 
 
 def has_time_of_day(model: ModelInfo) -> bool:

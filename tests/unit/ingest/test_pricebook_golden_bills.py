@@ -200,3 +200,12 @@ def test_a_callers_cost_counts_only_where_it_is_trusted_and_says_something() -> 
     assert price(call("own-model", 0), 1, trusting).unpriced_reason == "unknown_model"
     assert price(call("gpt-4o", 500), 1, trusting).cost_source == "computed"
     assert trusting.book_id != BOOK.book_id
+
+
+@pytest.mark.parametrize(
+    ("model", "cost_nanousd"), [("text-embedding-3-small", 20_000), ("text-embedding-3-large", 130_000)]
+)
+def test_a_model_that_only_its_vendor_lists_has_a_price_without_a_provider(model: str, cost_nanousd: int) -> None:
+    """OpenInference's spans of embeddings name no provider, and these names have not the form of OpenAI's others."""
+    asked = Call(started_at=1, request_model=model, operation="embeddings", usage=Usage(input_tokens=1_000))
+    assert price(asked, 1, BOOK).cost_nanousd == cost_nanousd
