@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import cache
 from typing import Any, Final
 
 from genai_prices import data_snapshot
 from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, Provider, TieredPrices, TimeOfDateConstraint
 
+from llmtrail.core.model_identity import unpunctuated
 from llmtrail.core.price_context import PriceContext
 from llmtrail.core.pricing import Rates, UnpricedReason
 from llmtrail.core.provider_names import provider_id
@@ -46,7 +48,22 @@ def find(provider: str | None, model: str) -> tuple[Provider, ModelInfo] | Unpri
     try:
         return snapshot.find_provider_model(model, None, name, None)
     except LookupError:
-        return UnpricedReason.UNKNOWN_MODEL
+        same = _by_spelling(name).get(_spelt(model)) if name else None
+        return same or UnpricedReason.UNKNOWN_MODEL
+
+
+@cache
+def _by_spelling(provider: str) -> Mapping[str, tuple[Provider, ModelInfo]]:
+    """Return a seller's models by their whole ids without punctuation, where only one is spelt so."""
+    found: dict[str, list[tuple[Provider, ModelInfo]]] = {}
+    for seller in data_snapshot.get_snapshot().providers:
+        for listed in seller.models if seller.id == provider else ():
+            found.setdefault(_spelt(listed.id), []).append((seller, listed))
+    return {name: several[0] for name, several in found.items() if len(several) == 1}
+
+
+def _spelt(model: str) -> str:
+    return unpunctuated(model.strip().lower())
 
 
 def _of_its_vendor(model: str) -> tuple[Provider, ModelInfo] | UnpricedReason:

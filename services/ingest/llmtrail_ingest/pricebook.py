@@ -46,8 +46,9 @@ _MINUTE_MAX: Final = 8_000 * 365 * _MINUTES_PER_DAY
 # Providers whose answers leave out of a model's name what decides its price, and requests do not: Bedrock's profile
 # (global costs less than a geography), OpenRouter's variant.
 _ASKED_NAME_SAYS_MORE: Final = frozenset({"aws", "openrouter"})
-# The provider that every gateway's clients name, whoever sells: there a prefix of the model's name may say more.
-_SPOKEN_BY_ALL: Final = "openai"
+# What clients of gateways name, whoever sells: there a prefix of the model's name may say more. Cloudflare's AI Gateway
+# passes on the vendors' prices (developers.cloudflare.com/ai-gateway, "Unified Billing").
+_NAMED_FOR_OTHERS: Final = frozenset({None, "openai", "cloudflare"})
 _DOCUMENTED: Final = "prices/documented.toml"
 
 _NO_ALIASES: Final[Mapping[str, str]] = {}
@@ -249,7 +250,7 @@ class GenaiPriceBook:
         own = self._models.resolve(provider, asked, answered).model
         return _Sought(
             seller=seller,
-            prefix=prefix if seller in {None, _SPOKEN_BY_ALL} else None,
+            prefix=prefix if seller in _NAMED_FOR_OTHERS else None,
             models=tuple(models),
             providers=tuple(dict.fromkeys([(provider or "").strip().lower(), seller or ""])),
             own_models=tuple(dict.fromkeys([*(name.lower() for name in models), *([own] if own else [])])),

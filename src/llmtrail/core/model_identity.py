@@ -27,8 +27,13 @@ _BEDROCK: Final = re.compile(
 _BEDROCK_VERSION: Final = re.compile(r"(?:-v?1|(?<=-\d{8})-v\d)?:\d+(?::\d+k)?$|(?<!claude)(?<!instant)-v1$")
 _NAMED_BY_VENDOR: Final = ("deepseek",)
 _ARN: Final = re.compile(r"^arn:aws[\w-]*:(?:bedrock|sagemaker)[\w-]*:[^:]*:[^:]*:(?:[\w-]+)/(.+)$")
-# Ways in which OpenRouter routes a model: openrouter.ai/docs, "Model variants".
-_VARIANT: Final = re.compile(r":(?:free|nitro|floor|online|thinking|beta|extended|exacto|batch)$")
+# Ways in which OpenRouter and Hugging Face route a model: openrouter.ai/docs, "Model variants";
+# huggingface.co/docs/inference-providers, "Provider selection". And Vertex AI's mark of what it hosts for others.
+_VARIANT: Final = re.compile(
+    r"(?::(?:free|nitro|floor|online|thinking|beta|extended|exacto|batch|fastest|cheapest|preferred)|-maas)$"
+)
+# Databricks writes itself into its models' names: docs.databricks.com, "Supported foundation models".
+_HOST: Final = re.compile(r"^(?:databricks-|system\.ai\.)(?=.)")
 _PATHS: Final = re.compile(
     r"^(?:models|tunedmodels|publishers/[^/]+/models|projects/[^/]+/locations/[^/]+/publishers/[^/]+/models"
     r"|accounts/[^/]+/models|accounts/[^/]+/routers|deployments|@cf"
@@ -47,6 +52,7 @@ _DATED: Final = re.compile(
 # A release by year and month, or by month and day; and by a number of three digits. Only the table can tell.
 _MONTH: Final = re.compile(r"[-@](?:2[2-9](?:0[1-9]|1[0-2])|(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01]))$")
 _NUMBER: Final = re.compile(r"[-@]0\d\d$")
+_OF_NUMBER: Final = re.compile(r"(?<=-0\d\d)-v\d$")  # OpenAI answers "text-embedding-ada-002-v2" for "...-002"
 # Vertex AI's "claude-3-5-sonnet-v2@20241022".
 _VERTEX_VERSION: Final = re.compile(r"-v\d$")
 _PUNCTUATION: Final = re.compile(r"[-._]")
@@ -75,7 +81,7 @@ class Named(NamedTuple):
 
     def spellings(self) -> tuple[str, ...]:
         """Return the stems as rules of the kind `equals` spell them, the barest first."""
-        return tuple(map(_spelling, self.stems()))
+        return tuple(map(unpunctuated, self.stems()))
 
 
 class NameRule(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -151,9 +157,12 @@ def _one_layer(name: str) -> tuple[str, str | None]:
     found = _ARN.match(name)
     if found:
         return found[1], "aws"
-    inner = _WINDOW.sub("", _VARIANT.sub("", _PATHS.sub("", name))).strip().strip("/") or name
+    inner = _WINDOW.sub("", _VARIANT.sub("", _HOST.sub("", _PATHS.sub("", name)))).strip().strip("/") or name
     if inner != name:
         return inner, None
+    routed, colon, host = name.rpartition(":")
+    if colon and "/" in routed and host in PROVIDERS:  # Hugging Face: "deepseek-ai/DeepSeek-R1:together"
+        return routed, PROVIDERS[host]
     head, slash, tail = name.partition("/")
     if slash and tail and head in ROUTERS:
         return tail, None
@@ -195,7 +204,7 @@ class ModelTable:
         names: dict[str, set[str]] = {}
         for name, family in (
             *self._families.items(),
-            *((_spelling(_bare(name)), model) for name, model in self._aliases.items() if not is_pattern(name)),
+            *((unpunctuated(_bare(name)), model) for name, model in self._aliases.items() if not is_pattern(name)),
         ):
             names.setdefault(family, set()).add(name)
         self._names = {family: tuple(sorted(stems)) for family, stems in names.items()}
@@ -252,7 +261,7 @@ class ModelTable:
             base = self._named(provider, tuned[1])
             return Identity(f"ft:{base.model}{tuned[2] or ''}", named.provider, base.known)
         for stem in named.stems():
-            family = self._families.get(_spelling(stem))
+            family = self._families.get(unpunctuated(stem))
             if family is not None:
                 return Identity(family, named.provider, known=True)
         if named.last.startswith(self._prefixes):
@@ -272,18 +281,18 @@ def _families(rows: Iterable[ModelRow]) -> dict[str, str]:
         if _FINE_TUNE.match(own):
             continue  # it is known by its base
         family = _MONTH.sub("", own)
-        shorter = _spelling(_NUMBER.sub("", own))
+        shorter = unpunctuated(_NUMBER.sub("", own))
         if vendors.get(shorter, provider) != provider:
             # Another seller's "-001" of a model that its vendor lists without a number.
             family = families[shorter]
-        family = families.get(_spelling(family), family)
+        family = families.get(unpunctuated(family), family)
         for stem in dict.fromkeys((own, *(name for name in names if not _FINE_TUNE.match(name)))):
-            vendors.setdefault(_spelling(stem), provider)
-            families.setdefault(_spelling(stem), _own_family(stem, family))
+            vendors.setdefault(unpunctuated(stem), provider)
+            families.setdefault(unpunctuated(stem), _own_family(stem, family))
     # A release that is listed makes its family known: the name that means the newest one.
     for family in tuple(families.values()):
-        families.setdefault(_spelling(family), family)
-    return {stem: _bare(families[_spelling(family)]) for stem, family in families.items()}
+        families.setdefault(unpunctuated(family), family)
+    return {stem: _bare(families[unpunctuated(family)]) for stem, family in families.items()}
 
 
 def _alias_key(alias: str) -> str:
@@ -297,7 +306,7 @@ def _bare(name: str, provider: str | None = None) -> str:
     return _POINT.sub(".", normalized(provider, name.rstrip("-")).last)
 
 
-def _spelling(stem: str) -> str:
+def unpunctuated(stem: str) -> str:
     """Return what sellers agree on in a name: they write "4-5", "4.5" and "4_5", "llama3" and "llama-3"."""
     return _PUNCTUATION.sub("", _VERSION.sub("", _POINT.sub(".", _ZERO.sub("", stem))))
 
@@ -305,5 +314,6 @@ def _spelling(stem: str) -> str:
 def _own_family(stem: str, family: str) -> str:
     """Return the family of one name of a model: longer names are models of their own, at the same price."""
     bare = _MONTH.sub("", stem)
-    same = (family, f"{family}-preview")
-    return family if not bare.startswith(f"{family}-") or bare in same or _NUMBER.sub("", bare) in same else bare
+    same = {family, f"{family}-preview", f"{family}-beta"}
+    releases = {bare, _NUMBER.sub("", bare), _OF_NUMBER.sub("", bare)}
+    return family if not bare.startswith((f"{family}-", f"{family}.")) or releases & same else bare

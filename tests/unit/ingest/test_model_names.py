@@ -124,7 +124,39 @@ SPELLINGS: Final = {
     "command-r-plus": ("command-r-plus", "command-r-plus-08-2024", "cohere_chat/command-r-plus-08-2024"),
     "deepseek-v3.1": ("deepseek-v3.1", "accounts/fireworks/models/deepseek-v3p1", "deepseek/deepseek-v3.1"),
     "text-embedding-3-small": ("text-embedding-3-small", "openai/text-embedding-3-small"),
+    # OpenAI's answer to text-embedding-ada-002: platform.openai.com/docs/api-reference/embeddings
+    "text-embedding-ada-002": ("text-embedding-ada-002", "text-embedding-ada-002-v2", "azure/text-embedding-ada-002"),
+    "grok-3-mini": ("grok-3-mini", "grok-3-mini-beta", "grok-3-mini-latest", "xai/grok-3-mini"),  # docs.x.ai's aliases
+    "gpt-oss-120b": (
+        "openai/gpt-oss-120b",
+        "accounts/fireworks/models/gpt-oss-120b",
+        "databricks-gpt-oss-120b",
+        "system.ai.gpt-oss-120b",
+        "vertex_ai/openai/gpt-oss-120b-maas",
+        "openai/gpt-oss-120b:groq",
+        "openai/gpt-oss-120b:fastest",
+    ),
 }
+# What was asked and what answers to it, of one model: a failure bears the first name alone.
+ASKED_AND_ANSWERED: Final = (
+    ("openai", "text-embedding-ada-002", "text-embedding-ada-002-v2"),
+    ("openai", "gpt-4-turbo-preview", "gpt-4-0125-preview"),
+    ("azure", "gpt-35-turbo", "gpt-3.5-turbo-0125"),
+    ("anthropic", "claude-opus-4-0", "claude-opus-4-20250514"),
+    ("databricks", "databricks-claude-sonnet-4-5", "us.anthropic.claude-sonnet-4-5-20250929-v1:0"),
+    ("google", "gemini-2.5-pro-preview-06-05", "gemini-2.5-pro"),
+    ("mistral", "mistral-medium-latest", "mistral-medium-2508"),
+    ("mistral", "open-mistral-nemo", "open-mistral-nemo-2407"),
+    ("mistral", "magistral-medium-latest", "magistral-medium-2509"),
+    ("xai", "grok-3-mini", "grok-3-mini-beta"),
+    ("xai", "grok-code-fast", "grok-code-fast-1-0825"),
+    ("xai", "grok-2-vision-latest", "grok-2-vision-1212"),
+    ("groq", "moonshotai/kimi-k2-instruct", "moonshotai/kimi-k2-instruct-0905"),
+    ("cohere", "command-r", "command-r-08-2024"),
+    ("openrouter", "x-ai/grok-4", "x-ai/grok-4-07-09"),
+    ("openrouter", "anthropic/claude-haiku-4.5", "anthropic/claude-4.5-haiku-20251001"),
+    ("openrouter", "openai/gpt-4o-mini:online", "openai/gpt-4o-mini"),
+)
 # Models of one family, which are not one model: what is merged here is billed or alarmed wrongly.
 APART: Final = (
     ("gpt-4o", "gpt-4o-mini", "gpt-4o-audio-preview", "gpt-4o-realtime-preview", "gpt-4o-search-preview"),
@@ -151,6 +183,8 @@ APART: Final = (
     ("amazon.titan-embed-text-v1", "amazon.titan-embed-text-v2:0"),
     ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002"),
     ("text-davinci-002", "text-davinci-003", "davinci", "davinci-002"),
+    ("minimax-m2", "minimax-m2.1", "minimax-m2.5", "minimax-m2.7"),
+    ("gpt-realtime-2", "gpt-realtime-2.1"),
     ("gpt-image-1", "gpt-image-1-mini", "gpt-image-1.5", "gpt-image-2"),
     ("grok-3", "grok-3-mini", "grok-4", "grok-4-fast-reasoning", "grok-4-1-fast-reasoning"),
     ("llama-3.3-70b-instruct", "llama-3.1-70b-instruct", "llama-3.1-8b-instruct"),
@@ -194,6 +228,13 @@ def test_the_answering_model_decides_where_it_is_known_else_the_asked_one() -> N
     assert TABLE.resolve("vllm", "Shop-Model", "shop-model-20250101-q4").model == "shop-model"
     assert TABLE.resolve("vllm", None, "Shop-Model").model == "shop-model"
     assert TABLE.resolve("vllm", None, None).model == ""
+
+
+@pytest.mark.parametrize(("provider", "asked", "answered"), ASKED_AND_ANSWERED)
+def test_a_failure_lands_in_the_group_of_its_models_answers(provider: str, asked: str, answered: str) -> None:
+    failed, answer = TABLE.resolve(provider, asked, None), TABLE.resolve(provider, asked, answered)
+    assert answer.known
+    assert failed.model == answer.model
 
 
 def test_failures_of_a_deployment_land_in_its_models_group() -> None:
@@ -270,3 +311,10 @@ def test_names_of_litellms_users_have_one_model_and_its_price() -> None:
         if (book.model(call), cost_nanousd) != (model, int((Decimal(given) + Decimal(gave)) * 10**7)):
             wrong.append((provider, name, model, book.model(call), cost_nanousd))
     assert wrong == []
+
+
+def test_a_gateway_that_passes_on_its_vendors_prices_costs_what_they_cost() -> None:
+    # developers.cloudflare.com/ai-gateway/usage/chat-completion: model "anthropic/claude-sonnet-4-5"
+    usage = Usage(input_tokens=1_000, output_tokens=1_000)
+    call = Call(started_at=1, provider="cloudflare", request_model="anthropic/claude-sonnet-4-5", usage=usage)
+    assert price(call, 1_796_072_400_000_000_000, load_pricebook()).cost_nanousd == 18_000_000

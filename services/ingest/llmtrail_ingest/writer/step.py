@@ -16,7 +16,6 @@ from llmtrail.core.pricing import PriceBook, price
 from llmtrail.core.usage import with_reconciled_usage
 from llmtrail.log.port import Records
 from llmtrail.store.rows import CallRow, Corrected, DeadLetterRow, KnownCall
-from llmtrail_ingest.dead_letter import LETTER_HEADER, place_of
 from llmtrail_ingest.writer.decisions import Decisions
 from llmtrail_ingest.writer.hashes import bodies_key, content_hash, prompt_fingerprint
 from llmtrail_ingest.writer.seen import SeenIds, call_key_of
@@ -257,23 +256,16 @@ def _id_of_place(place: Place) -> str:
 
 def _dead_letter(records: Records, index: int, reject: Reject) -> DeadLetterRow:
     place = _place(records, index)
-    headers = records.headers[index]
-    # A letter that was sent again and fails again is that letter, with a newer reason.
-    former = place_of(headers[LETTER_HEADER]) if LETTER_HEADER in headers else None
     return DeadLetterRow(
-        topic=former.topic if former else records.topic,
-        topic_id=former.topic_id if former else place.topic_id,
-        partition=former.partition if former else place.partition,
-        offset=former.offset if former else place.offset,
-        item=former.item if former else 0,
-        received_at_ns=former.received_at_ns if former else place.appended_at_ns,
-        # One later than the mark of the gateway, which took it for good.
-        replayed_at_ns=place.appended_at_ns + 1 if former else 0,
-        outcome="rejected" if former else "",
+        topic=records.topic,
+        topic_id=place.topic_id,
+        partition=place.partition,
+        offset=place.offset,
+        received_at_ns=place.appended_at_ns,
         reason=reject.reason,
         detail=reject.detail,
         key=records.keys[index],
         value=records.values[index],
-        headers=tuple(headers.items()),
-        tenant=headers.get("tenant", ""),
+        headers=tuple(records.headers[index].items()),
+        tenant=records.headers[index].get("tenant", ""),
     )
