@@ -31,8 +31,10 @@ _HTTP_ERROR: Final = 400
 _EMPTY: Final = (b"", b"null", b'""', b"[]", b"{}")
 # Error names of a connection that was made and then broke: the request was sent, and may have been answered.
 _BROKE: Final = ("read", "protocol", "stream", "incomplete", "reset", "closed", "disconnect", "eof")
-# ... and of one that was never made, whatever the mode: a connect timeout is a timeout.
-_NEVER_CONNECTED: Final = ("connecttimeout", "connecterror", "connectionrefused", "gaierror", "nameresolution", "dns")
+# ... and of one that was never made, whatever the mode: a connect timeout is a timeout, and a full pool is too.
+_NEVER_CONNECTED: Final = (
+    *("connecttimeout", "pooltimeout", "connecterror", "connectionrefused", "gaierror", "nameresolution", "dns"),
+)
 
 
 class Billing(Enum):

@@ -56,6 +56,7 @@ NOT_BILLED: Final = (
     ("APIConnectionError", None, "openai"),
     ("ConnectError", None, "openai"),
     ("ConnectTimeout", None, "openai"),
+    ("httpx.PoolTimeout", None, "openai"),
     ("BudgetExceeded", None, "openai"),
     ("content_filter", 400, "openai"),
 )

@@ -14,6 +14,7 @@ from llmtrail_ingest.pricebook import load_pricebook
 from stored_spans import a_log_request, a_request, stored
 
 EMITTERS = Path(__file__).parents[2] / "fixtures" / "otlp" / "emitters"
+SUMS = json.loads((EMITTERS.parent / "sums.json").read_text())["rows"]
 CASES = sorted(path.stem for path in EMITTERS.glob("*.json"))
 BOOK = load_pricebook()
 
@@ -47,3 +48,11 @@ def test_a_profile_names_only_what_is_read_and_says_where_its_names_come_from(pr
 
 def test_every_case_has_a_source() -> None:
     assert [name for name in CASES if not read(name)["source"]] == []
+
+
+@pytest.mark.parametrize("case", SUMS, ids=lambda case: case["case"])
+def test_a_call_that_several_spans_tell_of_counts_once_and_costs_what_it_cost(case: dict[str, Any]) -> None:
+    requests = [a_request(case["scope"], case["spans"])] if "spans" in case else []
+    requests += [a_log_request(case["scope"], case["logs"])] if "logs" in case else []
+    rows = stored(requests, BOOK)
+    assert (len(rows), sum(row["cost_nanousd"] for row in rows)) == (case["calls"], case["cost_nanousd"])
