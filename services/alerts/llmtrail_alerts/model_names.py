@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from llmtrail.core.limit import LimitState
-from llmtrail.core.model_identity import ModelTable, NameRule
+from llmtrail.core.model_identity import ModelTable, NameRule, normalized
 from llmtrail.core.pattern import EVERY, is_pattern, matches
 from llmtrail.core.scope import ScopeKind, parse_scope
 from llmtrail_alerts.model import KEYS, Budget, Labels, Rule, Target
@@ -65,10 +65,10 @@ def cases_with_one_name(cases: Iterable[Case], models: ModelTable) -> tuple[Case
 
 
 def one_name(written: str, models: ModelTable) -> str:
-    """Return the one name of a model as rules write it; of a pattern the pattern in lower case, as names are."""
+    """Return the one name of a model as rules write it; of a pattern what it says of names: no provider, no path."""
     if not written or written == EVERY:
         return written
-    return written.lower() if is_pattern(written) else models.resolve(None, written, None).model
+    return normalized(None, written).name if is_pattern(written) else models.resolve(None, written, None).model
 
 
 def with_names(limit: LimitState, models: ModelTable) -> LimitState:

@@ -63,6 +63,8 @@ def model_of(written: str) -> str:
         ("claude-sonnet-4-5-20250929", "claude-sonnet-4-5"),
         ("claude-sonnet-4-5-latest", "claude-sonnet-4-5"),
         ("anthropic/claude-sonnet-4.5", "claude-sonnet-4-5"),
+        ("anthropic/claude-*", "claude-*"),
+        ("us.anthropic.claude-*", "claude-*"),
         ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5"),
         ("vertex_ai/claude-sonnet-4-5@20250929", "claude-sonnet-4-5"),
         ("models/gemini-2.5-flash", "gemini-2.5-flash"),

@@ -22,6 +22,7 @@ USAGES: Final = (
     Usage(input_tokens=200_001, output_tokens=1_000, cache_read_tokens=100),
     Usage(input_tokens=1_000, output_tokens=1_000, output_image_tokens=500),
     Usage(input_tokens=1_000, output_tokens=1_000, code_interpreter_sessions=1),
+    Usage(input_tokens=1_000, output_tokens=1_000, web_search_requests=1),
 )
 
 
@@ -47,7 +48,9 @@ def test_every_entry_says_what_the_public_list_does_not(entry: dict[str, Any], l
     at_ns = (
         AT if until is None else int(datetime(until.year, until.month, until.day - 1, tzinfo=UTC).timestamp()) * 10**9
     )
-    model = entry["model"].replace(":*", ":acme::x").replace("-fast*", "-fast").replace("*", "gpt-5")
+    model = (
+        entry["model"].replace(":*", ":acme::x").replace("o*-", "o-").replace("-fast*", "-fast").replace("*", "gpt-5")
+    )
     batch = entry.get("processing") == "batch"
     calls = [_call(entry["provider"], model, usage, batch=batch) for usage in USAGES]
     with_list = [price(call, at_ns, BOOK).cost_nanousd for call in calls]

@@ -118,7 +118,7 @@ def test_the_raw_anthropic_convention_is_flagged_and_not_guessed() -> None:
         ("openai", "gpt-4o", {"output_tokens": 5}, "incomplete_usage"),
         (
             "openai",
-            "gpt-4o-audio-preview",
+            "gpt-4o",
             {"input_tokens": 9, "output_tokens": 1, "input_audio_tokens": 9},
             "missing_token_class_price",
         ),
@@ -209,3 +209,21 @@ def test_a_model_that_only_its_vendor_lists_has_a_price_without_a_provider(model
     """OpenInference's spans of embeddings name no provider, and these names have not the form of OpenAI's others."""
     asked = Call(started_at=1, request_model=model, operation="embeddings", usage=Usage(input_tokens=1_000))
     assert price(asked, 1, BOOK).cost_nanousd == cost_nanousd
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens", "cost_nanousd"),
+    [
+        ("gpt-4o-audio-preview", {"input_tokens": 9, "output_tokens": 1, "input_audio_tokens": 9}, 370_000),
+        ("gpt-4o-search-preview", {"input_tokens": 0, "output_tokens": 0, "web_search_requests": 1}, 25_000_000),
+        (
+            "gpt-4o-mini-search-preview-2025-03-11",
+            {"input_tokens": 0, "output_tokens": 0, "web_search_requests": 1},
+            25_000_000,
+        ),
+    ],
+)
+def test_documented_classes_that_the_list_lacks_have_a_price(
+    model: str, tokens: dict[str, int], cost_nanousd: int
+) -> None:
+    assert _bill("openai", model, **tokens).cost_nanousd == cost_nanousd
