@@ -224,9 +224,11 @@ CREATE TABLE IF NOT EXISTS llmtrail.dead_letters_data
   detail String COMMENT 'What to mend.' CODEC(ZSTD(1)),
   value_base64 String COMMENT 'The event byte for byte, in base64.' CODEC(ZSTD(1)),
   key_base64 String COMMENT 'The record''s key, in base64.' CODEC(ZSTD(1)),
-  headers Map(LowCardinality(String), String) COMMENT 'The record''s headers.' CODEC(ZSTD(1))
+  headers Map(LowCardinality(String), String) COMMENT 'The record''s headers.' CODEC(ZSTD(1)),
+  replayed_at DateTime64(9, 'UTC') COMMENT 'When `llmtrail dead-letters replay` last sent it again; 1970: never.' CODEC(Delta(8), ZSTD(1)),
+  outcome LowCardinality(String) COMMENT 'What became of it then: accepted or rejected; empty: it was never sent again.' CODEC(ZSTD(1))
 )
-ENGINE = ReplacingMergeTree
+ENGINE = ReplacingMergeTree(replayed_at)
 PARTITION BY received_day
 ORDER BY (received_day, topic_id, `partition`, `offset`, item)
 TTL received_day + INTERVAL 90 DAY

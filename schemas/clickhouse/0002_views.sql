@@ -342,7 +342,9 @@ CREATE OR REPLACE VIEW llmtrail.dead_letters
   detail String COMMENT 'What to mend.',
   value_base64 String COMMENT 'The event byte for byte, in base64.',
   key_base64 String COMMENT 'The record''s key, in base64.',
-  headers Map(LowCardinality(String), String) COMMENT 'The record''s headers.'
+  headers Map(LowCardinality(String), String) COMMENT 'The record''s headers.',
+  replayed_at Nullable(DateTime64(9, 'UTC')) COMMENT 'When `llmtrail dead-letters replay` last sent it again. NULL: never.',
+  outcome LowCardinality(String) COMMENT 'What became of it then: accepted or rejected; empty: it was never sent again.'
 )
 AS SELECT
   received_day,
@@ -357,6 +359,8 @@ AS SELECT
   detail,
   value_base64,
   key_base64,
-  headers
-FROM llmtrail.dead_letters_data FINAL
+  headers,
+  nullIf(replayed_at, fromUnixTimestamp64Nano(toInt64(0), 'UTC')) AS replayed_at,
+  outcome
+FROM llmtrail.dead_letters_data AS letters FINAL
 COMMENT 'Events that could not become calls, byte for byte.';

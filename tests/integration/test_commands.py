@@ -153,7 +153,7 @@ def test_dead_letters_are_listed_shown_and_replayed(folder: Path, house: House) 
     shown = _run(folder, "dead-letters", "show", position)
     assert '"request_model": 17' in shown.stdout.replace('":17', '": 17')
     again = _run(folder, "dead-letters", "replay", "--reason", "wrong_type", "--json")
-    assert json.loads(again.stdout) == {"accepted": 0, "rejected": 1}
+    assert {name: json.loads(again.stdout)[name] for name in ("accepted", "rejected")} == {"accepted": 0, "rejected": 1}
     assert again.returncode == Exit.NEGATIVE
     assert get_request(house, "r-2") is None
 
@@ -293,7 +293,7 @@ def test_a_house_that_went_away_is_unreachable() -> None:
 
 
 _OWN_GPU_COSTS = """SELECT min(cost_nanousd) > 0, any(cost_source) FROM calls
-WHERE feature = 'review-tags' AND cost_nanousd IS NOT NULL"""
+WHERE feature = 'review-tags' AND cost_source != 'not_billed' AND cost_nanousd IS NOT NULL"""
 
 
 def test_the_demo_tells_a_request_worth_a_look_and_show_prints_it(tmp_path: Path) -> None:

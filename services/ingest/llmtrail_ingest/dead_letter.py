@@ -29,6 +29,28 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     partition: int
     offset: int
     received_at_ns: int
+    item: int = 0
+
+
+# On a record of `llm.calls` that a dead letter became: where that letter stands.
+LETTER_HEADER = "letter"
+
+
+def place_text(origin: Origin) -> str:
+    """Return a letter's place as a header holds it."""
+    numbers = (origin.partition, origin.offset, origin.item, origin.received_at_ns)
+    return "/".join((origin.topic, origin.topic_id, *map(str, numbers)))
+
+
+def place_of(text: str) -> Origin | None:
+    """Read a letter's place from a header; None where it is none."""
+    parts = text.split("/")
+    if len(parts) != 6 or not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts[2:]):
+        return None
+    partition, offset, item, received_at_ns = map(int, parts[2:])
+    return Origin(
+        topic=parts[0], topic_id=parts[1], partition=partition, offset=offset, item=item, received_at_ns=received_at_ns
+    )
 
 
 class Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -43,6 +65,9 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     call_id: str | None = None
     tenant: str | None = None
     origin: Origin | None = None
+    # When it was last sent again, and what became of it then: accepted or rejected.
+    replayed_at_ns: int = 0
+    outcome: str = ""
 
 
 _DECODER = msgspec.json.Decoder(Letter)
@@ -81,8 +106,11 @@ def origin_letter(row: DeadLetterRow) -> Letter:
             topic_id=row.topic_id,
             partition=row.partition,
             offset=row.offset,
+            item=row.item,
             received_at_ns=row.received_at_ns,
         ),
+        replayed_at_ns=row.replayed_at_ns,
+        outcome=row.outcome,
     )
 
 
@@ -94,7 +122,7 @@ def letter_rows(records: Records) -> list[DeadLetterRow]:
 def _row(records: Records, index: int) -> DeadLetterRow:
     value = records.values[index]
     headers = dict(records.headers[index])
-    tenant = headers.get("tenant", "")
+    tenant, outcome, replayed_at_ns = headers.get("tenant", ""), "", 0
     stands = Origin(
         topic=records.topic,
         topic_id=records.topic_id,
@@ -110,6 +138,7 @@ def _row(records: Records, index: int) -> DeadLetterRow:
             headers["index"] = str(letter.index)
         tenant = letter.tenant or tenant
         stands = letter.origin or stands
+        outcome, replayed_at_ns = letter.outcome, letter.replayed_at_ns
         key = base64.b64decode(letter.key_base64) or records.keys[index]
         value = base64.b64decode(letter.value_base64)
     except (msgspec.MsgspecError, ValueError) as cause:
@@ -126,6 +155,9 @@ def _row(records: Records, index: int) -> DeadLetterRow:
         value=value,
         headers=tuple(headers.items()),
         tenant=tenant,
+        item=stands.item,
+        replayed_at_ns=replayed_at_ns,
+        outcome=outcome,
     )
 
 

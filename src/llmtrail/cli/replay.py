@@ -14,6 +14,7 @@ import typer
 from llmtrail.cli.client import House, find_house, post
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
+from llmtrail.cli.sending_bar import SendingBar
 from llmtrail.cli.trace import Arrival, Shape, TraceError, call_event, read_trace
 
 EXAMPLE = example(
@@ -66,7 +67,7 @@ def command(
     house = House(url, "", token) if url else find_house(folder, token) or House(DEFAULT_URL, "", token)
     arrivals = _arrivals(trace, limit)
     shape = Shape(seed, model, feature, text)
-    with _SendingBar(len(arrivals), quiet=as_json) as advance:
+    with SendingBar(len(arrivals), quiet=as_json) as advance:
         sent = send_all(house, arrivals, speed, shape, advance)
     if as_json:
         print(json.dumps(asdict(sent)))
@@ -136,23 +137,3 @@ def _post(house: House, events: Sequence[dict[str, Any]], pause: threading.Event
             if error.code is not Exit.UNREACHABLE or time.monotonic() > patient_until:
                 raise
         pause.wait(_RETRY_S)
-
-
-class _SendingBar:
-    """Show a progress bar on stderr where a person watches."""
-
-    def __init__(self, total: int, *, quiet: bool) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (TextColumn("replaying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
-        self._task = self._bar.add_task("replay", total=total)
-
-    def __enter__(self) -> Callable[[int], None]:
-        self._bar.start()
-        return lambda count: self._bar.advance(self._task, count)
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()

@@ -75,11 +75,12 @@ def insert_dead_letters(handle: Handle, letters: Sequence[DeadLetterRow], token:
     columns = {
         "received_day": arrow.days(received),
         "received_at": arrow.times(received),
-        **{name: pa.array(get(name), _TEXT) for name in ("topic", "topic_id", "tenant", "reason", "detail")},
+        **{name: pa.array(get(name), _TEXT) for name in ("topic", "topic_id", "tenant", "reason", "detail", "outcome")},
         **{name: pa.array(get(name), pa.int64()) for name in ("partition", "offset", "item")},
         "value_base64": pa.array([base64.b64encode(value) for value in get("value")], pa.binary()),
         "key_base64": pa.array([base64.b64encode(key) for key in get("key")], pa.binary()),
         "headers": pa.array(get("headers"), pa.map_(_TEXT, _TEXT)),
+        "replayed_at": arrow.times(get("replayed_at_ns")),
     }
     handle.insert_arrow("llmtrail.dead_letters_data", pa.table(columns), f"{token}:dead_letters")
 

@@ -66,6 +66,8 @@ class DeadLetterRow:
     headers: tuple[tuple[str, str], ...] = ()
     tenant: str = ""
     item: int = 0  # number of the event within the record
+    replayed_at_ns: int = 0  # when it was last sent again; 0: never
+    outcome: str = ""  # what became of it then: accepted or rejected
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from llmtrail.log.port import CALLS, Append, LogClosedError, LogFullError
 from llmtrail_ingest.dead_letter import Letter, letter_of, letters_append
 from llmtrail_ingest.gateway.admit import Admission, Door, admit
 from llmtrail_ingest.gateway.body import BodyLimits, RefusedError, read_body
+from llmtrail_ingest.gateway.replayed import Outcome, Replayed, read_replay, replayed
 from llmtrail_ingest.gateway.tokens import Grant, Scope, Tokens, grant_for
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.tally import Fate, Tally
@@ -69,11 +70,18 @@ class Gateway:
 
     def routes(self) -> list[Route]:
         """Return the routes of the native way in."""
-        return [Route("/v1/calls", self.post_calls, methods=["POST"])]
+        return [
+            Route("/v1/calls", self.post_calls, methods=["POST"]),
+            Route("/v1/dead-letters/replay", self.post_replay, methods=["POST"]),
+        ]
 
     async def post_calls(self, request: Request) -> Response:
         """Take native events; answer 200 once the good ones are durable."""
         return await self.guarded(request, self._take_calls, refusal)
+
+    async def post_replay(self, request: Request) -> Response:
+        """Take dead letters again, each for its own tenant; answer once calls and marks are durable."""
+        return await self.guarded(request, self._take_letters, refusal)
 
     async def guarded(
         self,
@@ -139,15 +147,39 @@ class Gateway:
             # A thread of its own keeps health checks and other senders answered while a large body is read.
             admission = await asyncio.to_thread(admit, body, self.config.policy, self._door)
         except BadEventError as bad:
-            return await self._reject_body(body, bad)
+            return await self._reject_body(body, bad, grant.tenant)
         source = "sdk" if request.headers.get("user-agent", "").startswith("llmtrail") else "http"
         await self.append(list(_appends(admission, grant.tenant, source)), admission.events)
         self._count(admission)
         return _answer(admission)
 
-    async def _reject_body(self, body: bytes, bad: BadEventError) -> Response:
+    async def _take_letters(self, request: Request, grant: Grant) -> Response:
+        if grant.tenant is not None:
+            detail = "letters are sent again for their own tenants: use a token that belongs to none."
+            raise RefusedError(403, RefuseReason.UNAUTHORIZED, detail)
+        body = await self.body_of(request)
+        try:
+            letters = read_replay(body).letters
+        except BadEventError as bad:
+            raise RefusedError(400, RefuseReason.BAD_REQUEST, bad.detail) from bad
+        now_ns = self.parts.clock.now_ns()
+        result = await asyncio.to_thread(replayed, letters, self.config.policy, self._join, now_ns)
+        if result.appends:
+            await self.append(result.appends, result.received)
+        self._count_replay(result)
+        return _json(200, {"letters": [_outcome(one) for one in result.outcomes]})
+
+    def _count_replay(self, result: Replayed) -> None:
+        tally = self.parts.tally
+        tally.add(Fate.RECEIVED, "", result.received)
+        tally.add(Fate.ACKNOWLEDGED, "", result.accepted)
+        for reason in result.rejected:
+            tally.add(Fate.REJECTED, reason, 1)
+
+    async def _reject_body(self, body: bytes, bad: BadEventError, tenant: str | None) -> Response:
         letter = letter_of(body, reason=bad.reason, detail=bad.detail, source="http")
-        await self.append([letters_append([letter], {"source": "http"})], 1)
+        headers = {"source": "http"} | ({"tenant": tenant} if tenant else {})
+        await self.append([letters_append([letter], headers)], 1)
         self.parts.tally.add(Fate.RECEIVED, "", 1)
         self.parts.tally.add(Fate.REJECTED, bad.reason, 1)
         return _json(400, {"accepted": 0, "rejected": [_told(0, None, bad.reason, bad.detail)], "error": bad.detail})
@@ -203,6 +235,11 @@ def _answer(admission: Admission) -> Response:
 
 def _told(index: int, call_id: str | None, reason: RejectReason, detail: str) -> dict[str, object]:
     return {"index": index, "call_id": call_id, "reason": reason, "detail": detail}
+
+
+def _outcome(outcome: Outcome) -> dict[str, object]:
+    why = {"reason": outcome.reason, "detail": outcome.detail} if outcome.reason else {}
+    return {"outcome": outcome.word, "accepted": outcome.accepted, **why}
 
 
 def refusal(refused: RefusedError) -> Response:

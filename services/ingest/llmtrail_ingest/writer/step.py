@@ -16,6 +16,7 @@ from llmtrail.core.pricing import PriceBook, price
 from llmtrail.core.usage import with_reconciled_usage
 from llmtrail.log.port import Records
 from llmtrail.store.rows import CallRow, Corrected, DeadLetterRow, KnownCall
+from llmtrail_ingest.dead_letter import LETTER_HEADER, place_of
 from llmtrail_ingest.writer.decisions import Decisions
 from llmtrail_ingest.writer.hashes import bodies_key, content_hash, prompt_fingerprint
 from llmtrail_ingest.writer.seen import SeenIds, call_key_of
@@ -256,16 +257,23 @@ def _id_of_place(place: Place) -> str:
 
 def _dead_letter(records: Records, index: int, reject: Reject) -> DeadLetterRow:
     place = _place(records, index)
+    headers = records.headers[index]
+    # A letter that was sent again and fails again is that letter, with a newer reason.
+    former = place_of(headers[LETTER_HEADER]) if LETTER_HEADER in headers else None
     return DeadLetterRow(
-        topic=records.topic,
-        topic_id=place.topic_id,
-        partition=place.partition,
-        offset=place.offset,
-        received_at_ns=place.appended_at_ns,
+        topic=former.topic if former else records.topic,
+        topic_id=former.topic_id if former else place.topic_id,
+        partition=former.partition if former else place.partition,
+        offset=former.offset if former else place.offset,
+        item=former.item if former else 0,
+        received_at_ns=former.received_at_ns if former else place.appended_at_ns,
+        # One later than the mark of the gateway, which took it for good.
+        replayed_at_ns=place.appended_at_ns + 1 if former else 0,
+        outcome="rejected" if former else "",
         reason=reject.reason,
         detail=reject.detail,
         key=records.keys[index],
         value=records.values[index],
-        headers=tuple(records.headers[index].items()),
-        tenant=records.headers[index].get("tenant", ""),
+        headers=tuple(headers.items()),
+        tenant=headers.get("tenant", ""),
     )
