@@ -16,6 +16,8 @@ _ENCODER = msgspec.json.Encoder()
 # A content field that is not there, or is null: neither says anything that could replace what was told before.
 _ABSENT = (msgspec.Raw(), msgspec.Raw(b"null"))
 
+_SIZES = (("input_bytes", ("messages", "prompt")), ("output_bytes", ("output", "tool_calls")))
+
 
 def merge_calls(former: Call, later: Call) -> Call:
     """Return `later` laid over `former`."""
@@ -23,6 +25,10 @@ def merge_calls(former: Call, later: Call) -> Call:
     for name in Call.__struct_fields__:
         old, new = getattr(former, name), getattr(later, name)
         merged[name] = _merged(name, old, new)
+    # A size stands for a text that is left out: a text that comes later is no longer of that size.
+    for size, texts in _SIZES:
+        if getattr(later, size) is None and any(getattr(later, text) not in _ABSENT for text in texts):
+            merged[size] = None
     return Call(**merged)
 
 

@@ -9,6 +9,7 @@ import pytest
 from llmtrail.core.call import Call, CallError, Usage
 from llmtrail.core.estimate import Billing, Estimate, billing_of, estimate
 from llmtrail.core.failure import FailureMode, Status, classify
+from llmtrail.core.merge import merge_calls
 from llmtrail.core.price_inputs import price_inputs
 from llmtrail.core.pricing import price
 from llmtrail_ingest.pricebook import load_pricebook
@@ -165,6 +166,16 @@ def test_a_call_whose_texts_were_dropped_costs_what_it_cost(
     fields["parameters"] = {"max_tokens": 100_000, "temperature": 1}
     call = _failed(kind, **fields) if kind else _call(status=Status.OK, **fields)
     assert price(price_inputs(call), 1, BOOK) == price(call, 1, BOOK)
+
+
+def test_a_revision_that_brings_another_text_costs_the_same_with_and_without_the_former_texts() -> None:
+    former, later = (
+        _failed("ReadTimeout", messages=PROMPT),
+        _failed("ReadTimeout", messages=PROMPT * 3, output="x" * 40),
+    )
+    remembered = price_inputs(former)
+    assert price(merge_calls(remembered, later), 1, BOOK) == price(merge_calls(former, later), 1, BOOK)
+    assert price(merge_calls(former, later), 1, BOOK) != price(former, 1, BOOK)
 
 
 def test_an_estimate_that_was_stored_holds_when_a_call_is_priced_again() -> None:
