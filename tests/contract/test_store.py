@@ -1,9 +1,11 @@
 """What every store keeps to: in process, over HTTP to our endpoint, and to a server where CLICKHOUSE_URL names one."""
 
 import os
+import shlex
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pyarrow as pa
 import pytest
 from msgspec import Raw
 
+from alert_messages import RETRY_STORM
 from llmtrail.core.call import Attempt
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.alerts import AlertRow, AuditRow, insert_alerts, insert_audit
@@ -25,6 +28,7 @@ from llmtrail.store.migrate import Migration, migrate, read_migrations
 from llmtrail.store.proof import Worst, requests_of
 from llmtrail.store.retention import DEFAULT_DAYS, retention_days, set_retention
 from llmtrail.store.rows import Correction, DeadLetterRow
+from llmtrail_alerts.message import look_command
 from stored_calls import NOW_NS, a_call, a_call_id, a_full_call, a_row
 from web_house import serving_store
 
@@ -441,3 +445,19 @@ def test_the_requests_that_prove_an_alert_are_found_the_worst_first(store: Handl
     assert requests_of(store, scope, since_ns, Worst.UNPRICED) == (f"p-{number}-2",)
     assert requests_of(store, scope, since_ns, Worst.FAILED, ["timeout"]) == ()
     assert requests_of(store, scope, rows[0].started_at_ns + DAY_NS, Worst.DEAREST) == ()
+
+
+def test_a_message_of_a_model_shows_its_answers_and_its_failures(store: Handle, number: int) -> None:
+    """The statement that a message offers asked for the answered name alone: dated, and no failure bears one."""
+    model = f"model-{number}"
+    dated = a_call(number, request_model=model, response_model=f"{model}-2026-08-06", request_id=f"m-{number}-1")
+    failed = a_call(number + 1, request_model=model, request_id=f"m-{number}-2", feature=f"f-{number}")
+    insert_calls(store, [a_row(one, model=model) for one in (dated, failed)], model)
+    for scope, found in (
+        (Scope("", ScopeKind.MODEL, (model,)), {f"m-{number}-1", f"m-{number}-2"}),
+        (Scope("", ScopeKind.FEATURE_MODEL, (f"f-{number}", model)), {f"m-{number}-2"}),
+    ):
+        message = replace(RETRY_STORM, scope=scope.text(), request_ids=())
+        *_, sql = shlex.split(look_command(message))
+        rows = store.query(sql.replace("FROM calls", "FROM llmtrail.calls"))
+        assert {request_id for _, request_id, *_ in rows} == found, sql

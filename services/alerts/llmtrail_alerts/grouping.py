@@ -177,11 +177,6 @@ def due_ns(records: Mapping[str, bytes]) -> int | None:
     return min((bucket.due_ns for bucket in buckets if bucket is not None), default=None)
 
 
-def is_grouping_key(key: str) -> bool:
-    """Say whether a key of the journal, without its prefix, is one of these records."""
-    return key.startswith((BUCKET, BATCH, _MEMBER))
-
-
 def bucket_name(key: GroupKey, owner: str = "") -> str:
     """Return the bucket of a group: its rule, and its feature where it has one, else its tenant.
 

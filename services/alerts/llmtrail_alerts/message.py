@@ -13,6 +13,7 @@ from urllib.parse import quote
 import msgspec
 
 from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind, kind_of, parse_scope
+from llmtrail.store.proof import COLUMNS
 from llmtrail_alerts.amount import amount
 from llmtrail_alerts.model import Reason, Severity, Unit
 from llmtrail_alerts.text import is_plain, one_line
@@ -239,16 +240,9 @@ def _shell(word: str) -> str:
     return f"-- {shlex.quote(word)}" if word.startswith("-") else shlex.quote(word)
 
 
-# Which column a scope's values are found in.
+# Which columns a scope's values are found in: of its calls, or of its samples.
 _COLUMNS: dict[ScopeKind, tuple[str, ...]] = {
-    ScopeKind.FEATURE: ("feature",),
-    ScopeKind.USER: ("user_id",),
-    ScopeKind.MODEL: ("response_model",),
-    ScopeKind.FEATURE_MODEL: ("feature", "response_model"),
-    ScopeKind.FEATURE_USER: ("feature", "user_id"),
-    ScopeKind.REQUEST: ("request_id",),
-    ScopeKind.SESSION: ("session_id",),
-    ScopeKind.PROMPT: ("prompt_fingerprint",),
+    **COLUMNS,
     ScopeKind.GPU: ("host", "gpu_uuid", "mig_instance"),
     ScopeKind.ENGINE: ("host", "model", "address"),
     ScopeKind.NODE: ("host",),

@@ -137,11 +137,6 @@ class PriceFile:
 NO_PRICES: Final = PriceFile(())
 
 
-def parse_overrides(text: str, file_name: str) -> tuple[Override, ...]:
-    """Return the prices of a file's text, the most specific first. Raises PriceFileError."""
-    return parse_price_file(text, file_name).prices
-
-
 def parse_price_file(text: str, file_name: str, kind: str = "override") -> PriceFile:
     """Return what a file's text says; `kind` begins the names of its prices. Raises PriceFileError."""
     try:

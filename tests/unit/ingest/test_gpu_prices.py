@@ -4,7 +4,7 @@ import pytest
 
 from llmtrail.core.gpu_map import GpuPrice
 from llmtrail_ingest.gpu_prices import END_S, parse_gpu_prices
-from llmtrail_ingest.price_overrides import PriceFileError, parse_overrides
+from llmtrail_ingest.price_overrides import PriceFileError, parse_price_file
 
 FILE = """
 [[price]]
@@ -29,7 +29,7 @@ def test_dated_prices_are_read_beside_those_of_models() -> None:
         GpuPrice("NVIDIA H200", 0, july_s, 2_500_000_000),
         GpuPrice("NVIDIA H200", july_s, END_S, 3_123_456_789),
     )
-    assert [one.model for one in parse_overrides(FILE, "f")] == ["own"]
+    assert [one.model for one in parse_price_file(FILE, "f").prices] == ["own"]
     assert parse_gpu_prices("", "f") == ()
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from llmtrail.core.call import Call, Usage
 from llmtrail.core.pricing import Priced, price
-from llmtrail_ingest.price_overrides import PriceFileError, parse_overrides
+from llmtrail_ingest.price_overrides import PriceFileError, parse_price_file
 from llmtrail_ingest.pricebook import GenaiPriceBook, load_pricebook
 
 EXAMPLE = Path(__file__).parents[3] / "schemas" / "prices" / "example.toml"
@@ -112,7 +112,7 @@ _HEAD = '# ours\n[[price]]\nmodel = "a"\ninput = "1"\n\n[[price]]\nmodel = "b"\n
 )
 def test_a_mistake_is_an_error_that_says_where_and_what_to_do(tail: str, message: str) -> None:
     with pytest.raises(PriceFileError, match=message):
-        parse_overrides(_HEAD + tail + "\n", "p.toml")
+        parse_price_file(_HEAD + tail + "\n", "p.toml")
 
 
 def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path) -> None:
