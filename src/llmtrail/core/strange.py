@@ -1,6 +1,7 @@
 """Bring an event that does not fit at once into shape, so that nothing is lost. Pure; the slow path.
 
-Names that the schema does not know move to `attributes`; whole numbers written as text or with a point are counts.
+Names that the schema does not know move to `attributes`; a provider's own usage is read by what its names mean there,
+and whole numbers written as text or with a point are counts.
 
 An unknown field keeps its name there; one inside a group becomes "group.name", inside an attempt "attempts.0.name".
 """
@@ -10,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Served, Usage, Versions
+from llmtrail.core.call import REPORTED_BY, Attempt, Call, CallError, Parser, Retrieval, Served, Usage, Versions
+from llmtrail.core.usage import cost_of, foreign_counts
 from llmtrail.core.usage_places import count_of
 
 _SLICES = msgspec.json.Decoder(dict[str, msgspec.Raw])
@@ -52,10 +54,15 @@ def move_strange(value: bytes, whole: Mapping[str, Any]) -> bytes:
 
 
 def with_counts(value: bytes, whole: Mapping[str, Any]) -> bytes:
-    """Return the event with counts of its usage that are written as 12.0 or "12" as whole numbers; else the same."""
+    """Return the event with counts of its usage that are written as 12.0 or "12" as whole numbers; else the same.
+
+    A provider's own usage becomes our counts. Its names stay, for `move_strange`.
+    """
     usage = whole.get("usage")
     if not isinstance(usage, Mapping):
         return value
+    if foreign := foreign_counts(usage):
+        return _with_foreign(value, whole, foreign)
     counts = {
         name: count
         for name, given in usage.items()
@@ -65,6 +72,23 @@ def with_counts(value: bytes, whole: Mapping[str, Any]) -> bytes:
         return value
     fields = _SLICES.decode(value)
     fields["usage"] = _raw(_SLICES.decode(bytes(fields["usage"])) | {name: _raw(one) for name, one in counts.items()})
+    return _ENCODER.encode(fields)
+
+
+def _with_foreign(value: bytes, whole: Mapping[str, Any], counts: Mapping[str, int]) -> bytes:
+    """Return the event with these counts for those of a provider's own usage, and with the cost that it reports."""
+    fields = _SLICES.decode(value)
+    usage = _SLICES.decode(bytes(fields["usage"]))
+    # A name of ours that means something else there, such as a total that leaves a part out.
+    kept = {f"usage.{name}": usage.pop(name) for name in _COUNTS & usage.keys() - counts.keys()}
+    fields["usage"] = _raw(usage | {name: _raw(count) for name, count in counts.items()})
+    cost = cost_of(whole["usage"])
+    if cost is not None and whole.get("reported_cost_nanousd") is None:
+        fields["reported_cost_nanousd"] = _raw(cost)
+        kept[REPORTED_BY] = _raw("provider")
+    own = whole.get("attributes")
+    if kept and (own is None or isinstance(own, Mapping)):
+        fields["attributes"] = _raw({**kept, **(_SLICES.decode(bytes(fields["attributes"])) if own else {})})
     return _ENCODER.encode(fields)
 
 

@@ -28,6 +28,8 @@ from llmtrail.core.usage_places import (
 )
 
 _NANOUSD_PER_DOLLAR: Final = 10**9
+_OUR_NAMES: Final = frozenset(Usage.__struct_fields__)
+_SHARED_NAMES: Final = ("input_tokens", "output_tokens")
 _BY_NAME: Final = {one.name: one for one in CONVENTIONS}
 _BASES: Final = tuple(one for one in CONVENTIONS if one.base is None)
 # What a source may leave out of a total: (parts, the total they belong into). Cache reads and writes may go together.
@@ -61,6 +63,21 @@ def usage_of(raw: Mapping[str, Any], convention: str | None = None) -> Usage | N
         return None
     usage = reconcile(Usage(**counts))
     return usage if reader.rest is None else _with_rest(usage)
+
+
+def foreign_counts(raw: Mapping[str, Any]) -> dict[str, int]:
+    """Return our counts for a usage object with a provider's names; none for one with our names, whatever else it has.
+
+    Some providers share names with us (`input_tokens`). An object with those is ours where it has counts beside them
+    that no provider writes so.
+    """
+    if raw.keys() <= _OUR_NAMES:
+        return {}
+    usage = usage_of(raw)
+    counts: dict[str, int] = {} if usage is None else msgspec.to_builtins(usage)
+    ours = raw.keys() & _OUR_NAMES
+    is_ours = not ours.isdisjoint(_SHARED_NAMES) and any(raw[name] is not None and name not in counts for name in ours)
+    return {} if is_ours else counts
 
 
 def _with_rest(usage: Usage) -> Usage:

@@ -3,14 +3,11 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-import msgspec
-
-from llmtrail.core.call import REPORTED_BY, Usage
+from llmtrail.core.call import REPORTED_BY
 from llmtrail.core.codec import decode_call
-from llmtrail.core.usage import cost_of, usage_of
+from llmtrail.core.usage import cost_of, foreign_counts
 from llmtrail.emit.encode import encode, plain
 
-_COUNTS: Final = frozenset(Usage.__struct_fields__)
 # Where a provider's own usage object is kept alongside the counts that were read from it.
 _RAW_USAGE: Final = "usage.raw"
 
@@ -28,14 +25,11 @@ def _counted(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields that a provider's own usage object amounts to; none where the usage is ours already."""
     given = event.get("usage")
     raw = plain(given) if given is not None and not isinstance(given, Mapping) else given
-    if not isinstance(raw, Mapping) or raw.keys() <= _COUNTS:
-        return {}
-    usage = usage_of(raw)
-    if usage is None:
+    if not isinstance(raw, Mapping) or not (counts := foreign_counts(raw)):
         return {}
     attributes = event.get("attributes")
     kept = {**(attributes if isinstance(attributes, Mapping) else {}), _RAW_USAGE: raw}
-    fields: dict[str, Any] = {"usage": msgspec.to_builtins(usage), "attributes": kept}
+    fields: dict[str, Any] = {"usage": counts, "attributes": kept}
     cost = cost_of(raw)
     if cost is not None and event.get("reported_cost_nanousd") is None:
         fields["reported_cost_nanousd"] = cost

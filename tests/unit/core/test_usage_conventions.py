@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 from msgspec import structs
 
-from llmtrail.core.call import Usage
+from llmtrail.core.call import REPORTED_BY, Usage
 from llmtrail.core.codec import decode_call
 from llmtrail.core.usage import adds_up, cost_of, reconcile, usage_of, with_reconciled_usage
 from llmtrail.core.usage_conventions import CONVENTIONS
+from llmtrail.emit.by_hand import build_by_hand
 
+AT_NS = 1_795_000_000_000_000_000
 SEEN = json.loads((Path(__file__).parents[2] / "fixtures" / "usages" / "seen.json").read_text())
 
 
@@ -21,6 +23,32 @@ def test_a_providers_own_usage_is_read_as_it_counts(case: dict[str, Any]) -> Non
 
     assert usage == Usage(**case["usage"])
     assert adds_up(usage)
+
+
+@pytest.mark.parametrize("case", SEEN, ids=[case["seen"] for case in SEEN])
+def test_a_native_event_may_bring_a_providers_own_usage(case: dict[str, Any]) -> None:
+    """It was stored by those names alone that happen to be ours: Anthropic's input without its cache, priced so."""
+    event = {"started_at": "2026-05-01T12:00:00Z", "request_model": "m", "usage": case["raw"]}
+    assert with_reconciled_usage(decode_call(json.dumps(event).encode())).usage == Usage(**case["usage"])
+
+
+def test_an_unknown_name_beside_our_own_takes_none_of_them_away() -> None:
+    usage = {"input_tokens": 10, "output_tokens": 5, "cache_read_tokens": 3, "web_search_requests": 2}
+    event = {"started_at": AT_NS, "request_model": "m", "usage": {**usage, "team_share": 1}}
+    call = decode_call(json.dumps(event).encode())
+    assert (call.usage, json.loads(bytes(call.attributes))) == (Usage(**usage), {"usage.team_share": 1})
+    assert build_by_hand((event, AT_NS))["usage"] == event["usage"]
+
+
+def test_a_native_events_own_usage_says_what_its_provider_bills() -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15, "cost": 0.01}
+    event = {"started_at": AT_NS, "request_model": "m", "usage": usage, "attributes": {"team": "x"}}
+    call = decode_call(json.dumps(event).encode())
+    assert call.reported_cost_nanousd == 10_000_000
+    attributes = json.loads(bytes(call.attributes))
+    assert (attributes["team"], attributes["usage.cost"], attributes[REPORTED_BY]) == ("x", 0.01, "provider")
+    known = decode_call(json.dumps(event | {"reported_cost_nanousd": 7}).encode())
+    assert (known.reported_cost_nanousd, REPORTED_BY in json.loads(bytes(known.attributes))) == (7, False)
 
 
 def test_numbers_that_are_no_counts_are_unknown() -> None:

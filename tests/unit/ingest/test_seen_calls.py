@@ -1,4 +1,4 @@
-"""Calls as the world makes them: what model each is, what it costs, and where that cost is from."""
+"""Calls in the forms that the world uses: what model each is, and what it costs. Each names a page about its form."""
 
 import json
 from pathlib import Path
@@ -25,5 +25,5 @@ def test_a_call_is_of_its_model_and_costs_what_its_provider_bills(seen: dict[str
     assert found == (seen["model"], seen["cost_nanousd"], seen["cost_source"])
 
 
-def test_every_call_says_where_its_form_is_from() -> None:
+def test_every_call_names_a_page_about_its_form() -> None:
     assert [seen["case"] for seen in SEEN if not seen["source"].startswith("https://")] == []
