@@ -50,6 +50,8 @@ LANES = Lanes()
 TENANTS = ("", "", "acme", "globex")
 STEPS_S = (0, 0, 0.3, 7, 61, 250, 3_700, 90_000)
 LATENCIES_MS = (None, 40.0, 20_000.0, 95_000.0, 600_000.0)
+MODELS = ("gpt-4o-mini", "gpt-4o", "nobody-prices-this")
+ANSWERED_AS = {"gpt-4o": "gpt-4o-2024-08-06", "gpt-4o-mini": "gpt-4o-mini-2024-07-18"}
 Event = dict[str, Any]
 
 
@@ -124,10 +126,9 @@ class Folded:
         if batch.rows:
             self.send(partials_of(batch, batch.rows[-1].ingested_at_ns))
 
-    def total(self, scope: Scope) -> Cell:
-        """Return what is counted of a scope, whenever it was."""
-        found = self.board.since([scope.text()], 0, 2**40)
-        return found.get(scope.text(), Cell())
+    def total(self, scope: Scope, since_s: int = 0) -> Cell:
+        """Return what is counted of a scope since a time."""
+        return self.board.since([scope.text()], since_s, 2**40).get(scope.text(), Cell())
 
     @property
     def late(self) -> int:
@@ -275,6 +276,7 @@ class Known:
     event: Event
     cost: int | None = None
     corrected: Corrected | None = None
+    model: str = ""
 
     def __post_init__(self) -> None:
         self.say(self.event)
@@ -283,11 +285,11 @@ class Known:
         """Take what the call's latest revision says of it, all in all."""
         call = decode_call(json.dumps(event).encode())
         self.event, self.cost = event, price(call, to_ns(call.started_at), BOOK).cost_nanousd
+        self.model = BOOK.model(call)
 
 
-_PRICE_FIELDS = frozenset(
-    {"started_at", "latency_ms", "request_model", "usage", "parameters", "status", "failure_mode", "messages"}
-)
+_NAMES = ("request_model", "response_model")
+_PRICE_FIELDS = ("started_at", "latency_ms", "usage", "parameters", "status", "failure_mode", "messages", *_NAMES)
 
 
 class Truth:
@@ -322,10 +324,10 @@ class Truth:
             self.skipped += 1
 
     def sums(self, scope: Scope, since_ns: int = 0) -> tuple[int, int, int]:
-        """Return (calls, cost, unpriced) of a tenant's or a feature's calls that count since a time."""
+        """Return (calls, cost, unpriced) of a tenant's, a feature's or a model's calls that count since a time."""
         ours = [one for one in self.calls.values() if one.tenant == scope.tenant]
-        if scope.kind is ScopeKind.FEATURE:
-            ours = [one for one in ours if one.event.get("feature") == scope.values[0]]
+        if scope.values:  # No feature is named as a model is.
+            ours = [one for one in ours if scope.values[0] in (one.event.get("feature"), one.model)]
         costs = [one.cost for one in ours if one.counted_at_ns is not None and one.counted_at_ns >= since_ns]
         return len(costs), sum(cost or 0 for cost in costs), costs.count(None)
 
@@ -363,7 +365,7 @@ class World:
             "call_id": uuid7(started_ns, rng.randbytes(10)),
             "started_at": started_ns,
             "provider": "openai",
-            "request_model": rng.choice(("gpt-4o-mini", "gpt-4o", "nobody-prices-this")),
+            "request_model": rng.choice(MODELS),
             "feature": rng.choice(("search", "chat")),
             "trace_id": f"{rng.randrange(16):032x}",
             "messages": [{"role": "user", "content": "q" * rng.randrange(40)}],
@@ -374,6 +376,8 @@ class World:
         if rng.random() < 0.2:
             event |= {"status": "error", "failure_mode": rng.choice(("timeout", "rate_limited", "budget_refused"))}
             event.pop("usage", None)
+        elif rng.random() < 0.5:
+            event["response_model"] = ANSWERED_AS.get(event["request_model"], event["request_model"])
         self.send(event, rng.choice(TENANTS))
 
     def _measures(self, latency_ms: float | None) -> Event:
@@ -480,19 +484,17 @@ def rows_are_right(world: World) -> None:
 
 
 def statistics_are_right(world: World) -> None:
-    """Hold the sums of all time and of the last day of each tenant and feature, as budgets read them."""
+    """Hold the sums of all time and of the last day of each tenant, feature and model, as budgets read them."""
     day_s = (world.clock.at_ns // NS - DAY_S) // 900 * 900
     tenants = {one.tenant for one in world.truth.calls.values()}
-    features = [(tenant, feature) for tenant in tenants for feature in ("search", "chat", "later")]
     scopes = [Scope(tenant, ScopeKind.TENANT, ()) for tenant in tenants]
-    scopes += [Scope(tenant, ScopeKind.FEATURE, (feature,)) for tenant, feature in features]
+    for kind, names in ((ScopeKind.FEATURE, ("search", "chat", "later")), (ScopeKind.MODEL, MODELS)):
+        scopes += [Scope(tenant, kind, (name,)) for tenant in tenants for name in names]
     late = sum(1 for one in world.truth.calls.values() if one.counted_at_ns is None)
     for way in world.ways:
         assert way.statistics.late == late, way.name
         for scope in scopes:
-            cell = way.statistics.total(scope)
-            found = (cell.calls, cell.cost_nanousd, cell.unpriced)
-            assert found == world.truth.sums(scope), (way.name, scope)
-            cell = way.statistics.board.since([scope.text()], day_s, 2**40).get(scope.text(), Cell())
-            found = (cell.calls, cell.cost_nanousd, cell.unpriced)
-            assert found == world.truth.sums(scope, day_s * NS), (way.name, scope, "day")
+            for since_s in (0, day_s):
+                cell = way.statistics.total(scope, since_s)
+                found = (cell.calls, cell.cost_nanousd, cell.unpriced)
+                assert found == world.truth.sums(scope, since_s * NS), (way.name, scope, since_s)
