@@ -80,11 +80,11 @@ def provider_id(name: str | None) -> str | None:
     """Return a provider's id by any of its names; frameworks have none, an unknown name stays as it is."""
     if not name:
         return None
-    told = name.strip().lower()
-    found = PROVIDERS.get(told)
+    value = name.strip().lower()
+    found = PROVIDERS.get(value)
     if found is not None:
         return found
-    head, dot, kind = told.rpartition(".")
+    head, dot, kind = value.rpartition(".")
     if dot and kind in _KINDS:
         return provider_id(head)
-    return None if told in FRAMEWORKS or not told else told
+    return None if value in FRAMEWORKS or not value else value

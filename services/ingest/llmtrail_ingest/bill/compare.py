@@ -185,16 +185,16 @@ def _as_told(by_model: Mapping[Key, Billed], whole_days: set[str]) -> dict[Key, 
 
 
 def _compared(key: Key, billed: Billed | None, ours: Ours, fees: int, tolerance: Tolerance) -> Compared:
-    told = billed or Billed(amount_nanousd=0)
-    why = _causes(key[1], told, ours, fees, is_billed=billed is not None)
-    if told.amount_nanousd is None:
-        within = not any(one.cause is Cause.UNSEEN for one in why) and _same_tokens(told, ours) is not False
+    bill = billed or Billed(amount_nanousd=0)
+    why = _causes(key[1], bill, ours, fees, is_billed=billed is not None)
+    if bill.amount_nanousd is None:
+        within = not any(one.cause is Cause.UNSEEN for one in why) and _same_tokens(bill, ours) is not False
     else:
-        within = tolerance.holds(ours.cost_nanousd, told.amount_nanousd)
+        within = tolerance.holds(ours.cost_nanousd, bill.amount_nanousd)
         # Our costs hold the fees of a call, the bill's lines of a model do not.
-        over = ours.cost_nanousd - told.amount_nanousd
+        over = ours.cost_nanousd - bill.amount_nanousd
         within = within or bool(ours.fee_requests and over > 0 and tolerance.holds(min(over, fees), over))
-    return Compared(*key, told, ours, within, () if within else tuple(why))
+    return Compared(*key, bill, ours, within, () if within else tuple(why))
 
 
 def _fee(key: Key, amount: int) -> Compared:

@@ -95,18 +95,18 @@ def _doubt_stream(plan: Plan, fields: dict[str, Any]) -> None:
     """Note what instrumentations pass over in streams: answers that were cut off, and tokens that were guessed."""
     is_told = "output" in fields or plan.profile.states_finish
     if fields["status"] == "ok" and "finish_reasons" not in fields and is_told:
-        # Every whole answer gives a reason to finish. Whether the connection broke or the reader left is not told.
+        # Every whole answer gives a reason to finish. Whether the connection broke or the reader left is not known.
         fields.setdefault("failure_mode", FailureMode.TRUNCATED.value)
     if plan.profile.guesses_tokens and "usage" in fields and not _CACHE_FIELDS & plan.names.keys():
-        # True usage tells the cache too.
+        # True usage has the cache too.
         fields["attributes"]["usage_suspect"] = True
 
 
 def log_fields(plan: Plan, log: LogRecord) -> dict[str, Any]:
     """Return the event fields that a log record repeating a call tells."""
     fields = _shared_fields(plan, log.attributes, log.scope)
-    if told := text(log.attributes.get("gen_ai.operation.name")):
-        fields["operation"] = plan.operations.get(told.lower()) or told
+    if value := text(log.attributes.get("gen_ai.operation.name")):
+        fields["operation"] = plan.operations.get(value.lower()) or value
     if reasons := finish_reasons_of(plan, log.attributes, fields.get("output")):
         fields["finish_reasons"] = reasons
     if error := text(log.attributes.get("error.type")):
@@ -167,9 +167,9 @@ def invocation_of(plan: Plan, attributes: Attributes) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1_024)
-def provider_of(told: str) -> str | None:
+def provider_of(value: str) -> str | None:
     """Return the provider that a name means, in the conventions' words; None for frameworks, which serve nothing."""
-    name = told.strip().lower()[:_NAME_LENGTH_MAX]
+    name = value.strip().lower()[:_NAME_LENGTH_MAX]
     if (found := _PROVIDER_SYNONYMS.get(name)) is not None:
         return found
     found = provider_id(name)
@@ -192,8 +192,8 @@ def _provider_in(model: str) -> str | None:
 
 
 def _provider(plan: Plan, attributes: Attributes) -> str | None:
-    told = word(plan.first(attributes, "provider"))
-    provider = provider_of(told) if told is not None else plan.profile.provider
+    value = word(plan.first(attributes, "provider"))
+    provider = provider_of(value) if value is not None else plan.profile.provider
     if provider == "openai" and (address := attributes.get("server.address")) is not None:
         return SPEAKERS_OF_OPENAI.get(str(address), provider)
     return provider
@@ -261,9 +261,9 @@ def _versions(plan: Plan, attributes: Attributes) -> dict[str, str]:
 def _words(plan: Plan, attributes: Attributes, fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
     """Return the event's fields of a group, each under its own name, of those that are there."""
     return {
-        own: told[:_NAME_LENGTH_MAX]
+        own: value[:_NAME_LENGTH_MAX]
         for field, own in fields
-        if field in plan.names and (told := word(plan.first(attributes, field))) is not None
+        if field in plan.names and (value := word(plan.first(attributes, field))) is not None
     }
 
 
@@ -313,12 +313,12 @@ def _first_token_ms(plan: Plan, span: SpanRecord, latency_ms: float | None) -> f
     return None
 
 
-def _since(told: str | None, start_ns: int) -> float | None:
+def _since(value: str | None, start_ns: int) -> float | None:
     """Return the milliseconds from the start to an instant in RFC 3339; None where it is none, or comes before."""
-    if told is None:
+    if value is None:
         return None
     try:
-        at = datetime.fromisoformat(told)
+        at = datetime.fromisoformat(value)
     except ValueError:
         return None
     if at.tzinfo is None:
@@ -329,9 +329,9 @@ def _since(told: str | None, start_ns: int) -> float | None:
 
 def _stream(plan: Plan, span: SpanRecord, first_token_ms: float | None) -> bool | None:
     attributes = span.attributes
-    told = flag(plan.first(attributes, "stream"))
-    if told is not None:
-        return told
+    value = flag(plan.first(attributes, "stream"))
+    if value is not None:
+        return value
     asked = flag(invocation_of(plan, attributes).get("stream"))
     if asked is not None:
         return asked

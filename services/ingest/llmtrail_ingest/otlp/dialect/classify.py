@@ -1,7 +1,7 @@
 """Decide what a span or log record is: a call is what carries one, not what a list of names calls so. Pure.
 
-A word that means a single answer of a model (`chat`) makes a call where a model or usage is told. Everything else that
-carries a model and what it used is a summary: a call, unless calls lie below it in the trace (`group.groups_of`).
+A word that means a single answer of a model (`chat`) makes a call where a model or usage is reported. Everything else
+that carries a model and what it used is a summary: a call, unless calls lie below it in the trace (`group.groups_of`).
 """
 
 from llmtrail_ingest.otlp.dialect.call import invocation_of, models_of
@@ -43,10 +43,10 @@ def _by_its_rest(plan: Plan, span: SpanRecord) -> Sort | SkipReason:
 
 
 def _operation(plan: Plan, span: SpanRecord) -> str | None:
-    """Return the operation that the first known word tells, "" for what holds calls, None where no word is known."""
+    """Return the operation that the first known word means, "" for what holds calls, None where no word is known."""
     for name in plan.names.get("operation", ()):
-        told = word(span.attributes[name])
-        if told is not None and (found := plan.operations.get(told.lower())) is not None:
+        value = word(span.attributes[name])
+        if value is not None and (found := plan.operations.get(value.lower())) is not None:
             return found
     return plan.profile.span_names.get(span.name)
 

@@ -60,12 +60,12 @@ def content_of_events(events: list[SpanEvent]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for event in events:
         if (role := MESSAGE_EVENTS.get(event.name)) is not None:
-            told = message_of(event.attributes, role)
+            of_event = message_of(event.attributes, role)
         elif event.name in _TEXT_EVENTS:
-            told = _of_text_event(event.attributes)
+            of_event = _of_text_event(event.attributes)
         else:
             continue
-        for name, messages in told.items():
+        for name, messages in of_event.items():
             fields.setdefault(name, []).extend(messages)
     if calls := tool_calls_of(fields.get("output")):
         fields["tool_calls"] = calls
@@ -92,9 +92,9 @@ def _of_text_event(attributes: Attributes) -> dict[str, list[Any]]:
     """Return what `gen_ai.content.prompt` and its like hold: lists of messages as JSON."""
     found: dict[str, list[Any]] = {}
     for name, names in _IN_TEXT_EVENTS:
-        told = first(attributes, names)
-        if told is not None:
-            several = content(told)
+        value = first(attributes, names)
+        if value is not None:
+            several = content(value)
             found[name] = several if isinstance(several, list) else [several]
     return found
 

@@ -157,8 +157,8 @@ def _add_indirect(found: dict[str, str], attributes: Attributes) -> None:
 
 
 def _add(found: dict[str, str], field: str, value: Any) -> None:
-    if field not in found and (told := text(value)) is not None:
-        found[field] = _bounded(field, told)
+    if field not in found and (given := text(value)) is not None:
+        found[field] = _bounded(field, given)
 
 
 def _bounded(field: str, value: str) -> str:

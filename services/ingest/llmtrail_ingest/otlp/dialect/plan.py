@@ -122,10 +122,10 @@ def profile_of(scope: str, names: Sequence[str]) -> Profile:
 
 def _planned(scope: str, names: tuple[str, ...]) -> Plan:
     profile = profile_of(scope, names)
-    told = frozenset(names)
+    set_names = frozenset(names)
     fields = {*profile.names, *SHARED.names}
     aliases = {field: _aliases(profile, field) for field in fields}
-    present = {field: tuple(name for name in several if name in told) for field, several in aliases.items()}
+    present = {field: tuple(name for name in several if name in set_names) for field, several in aliases.items()}
     asked = [(key, key[len(_PARAMETER) :]) for key in names if key.startswith(_PARAMETER)]
     return Plan(
         profile=profile,
@@ -137,11 +137,11 @@ def _planned(scope: str, names: tuple[str, ...]) -> Plan:
         kept=tuple(key for key in names if key in _KEPT_NAMES or key.startswith(_KEPT_PREFIXES)),
         variables=tuple(name for name in names if name.startswith(_VARIABLES)),
         flat=frozenset(prefix for prefix in _FLAT if any(_is_row(name, prefix) for name in names)),
-        usage_in=tuple(path for path in profile.usage_in if path[0] in told),
+        usage_in=tuple(path for path in profile.usage_in if path[0] in set_names),
         counts_in=tuple(
             (field, there)
             for field, paths in profile.counts_in.items()
-            if (there := tuple(path for path in paths if path[0] in told))
+            if (there := tuple(path for path in paths if path[0] in set_names))
         ),
         is_marked=profile is not SHARED or any(name.startswith(_MARKERS) for name in names),
     )

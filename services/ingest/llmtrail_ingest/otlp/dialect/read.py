@@ -188,7 +188,7 @@ def _shared_id(plan: Plan, attributes: dict[str, Any], fields: dict[str, Any]) -
     if "exchange_id" not in plan.names:
         return response_id_of(fields)
     # Not all of an emitter's records name the response; all name its own id.
-    return ":".join(told for name in plan.names["exchange_id"] if (told := word(attributes[name])))[:512]
+    return ":".join(value for name in plan.names["exchange_id"] if (value := word(attributes[name])))[:512]
 
 
 def _logfire_kind(span: SpanRecord, fields: dict[str, Any]) -> PartKind:

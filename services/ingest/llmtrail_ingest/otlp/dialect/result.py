@@ -37,8 +37,8 @@ def is_failed(plan: Plan, span: SpanRecord) -> bool:
         return True
     if any(event.name == "exception" for event in span.events):
         return True
-    told = word(plan.first(attributes, "failed"))
-    return (told is not None and told.lower() in _FAILED_WORDS) or flag(plan.first(attributes, "failed")) is False
+    value = word(plan.first(attributes, "failed"))
+    return (value is not None and value.lower() in _FAILED_WORDS) or flag(plan.first(attributes, "failed")) is False
 
 
 def _error(plan: Plan, span: SpanRecord) -> dict[str, Any] | None:

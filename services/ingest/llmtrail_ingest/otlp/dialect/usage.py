@@ -89,9 +89,9 @@ def _of_objects(plan: Plan, attributes: Attributes) -> dict[str, int]:
 
 
 def _reconciled(usage: dict[str, int]) -> dict[str, int]:
-    told = Usage(**usage)
-    found = reconcile(told)
-    changed: dict[str, int] = usage if found is told else msgspec.to_builtins(found)
+    reported = Usage(**usage)
+    found = reconcile(reported)
+    changed: dict[str, int] = usage if found is reported else msgspec.to_builtins(found)
     return changed
 
 
@@ -99,9 +99,9 @@ def cost_nanousd_of(plan: Plan, attributes: Attributes) -> int | None:
     """Return the cost that the sender reports, in nano-dollars; None where unknown, 0, or in another currency."""
     if "cost" not in plan.names or str(attributes.get(_CURRENCY, "USD")).upper() != "USD":
         return None
-    told = plan.first(attributes, "cost")
-    cost = money_nanousd(told)
-    return cost if cost is not None or isinstance(told, int | float) else money_nanousd(_total_cost(told))
+    value = plan.first(attributes, "cost")
+    cost = money_nanousd(value)
+    return cost if cost is not None or isinstance(value, int | float) else money_nanousd(_total_cost(value))
 
 
 def billed_nanousd_of(plan: Plan, attributes: Attributes) -> int | None:
@@ -113,8 +113,8 @@ def billed_nanousd_of(plan: Plan, attributes: Attributes) -> int | None:
     )
 
 
-def _total_cost(told: Any) -> Any:
-    costs = an_object(told)
+def _total_cost(value: Any) -> Any:
+    costs = an_object(value)
     whole = first(costs, _TOTAL_COST)
     if whole is not None:
         return whole
@@ -146,10 +146,10 @@ def _is_plain(usage: Mapping[str, int]) -> bool:
 
 def _added_up(usage: dict[str, int], plan: Plan, provider: str | None) -> dict[str, int]:
     """Return the usage with what its totals leave out added in: by the total, else as the profile states."""
-    told = Usage(**usage)
-    found = reconcile(told)
-    if found is told and "input_tokens" in usage:
-        found = _with_cache(told, plan, provider)
+    reported = Usage(**usage)
+    found = reconcile(reported)
+    if found is reported and "input_tokens" in usage:
+        found = _with_cache(reported, plan, provider)
     if not adds_up(found) and (provider or "").startswith(_THINKING) and "reasoning_tokens" not in usage:
         found = _with_thoughts(found)
     if found.total_tokens is None and plan.profile.reasoning_alongside.intersection(
