@@ -17,6 +17,9 @@ from msgspec import Raw
 from alert_messages import RETRY_STORM
 from llmtrail.core.call import Attempt
 from llmtrail.core.scope import Scope, ScopeKind
+from llmtrail.local.sink import StoreSink
+from llmtrail.log.kafka.partition import PartitionLog
+from llmtrail.log.port import DEAD_LETTERS
 from llmtrail.store.alerts import AlertRow, AuditRow, insert_alerts, insert_audit
 from llmtrail.store.arrow import DAY_NS
 from llmtrail.store.errors import MigrationError, StoreError, StoreUnavailableError
@@ -29,6 +32,7 @@ from llmtrail.store.proof import Worst, requests_of
 from llmtrail.store.retention import DEFAULT_DAYS, retention_days, set_retention
 from llmtrail.store.rows import Correction, DeadLetterRow
 from llmtrail_alerts.message import look_command
+from llmtrail_ingest.dead_letter import DeadLetterWriter, letter_of, letter_value
 from stored_calls import NOW_NS, a_call, a_call_id, a_full_call, a_row
 from web_house import serving_store
 
@@ -274,6 +278,18 @@ def test_dead_letters_are_kept_byte_for_byte_and_once(store: Handle, number: int
     )
     assert [tuple(row) for row in rows] == [(1, "k", {"source": "http"}, "not_json", 0)]
     assert present_offsets(store, "dead_letters_data", f"topic-{number}", 2, number, number + 1) == 1
+
+
+def test_letters_at_equal_offsets_of_two_partitions_are_both_stored(store: Handle, number: int) -> None:
+    topic_id = f"letters-{number}"
+    for partition in range(2):
+        log = PartitionLog(DEAD_LETTERS, topic_id, partition, lambda *_: None)
+        log.begin(0, [], 0, 1)
+        letter = letter_of(b"bad", reason="not_json", detail=f"of {partition}", source="http")
+        log.fill([(0, b"", letter_value(letter), NOW_NS, {})])
+        assert DeadLetterWriter(log, StoreSink(store)).run_once() == 1
+    ask = "SELECT `partition`, detail FROM llmtrail.dead_letters WHERE topic_id = {topic:String} ORDER BY `partition`"
+    assert [tuple(row) for row in store.query(ask, {"topic": topic_id})] == [(0, "of 0"), (1, "of 1")]
 
 
 def test_recent_ids_are_those_first_ingested_in_the_span(store: Handle, number: int) -> None:

@@ -1,7 +1,10 @@
 """The whole house over Kafka: every role a process of its own, and a request id finds its call."""
 
+import base64
 import http.client
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,9 @@ from otlp_export import export_over_grpc
 from web_house import WebHouse, serving_store
 
 STORED_S_MAX = 40.0
+# What nobody wrote fails at once by its own assertion; this is for a machine that does much else.
+SLOW_S_MAX = 150.0
+LETTERS = 5
 
 
 class KafkaHouse:
@@ -144,6 +150,63 @@ def test_what_nobody_can_read_is_a_dead_letter_in_the_table_with_its_place(house
     ask = "SELECT topic, reason, base64Decode(value_base64) FROM llmtrail.dead_letters"
     eventually(lambda: house.sql(ask) != [], STORED_S_MAX)
     assert house.sql(ask) == [["llm.calls", "not_json", "not an event"]]
+
+
+def test_letters_that_are_sent_again_over_kafka_stay_themselves_and_become_calls_once(
+    house: KafkaHouse, tmp_path: Path
+) -> None:
+    # Given letters of the topic
+    house.trail.produce([(f"r-{number}".encode(), b"not an event") for number in range(LETTERS)])
+    columns = "topic, topic_id, `partition`, `offset`, toUnixTimestamp64Nano(received_at), reason"
+    ask = f"SELECT {columns} FROM llmtrail.dead_letters ORDER BY topic_id, `partition`, `offset`"
+    eventually(lambda: len(house.sql(ask)) == LETTERS, SLOW_S_MAX)
+    letters = house.sql(ask)
+    outcomes = "SELECT outcome, count() FROM llmtrail.dead_letters GROUP BY outcome"
+    # When the command sends them again, they fail again and stay the same letters
+    report = replay_everything(house, tmp_path)
+    assert (report["letters"], report["accepted"], report["rejected"]) == (LETTERS, 0, LETTERS)
+    eventually(lambda: house.sql(outcomes) == [["rejected", str(LETTERS)]], SLOW_S_MAX)
+    assert house.sql(ask) == letters
+    # When what can be read now is sent for their places, twice
+    sent = [mended(letter, number) for number, letter in enumerate(letters)]
+    for _ in range(2):
+        status, told = house.ask(house.gateway_url, "/v1/dead-letters/replay", json.dumps({"letters": sent}).encode())
+        assert (status, told) == (200, {"letters": [{"outcome": "accepted", "accepted": 1}] * LETTERS})
+    # Then each is one call of its tenant, each letter is marked, and none is left to be sent
+    eventually(lambda: house.sql(outcomes) == [["accepted", str(LETTERS)]], SLOW_S_MAX)
+    calls = "SELECT tenant, count(), uniqExact(request_id) FROM llmtrail.calls GROUP BY tenant"
+    eventually(lambda: house.sql(calls) == [["acme", str(LETTERS), str(LETTERS)]], SLOW_S_MAX)
+    repeats = f'llmtrail_ingest_events_total{{fate="skipped",reason="duplicate"}} {LETTERS}.0'
+    eventually(lambda: repeats in str(house.ask(house.gateway_url, "/metrics")[1]), SLOW_S_MAX)
+    assert house.sql(calls) == [["acme", str(LETTERS), str(LETTERS)]]
+    assert replay_everything(house, tmp_path)["letters"] == 0
+
+
+def replay_everything(house: KafkaHouse, folder: Path) -> Any:
+    """Run the command against the roles' addresses; return its report."""
+    where = urlsplit(house.web.sql_url)
+    addresses = ["--address", house.gateway_url, "--sql-address", f"http://127.0.0.1:{where.port}"]
+    words = ["dead-letters", "replay", "--json", "--token", where.password or "", *addresses]
+    command = [sys.executable, "-m", "llmtrail", *words, "--data", str(folder / "none")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=SLOW_S_MAX)
+    assert done.stdout, done.stderr
+    return json.loads(done.stdout)
+
+
+def mended(letter: list[str], number: int) -> dict[str, Any]:
+    """Return a letter with an event in place of what nobody could read."""
+    topic, topic_id, partition, offset, received_at_ns, reason = letter
+    event = {"started_at": int(received_at_ns), "request_id": f"r-again-{number}", "request_model": "gpt-4o"}
+    return {
+        "topic": topic,
+        "topic_id": topic_id,
+        "partition": int(partition),
+        "offset": int(offset),
+        "received_at_ns": int(received_at_ns),
+        "reason": reason,
+        "tenant": "acme",
+        "value_base64": base64.b64encode(json.dumps(event).encode()).decode(),
+    }
 
 
 def test_every_part_is_ready_and_the_process_ends_in_time(house: KafkaHouse) -> None:

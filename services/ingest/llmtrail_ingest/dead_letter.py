@@ -32,7 +32,8 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
     item: int = 0
 
 
-# On a record of `llm.calls` that a dead letter became: where that letter stands.
+# On a record of `llm.calls` that a dead letter became: where that letter stands. Followed only where nobody but our
+# own gateway writes to the log: another producer could name any letter.
 LETTER_HEADER = "letter"
 
 
@@ -182,7 +183,7 @@ class DeadLetterWriter:
         records = self._log.read(DEAD_LETTERS, 0, offset, BATCH_LETTERS_MAX, BATCH_BYTES_MAX)
         if not records.values:
             return 0
-        token = f"{records.topic_id}:0:{records.first_offset}-{records.next_offset}"
+        token = f"{records.topic_id}:{records.partition}:{records.first_offset}-{records.next_offset}"
         self._sink.insert_dead_letters(letter_rows(records), token)
         self._log.commit(GROUP, DEAD_LETTERS, 0, records.next_offset)
         return len(records.values)

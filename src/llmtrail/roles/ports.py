@@ -8,6 +8,7 @@ from typing import Protocol
 
 from llmtrail.log.kafka.partition import PartitionLog
 from llmtrail.log.port import SPANS, Append, Plan, Records
+from llmtrail.log.rows import RECORD_BYTES_MAX
 from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 from llmtrail_ingest.dead_letter import letters_append, origin_letter
 from llmtrail_ingest.writer.pipeline import Sink
@@ -36,7 +37,10 @@ class KafkaAppender:
 
 
 class LettersToLog:
-    """A sink whose dead letters go onto their topic; whoever reads it brings them into the table."""
+    """A sink whose dead letters go onto their topic; whoever reads it brings them into the table.
+
+    One that no record holds goes into the table at once: what a producer compressed may be longer than a record.
+    """
 
     def __init__(self, sink: Sink, producer: Producer) -> None:
         self._sink = sink
@@ -48,9 +52,11 @@ class LettersToLog:
 
     def insert_dead_letters(self, letters: Sequence[DeadLetterRow], token: str) -> None:
         """Append letters that tell their own place: once more of the same letter is the same row."""
-        del token
         told = [letters_append([origin_letter(letter)], dict(letter.headers)) for letter in letters]
-        self._producer.append(told).result(APPEND_S_MAX)
+        too_large = [letter for letter, append in zip(letters, told, strict=True) if _bytes(append) > RECORD_BYTES_MAX]
+        self._producer.append([append for append in told if _bytes(append) <= RECORD_BYTES_MAX]).result(APPEND_S_MAX)
+        if too_large:
+            self._sink.insert_dead_letters(too_large, token)
 
     def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
         """Return what is stored of these calls, latest revision each."""
@@ -67,6 +73,11 @@ class LettersToLog:
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         """Count the rows that are in the store neither as they are nor in a later revision."""
         return self._sink.missing_rows(rows)
+
+
+def _bytes(append: Append) -> int:
+    texts = (*append.headers.keys(), *append.headers.values())
+    return sum(map(len, append.values)) + sum(map(len, append.keys)) + sum(len(text.encode()) for text in texts)
 
 
 class SpansLog:

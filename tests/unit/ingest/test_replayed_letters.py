@@ -42,7 +42,7 @@ def sent(*letters: Again) -> Replayed:
 
 
 def of(result: Replayed, topic: str) -> list[Append]:
-    return [append for append in result.appends if append.topic == topic]
+    return [append for append in [*result.calls, *result.marks] if append.topic == topic]
 
 
 def rows(result: Replayed) -> list[DeadLetterRow]:
@@ -57,11 +57,11 @@ def rows(result: Replayed) -> list[DeadLetterRow]:
     return found
 
 
-def stepped(append: Append, known: Batch | None = None) -> Batch:
+def stepped(append: Append, known: Batch | None = None, *, checked: bool = True) -> Batch:
     count = len(append.values)
     records = Records(CALLS, "t1", 0, 500, append.values, append.keys, [NOW_NS] * count, [append.headers] * count)
     under_way = {row.call_key: row for row in known.rows} if known else {}
-    return step(records, StepContext(SeenIds(2**62), under_way, lambda _: {}, BOOK))
+    return step(records, StepContext(SeenIds(2**62), under_way, lambda _: {}, BOOK, checked=checked))
 
 
 def test_a_letter_becomes_a_call_of_its_own_tenant_and_is_marked_at_its_place() -> None:
@@ -99,6 +99,22 @@ def test_what_only_the_writer_rejects_is_the_same_letter_too() -> None:
     assert (row.topic_id, row.partition, row.offset, row.received_at_ns) == ("t1", 2, 7, NOW_NS - 5)
     assert (row.reason, row.outcome) == ("other_tenant", "rejected")
     assert row.replayed_at_ns > rows(sent(again(named)))[0].replayed_at_ns
+
+
+def test_where_others_write_to_the_log_a_header_names_no_letter() -> None:
+    place = Origin(topic="llm.calls", topic_id="t1", partition=2, offset=7, received_at_ns=NOW_NS)
+    forged = Append(CALLS, [b"{}"], [b""], {LETTER_HEADER: place_text(place)})
+    [row] = stepped(forged, checked=False).dead_letters
+    assert (row.partition, row.offset, row.outcome, row.replayed_at_ns) == (0, 500, "", 0)
+
+
+def test_each_event_of_a_letter_that_the_writer_rejects_is_a_letter_of_its_own() -> None:
+    ids = [f"01935d6e-0000-7000-8000-00000000000{number}" for number in (1, 2)]
+    body = json.dumps([EVENT | {"call_id": call_id, "revision": 2} for call_id in ids]).encode()
+    others = json.dumps([EVENT | {"call_id": call_id} for call_id in ids]).encode()
+    [first], [call] = of(sent(again(others, tenant="other")), CALLS), of(sent(again(body)), CALLS)
+    found = stepped(call, stepped(first)).dead_letters
+    assert [(row.reason, row.offset) for row in found] == [("other_tenant", 500), ("other_tenant", 501)]
 
 
 @given(st.lists(st.sampled_from([EVENT, EVENT | {"request_model": 1}, EVENT | {"request_id": "r"}]), min_size=1))

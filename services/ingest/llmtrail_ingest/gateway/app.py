@@ -164,15 +164,19 @@ class Gateway:
             raise RefusedError(400, RefuseReason.BAD_REQUEST, bad.detail) from bad
         now_ns = self.parts.clock.now_ns()
         result = await asyncio.to_thread(replayed, letters, self.config.policy, self._join, now_ns)
-        if result.appends:
-            await self.append(result.appends, result.received)
-        self._count_replay(result)
+        await self._append_replayed(result)
         return _json(200, {"letters": [_outcome(one) for one in result.outcomes]})
 
-    def _count_replay(self, result: Replayed) -> None:
+    async def _append_replayed(self, result: Replayed) -> None:
+        """Append calls, then marks: over Kafka no append of two topics is both or neither."""
         tally = self.parts.tally
-        tally.add(Fate.RECEIVED, "", result.received)
+        if result.calls:
+            await self.append(result.calls, result.received)
+        tally.add(Fate.RECEIVED, "", result.accepted)
         tally.add(Fate.ACKNOWLEDGED, "", result.accepted)
+        if result.marks:
+            await self.append(result.marks, len(result.rejected))
+        tally.add(Fate.RECEIVED, "", len(result.rejected))
         for reason in result.rejected:
             tally.add(Fate.REJECTED, reason, 1)
 

@@ -1,7 +1,8 @@
 """Dead letters that are sent again: each becomes calls of its own tenant, and its letter is marked. Pure.
 
-A letter is named by the place where it stands. What fails again is the same letter with a newer reason, never another
-one; an event without an id gets one made from that place, so that a repeat is a duplicate.
+Calls are durable before marks are appended: no letter says `accepted` that was not. A letter is named by the place
+where it stands. What fails again is the same letter with a newer reason, never another one; an event without an id gets
+one made from that place, so that a repeat is a duplicate.
 """
 
 import base64
@@ -63,9 +64,10 @@ class Outcome:
 
 @dataclass(slots=True)
 class Replayed:
-    """What a replay puts on the log, all or nothing, and what it counts."""
+    """What a replay puts on the log, calls before marks, and what it counts."""
 
-    appends: list[Append] = field(default_factory=list)
+    calls: list[Append] = field(default_factory=list)
+    marks: list[Append] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     received: int = 0
     accepted: int = 0
@@ -112,11 +114,12 @@ def _send_again(
         result.accepted += len(admission.values)
         result.rejected += [rejected.reason for rejected in admission.rejected]
         if admission.values:
-            # What the writer rejects later is this letter too, not another one.
-            linked = headers | {LETTER_HEADER: place_text(_origin(letter))}
-            result.appends.append(Append(CALLS, admission.values, admission.keys, linked))
+            # What the writer rejects later is this letter too, where it is all of it: of several events each rejected
+            # one is kept as a letter of its own, or the last would replace the others.
+            linked = {LETTER_HEADER: place_text(_origin(letter))} if admission.events == 1 else {}
+            result.calls.append(Append(CALLS, admission.values, admission.keys, headers | linked))
     result.outcomes.append(outcome)
-    result.appends.append(letters_append([_marked(outcome, now_ns)], headers))
+    result.marks.append(letters_append([_marked(outcome, now_ns)], headers))
 
 
 def _of(letter: Again, admission: Admission) -> Outcome:

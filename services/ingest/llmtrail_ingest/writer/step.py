@@ -104,7 +104,7 @@ def step(records: Records, context: StepContext) -> Batch:
                 batch.skipped[event.index] = reason
             case Reject() as reject:
                 batch.foreign.add(event.index)
-                batch.dead_letters.append(_dead_letter(records, event.index, reject))
+                batch.dead_letters.append(_dead_letter(records, event.index, reject, checked=context.checked))
             case Verdict.NEW:
                 _accept(event, None, records, batch, context)
             case Verdict.REVISION:
@@ -162,7 +162,8 @@ def _decode(records: Records, batch: Batch, *, checked: bool) -> list[_Event]:
                 call = msgspec.structs.replace(call, call_id=_id_of_place(_place(records, index)))
             key = call_key_of(call.call_id or "")
         except BadEventError as bad:
-            batch.dead_letters.append(_dead_letter(records, index, Reject(bad.reason, bad.detail)))
+            reject = Reject(bad.reason, bad.detail)
+            batch.dead_letters.append(_dead_letter(records, index, reject, checked=checked))
         else:
             events.append(_Event(index, call, key, content_hash(value)))
     return events
@@ -255,11 +256,11 @@ def _id_of_place(place: Place) -> str:
     return derived_call_id(place.appended_at_ns, place.topic_id, str(place.partition), str(place.offset))
 
 
-def _dead_letter(records: Records, index: int, reject: Reject) -> DeadLetterRow:
+def _dead_letter(records: Records, index: int, reject: Reject, *, checked: bool) -> DeadLetterRow:
     place = _place(records, index)
     headers = records.headers[index]
     # A letter that was sent again and fails again is that letter, with a newer reason.
-    former = place_of(headers[LETTER_HEADER]) if LETTER_HEADER in headers else None
+    former = place_of(headers[LETTER_HEADER]) if checked and LETTER_HEADER in headers else None
     return DeadLetterRow(
         topic=former.topic if former else records.topic,
         topic_id=former.topic_id if former else place.topic_id,
