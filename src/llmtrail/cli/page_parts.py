@@ -30,6 +30,9 @@ _SOURCE_WORDS = {
     "self_hosted_final": ("", "self-hosted"),
 }
 
+# No entry of a price list stands behind these, whatever `price_id` names them by.
+_WITHOUT_PRICE = frozenset({"not_billed", "reported"})
+
 _ROLE_STYLES = {"system": "magenta", "developer": "magenta", "user": "cyan", "assistant": "green", "tool": "yellow"}
 
 Call = Mapping[str, Any]
@@ -198,7 +201,8 @@ def money_line(call: Call) -> Text:
         return Text(f"unpriced: {reason}{told}", style="yellow")
     source = plain(call.get("cost_source") or "")
     about, words = _SOURCE_WORDS.get(source, ("", source))
-    price = f" by price {plain(call['price_id'])}" if call.get("price_id") else ""
+    is_priced = call.get("price_id") and source not in _WITHOUT_PRICE
+    price = f" by price {plain(call['price_id'])}" if is_priced else ""
     line = Text(safe_line(f"{about}{money(call['cost_nanousd'])} {words}{price}", _LINE_WIDTH))
     gap = cost_gap_nanousd(call["cost_nanousd"], source, call.get("reported_cost_nanousd"))
     if gap:

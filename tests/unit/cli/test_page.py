@@ -8,6 +8,7 @@ from rich.console import Console
 
 from llmtrail.cli.page import print_page, verdict
 from llmtrail.cli.page_parts import bar, offsets_ms
+from llmtrail.core.pricing import NOT_BILLED
 
 STARTED_NS = 1_763_700_000 * 10**9
 FAILED: dict[str, Any] = {
@@ -197,7 +198,8 @@ def test_a_call_of_which_next_to_nothing_is_known_has_a_page() -> None:
             "input 0 · output ~7",
         ),
         ({"cost_source": "estimated"}, "~$0.000123 estimated from what was sent and received"),
-        ({"cost_source": "not_billed", "cost_nanousd": 0, "price_id": None}, "$0 not billed"),
+        ({"cost_source": "not_billed", "cost_nanousd": 0, "price_id": NOT_BILLED.price_id}, "$0 not billed  "),
+        ({"cost_source": "reported", "cost_nanousd": 5_000_000, "price_id": "reported"}, "$0.005000 reported  "),
         ({"reported_cost_nanousd": 200_000}, "reported $0.000200, ours $0.000123"),
         (
             {"cost_nanousd": None, "unpriced_reason": "unknown_model", "reported_cost_nanousd": 1_000_000},
