@@ -13,6 +13,7 @@ from typing import Any
 from eventually import eventually
 from house import House, running_house
 from llmtrail.log.local import LocalLog
+from llmtrail.log.port import CALLS, Append
 from llmtrail_ingest.dead_letter import Letter, letters_append
 
 # More than one page of the command, and more than `list` prints.
@@ -112,6 +113,20 @@ NAMES = (
     "topic", "topic_id", "partition", "offset", "item", "received_at_ns", "reason", "detail", "tenant", "key_base64",
     "value_base64",
 )  # fmt: skip
+
+
+def test_a_letter_that_is_too_long_to_be_sent_holds_up_no_other(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    log = LocalLog(folder / "log")
+    log.append([Append(CALLS, [b"x" * 7_000_000], [b""], {})], time.time_ns())
+    log.append([letters_append([letter(event(1))], {"source": "http"})], time.time_ns())
+    log.close()
+    with running_house(folder) as house:
+        eventually(lambda: house.sql("SELECT count() FROM llmtrail.dead_letters") == [[2]], 20)
+        report = json.loads(run(folder, "replay", "--json").stdout)
+        assert (report["letters"], report["accepted"], report["rejected"]) == (2, 1, 1)
+        assert [one["reason"] for one in report["failed"]] == ["too_large"]
+        assert stored(house) == 1
 
 
 def test_only_a_token_of_no_tenant_sends_letters_again(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from llmtrail.cli.exits import CommandError, Exit
 # What one request brings: far below the gateway's limit on a body.
 PAGE_LETTERS: Final = 200
 PAGE_BYTES: Final = 4 * 1024 * 1024
+# One that is longer is on no log with its mark: it is counted as one that fails.
+LETTER_BYTES_MAX: Final = 7_900_000
 # A gateway that is busy is asked again for so long; then the command ends, and the next one goes on.
 PATIENCE_S: Final = 30.0
 _RETRY_S: Final = 2.0
@@ -31,6 +33,16 @@ _LETTER: Final = (
     "topic", "topic_id", "partition", "offset", "item", "received_at_ns", "reason", "detail", "tenant", "key_base64",
     "value_base64",
 )  # fmt: skip
+_TOO_LARGE: Final = {
+    "letters": [
+        {
+            "outcome": "rejected",
+            "accepted": 0,
+            "reason": "too_large",
+            "detail": "too long to be sent: send it in parts.",
+        }
+    ]
+}
 _NUMBERS: Final = frozenset({"partition", "offset", "item", "received_at_ns"})
 
 
@@ -90,7 +102,7 @@ def send(
     report = Report()
     for page in pages(chosen):
         for letters in _by_size(page[: limit - report.letters] if limit else page):
-            answer = _post(house, letters)
+            answer = _post(house, letters) if _size(letters[0]) <= LETTER_BYTES_MAX else _TOO_LARGE
             for letter, outcome in zip(letters, answer["letters"], strict=True):
                 _count(report, letter, outcome, is_late)
             advance(len(letters))
@@ -124,7 +136,7 @@ def _by_size(page: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     held: list[dict[str, Any]] = []
     size = 0
     for letter in page:
-        length = len(letter["value_base64"]) + len(letter["key_base64"])
+        length = _size(letter)
         if held and size + length > PAGE_BYTES:
             yield held
             held, size = [], 0
@@ -132,6 +144,10 @@ def _by_size(page: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         size += length
     if held:
         yield held
+
+
+def _size(letter: Mapping[str, Any]) -> int:
+    return len(letter["value_base64"]) + len(letter["key_base64"])
 
 
 def _post(house: House, letters: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -46,6 +46,17 @@ def posted(appender: Appender) -> tuple[int, CountingTally]:
     return answer.status_code, tally
 
 
+def test_what_no_record_holds_is_refused_before_anything_is_kept() -> None:
+    appender, tally = Appender(), CountingTally()
+    parts = GatewayParts(appender, tally, SystemClock(), random_bytes, lambda: False)
+    good = b'{"started_at": 1795000000000000000, "request_model": "gpt-4o"}'
+    with TestClient(Starlette(routes=Gateway(parts, GatewayConfig()).routes())) as client:
+        answer = client.post("/v1/calls", content=good + b"\n[" + b"1" * 7_000_000)
+    assert (answer.status_code, answer.json()["reason"], appender.topics) == (413, "too_large", [])
+    assert tally.total(Fate.REFUSED) >= 1
+    assert tally.total(Fate.RECEIVED) == 0
+
+
 def test_calls_are_durable_before_their_letter_is_marked() -> None:
     appender = Appender()
     assert posted(appender)[0] == 200

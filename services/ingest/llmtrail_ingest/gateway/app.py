@@ -15,6 +15,7 @@ from llmtrail.core.ids import uuid7
 from llmtrail.core.outcome import BadEventError, RefuseReason, RejectReason
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.log.port import CALLS, Append, LogClosedError, LogFullError
+from llmtrail.log.rows import RECORD_BYTES_MAX
 from llmtrail_ingest.dead_letter import Letter, letter_of, letters_append
 from llmtrail_ingest.gateway.admit import Admission, Door, admit
 from llmtrail_ingest.gateway.body import BodyLimits, RefusedError, read_body
@@ -116,10 +117,16 @@ class Gateway:
 
     async def append(self, appends: Sequence[Append], events: int) -> None:
         """Make `appends` durable; raises RefusedError, with `events` counted as refused, when that cannot be."""
+        largest = max((len(value) for append in appends for value in append.values), default=0)
+        if largest > RECORD_BYTES_MAX:
+            # The refusal itself is counted as one. A sender that halves its batches finds the one that is too large.
+            self.parts.tally.add(Fate.REFUSED, RefuseReason.TOO_LARGE, max(0, events - 1))
+            detail = f"nothing was kept: one record would take {largest} bytes, and {RECORD_BYTES_MAX} is the most."
+            raise RefusedError(413, RefuseReason.TOO_LARGE, detail)
         try:
             await self.parts.appender.append(appends, self.parts.clock.now_ns())
         except (LogFullError, LogClosedError) as cause:
-            # The refusal itself is counted as one below; the other events of the body are counted here.
+            # The refusal itself is counted as one; the other events of the body are counted here.
             self.parts.tally.add(Fate.REFUSED, RefuseReason.UNAVAILABLE, max(0, events - 1))
             detail = f"nothing was kept: {cause}"
             raise RefusedError(503, RefuseReason.UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S) from cause
