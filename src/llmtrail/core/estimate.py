@@ -115,10 +115,25 @@ def text_bytes(*texts: bytes) -> int:
     """Return the bytes of JSON texts, a file inside counted as what it takes; 0 where all are empty."""
     size = 0
     for raw in (text.strip() for text in texts):
-        if raw not in _EMPTY:
-            without, files = _FILE.subn(b"", raw) if len(raw) > _FILE_BYTES_MIN else (raw, 0)
+        if raw in _EMPTY:
+            continue
+        if _may_hold_file(raw):
+            without, files = _FILE.subn(b"", raw)
             size += len(without) + files * TOKENS_PER_FILE * BYTES_PER_TOKEN
+        else:
+            size += len(raw)
     return min(size, COUNT_MAX)
+
+
+def _may_hold_file(raw: bytes) -> bool:
+    """Whether as many bytes as a file has at least come without a space: texts of languages with spaces are quick."""
+    begin, end = 0, len(raw) - _FILE_BYTES_MIN
+    while begin <= end:
+        # No file begins before the last space of so many bytes.
+        begin = raw.rfind(b" ", begin, begin + _FILE_BYTES_MIN) + 1
+        if not begin:
+            return True
+    return False
 
 
 def _per_token(size_bytes: int) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from functools import lru_cache
 
 
 class FailureMode(StrEnum):
@@ -165,6 +166,7 @@ def classify(
     return Status.ERROR if got_none else Status.OK, modes[0]
 
 
+@lru_cache(maxsize=1_024)
 def _reason_name(reason: str) -> str:
     return "".join(filter(str.isalnum, reason.rpartition(".")[2].lower()))
 

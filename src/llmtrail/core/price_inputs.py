@@ -24,7 +24,7 @@ _PRICED: Final = (
     *("usage", "reported_cost_nanousd", "status", "failure_mode", "error", "attempts", "input_bytes", "output_bytes"),
     *("stream", "latency_ms", "time_to_first_token_ms"),
 )
-_NO_CONTENT: Final[dict[str, Any]] = {name: msgspec.Raw() for name in CONTENT_FIELDS}
+_NO_CONTENT: Final[dict[str, Any]] = {**dict.fromkeys(CONTENT_FIELDS, msgspec.Raw()), "retrieval": None}
 # Applications send few different parameters: most calls cost one look. 2 MB when full.
 _REMEMBERED_MAX: Final = 4_096
 _REMEMBERED_BYTES_MAX: Final = 300
@@ -36,21 +36,22 @@ _ENCODER: Final = msgspec.json.Encoder()
 def price_inputs(call: Call, also: tuple[str, ...] = ()) -> Call:
     """Return a call without its texts, and with only those parameters and attributes that a price depends on.
 
-    How long the texts were stays: tokens are estimated by that. `also` names attributes to be kept as well. Nothing in
-    the result is a slice of the record that the call was read from.
+    How long the texts were stays where tokens were not counted: they are estimated by that. `also` names attributes to
+    be kept as well. Nothing in the result is a slice of the record that the call was read from.
     """
-    input_bytes, output_bytes = text_sizes(call)
+    usage = call.usage
+    changes = _NO_CONTENT
+    if usage is None or usage.input_tokens is None or usage.output_tokens is None:
+        input_bytes, output_bytes = text_sizes(call)
+        changes = {**_NO_CONTENT, "input_bytes": input_bytes, "output_bytes": output_bytes}
     return msgspec.structs.replace(
         call,
-        **_NO_CONTENT,
-        parameters=_some_of(call.parameters, PRICE_PARAMETERS),
-        attributes=_some_of(call.attributes, PRICE_ATTRIBUTES + also),
-        input_bytes=input_bytes,
-        output_bytes=output_bytes,
-        retrieval=None,
+        **changes,
+        parameters=_some_of(call.parameters, PRICE_PARAMETERS) if call.parameters else _NOTHING,
+        attributes=_some_of(call.attributes, PRICE_ATTRIBUTES + also) if call.attributes else _NOTHING,
         parser=call.parser and Parser(status=call.parser.status),
         error=call.error and _without_text(call.error),
-        attempts=call.attempts and tuple(map(_attempt, call.attempts)),
+        attempts=call.attempts and _without_texts(call.attempts),
     )
 
 
@@ -58,6 +59,11 @@ def are_priced_alike(one: Call, other: Call) -> bool:
     """Return whether two calls cost the same by any price book."""
     kept, others = price_inputs(one), price_inputs(other)
     return all(getattr(kept, name) == getattr(others, name) for name in _PRICED)
+
+
+def _without_texts(attempts: tuple[Attempt, ...]) -> tuple[Attempt, ...]:
+    # Most calls have one attempt, and that has no error.
+    return attempts if len(attempts) == 1 and attempts[0].error is None else tuple(map(_attempt, attempts))
 
 
 def _attempt(attempt: Attempt) -> Attempt:
@@ -72,13 +78,13 @@ def _without_text(error: CallError) -> CallError:
 def _some_of(members: msgspec.Raw, names: tuple[str, ...]) -> msgspec.Raw:
     """Return a JSON object with only these of its members; empty where it has none of them, or is no object."""
     text = bytes(members)
-    if not text or (_mark(names).search(text) is None and b"\\" not in text):
-        return _NOTHING
     work_out = _remembered if len(text) <= _REMEMBERED_BYTES_MAX else _members
     return work_out(text, names)
 
 
 def _members(text: bytes, names: tuple[str, ...]) -> msgspec.Raw:
+    if _mark(names).search(text) is None and b"\\" not in text:
+        return _NOTHING
     try:
         read = _OBJECT.decode(text)
     except msgspec.MsgspecError:

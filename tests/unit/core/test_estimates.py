@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from llmtrail.core.call import Call, CallError, Usage
-from llmtrail.core.estimate import Billing, Estimate, billing_of, estimate
+from llmtrail.core.estimate import BYTES_PER_TOKEN, TOKENS_PER_FILE, Billing, Estimate, billing_of, estimate, text_bytes
 from llmtrail.core.failure import FailureMode, Status, classify
 from llmtrail.core.merge import merge_calls
 from llmtrail.core.price_inputs import price_inputs
@@ -136,6 +136,25 @@ def test_a_picture_in_a_message_is_not_a_million_tokens() -> None:
     tokens = estimate(_call(messages=picture)).input_tokens
     assert tokens is not None
     assert 1_000 <= tokens < 1_100
+
+
+@pytest.mark.parametrize("before", [0, 1, 255, 505, 511, 512, 513, 1_200])
+@pytest.mark.parametrize("file_bytes", [511, 512, 513, 2_000])
+def test_a_file_is_found_wherever_it_stands_in_a_text(before: int, file_bytes: int) -> None:
+    words = ("Was ist das? " * 100)[:before]
+    text = f'"{words} {"Q" * file_bytes} {words}"'.encode()
+    counted = len(text) if file_bytes < 512 else len(text) - file_bytes + TOKENS_PER_FILE * BYTES_PER_TOKEN
+    assert text_bytes(text) == counted
+
+
+def test_sizes_are_worked_out_only_where_tokens_are_not_counted() -> None:
+    call = _call(messages=PROMPT, output="It is here.")
+    assert price_inputs(call).input_bytes == SENT
+    half = msgspec.structs.replace(call, usage=Usage(input_tokens=9))
+    assert price_inputs(half).input_bytes == SENT
+    counted = msgspec.structs.replace(call, usage=Usage(input_tokens=9, output_tokens=3))
+    assert price_inputs(counted).input_bytes is None
+    assert price(price_inputs(counted), 1, BOOK) == price(counted, 1, BOOK)
 
 
 def test_an_estimate_needs_a_price_and_something_to_go_by() -> None:

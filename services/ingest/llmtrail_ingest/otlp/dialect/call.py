@@ -1,5 +1,6 @@
 """Read a span or log record that is a call as the fields of a call event. Pure; knows no trace."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -18,7 +19,7 @@ from llmtrail_ingest.otlp.dialect.content import (
 from llmtrail_ingest.otlp.dialect.plan import Plan
 from llmtrail_ingest.otlp.dialect.result import result_of
 from llmtrail_ingest.otlp.dialect.usage import billed_nanousd_of, cost_nanousd_of, usage_of
-from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, flag, number, parsed, text, word
+from llmtrail_ingest.otlp.dialect.values import Attributes, body_of, flag, number, parsed, text, word
 from llmtrail_ingest.otlp.profiles.shared import SPEAKERS_OF_OPENAI
 from llmtrail_ingest.otlp.records import LogRecord, SpanRecord, span_ms
 
@@ -53,9 +54,6 @@ _PROVIDER_SYNONYMS = {
     "mistral": "mistral_ai",
 }
 _NOT_INVOCATION = frozenset({"model", "messages", "input", "prompt", "stream", "user", "tools", "instructions"})
-# What is read -> the event's own name for it, by group.
-_SERVED = (("served_tier", "service_tier"), ("served_speed", "speed"), ("served_region", "region"))
-_VERSIONS = (("prompt_version", "prompt"), ("prompt_name", "prompt_name"))
 # Speeds that are the usual ones, in words of emitters that always write one.
 _USUAL_SPEEDS = frozenset({"normal", "standard"})
 _CACHE_FIELDS = frozenset({"cache_read_tokens", "cache_write_tokens"})
@@ -136,13 +134,13 @@ def response_id_of(fields: dict[str, Any]) -> str:
 def _response_id(plan: Plan, attributes: Attributes) -> str:
     found = word(plan.first(attributes, "response_id"))
     if found is None and "output_body" in plan.names:
-        found = text(an_object(plan.first(attributes, "output_body")).get("id"))
+        found = text(body_of(plan.first(attributes, "output_body")).get("id"))
     if found is None or found == attributes.get("litellm.call_id"):
         return ""
     return found[:_ID_LENGTH_MAX]
 
 
-def models_of(plan: Plan, attributes: Attributes, invocation: dict[str, Any]) -> dict[str, str]:
+def models_of(plan: Plan, attributes: Attributes, invocation: Mapping[str, Any]) -> dict[str, str]:
     """Return the asked-for and the answering model. OpenInference's one name is the answering one where both differ."""
     requested = word(plan.first(attributes, "request_model")) or text(invocation.get("model"))
     answered = word(plan.first(attributes, "response_model"))
@@ -152,7 +150,7 @@ def models_of(plan: Plan, attributes: Attributes, invocation: dict[str, Any]) ->
             answered = named
         requested = requested or named
     if requested is None and answered is None and "input_body" in plan.names:
-        requested = text(an_object(plan.first(attributes, "input_body")).get("model"))
+        requested = text(body_of(plan.first(attributes, "input_body")).get("model"))
     models = {}
     if requested is not None:
         models["request_model"] = requested[:_NAME_LENGTH_MAX]
@@ -161,9 +159,9 @@ def models_of(plan: Plan, attributes: Attributes, invocation: dict[str, Any]) ->
     return models
 
 
-def invocation_of(plan: Plan, attributes: Attributes) -> dict[str, Any]:
+def invocation_of(plan: Plan, attributes: Attributes) -> Mapping[str, Any]:
     """Return the request's parameters where they come as one JSON object; {} elsewhere."""
-    return an_object(plan.first(attributes, "parameters")) if "parameters" in plan.names else {}
+    return body_of(plan.first(attributes, "parameters")) if "parameters" in plan.names else {}
 
 
 @lru_cache(maxsize=1_024)
@@ -222,14 +220,14 @@ def _shared_fields(plan: Plan, attributes: Attributes, scope: str) -> dict[str, 
         fields["reported_cost_nanousd"] = cost
         if billed is not None or plan.profile.bills:
             fields["attributes"]["llmtrail.reported_by"] = "provider"
-    if versions := _versions(plan, attributes):
+    if plan.versions and (versions := _words(plan, attributes, plan.versions)):
         fields["versions"] = versions
     if response_id := _response_id(plan, attributes):
         fields["attributes"][_RESPONSE_ID] = response_id
     return fields
 
 
-def _parameters(plan: Plan, attributes: Attributes, invocation: dict[str, Any]) -> dict[str, Any]:
+def _parameters(plan: Plan, attributes: Attributes, invocation: Mapping[str, Any]) -> dict[str, Any]:
     found = {key: value for key, value in invocation.items() if key not in _NOT_INVOCATION} if invocation else {}
     for key, name in plan.parameters:
         found[name] = attributes[key]
@@ -243,10 +241,10 @@ def _parameters(plan: Plan, attributes: Attributes, invocation: dict[str, Any]) 
 
 
 def _served(plan: Plan, attributes: Attributes) -> dict[str, str]:
-    found = _words(plan, attributes, _SERVED)
+    found = _words(plan, attributes, plan.served)
     if "service_tier" not in found and "output_body" in plan.names:
         # OpenAI's answers say themselves how they were served, and were billed.
-        tier = an_object(plan.first(attributes, "output_body")).get("service_tier")
+        tier = body_of(plan.first(attributes, "output_body")).get("service_tier")
         if isinstance(tier, str) and tier:
             found["service_tier"] = tier[:_NAME_LENGTH_MAX]
     if found.get("speed") in _USUAL_SPEEDS:
@@ -254,16 +252,14 @@ def _served(plan: Plan, attributes: Attributes) -> dict[str, str]:
     return found
 
 
-def _versions(plan: Plan, attributes: Attributes) -> dict[str, str]:
-    return _words(plan, attributes, _VERSIONS)
-
-
 def _words(plan: Plan, attributes: Attributes, fields: tuple[tuple[str, str], ...]) -> dict[str, str]:
     """Return the event's fields of a group, each under its own name, of those that are there."""
+    if not fields:
+        return {}
     return {
         own: value[:_NAME_LENGTH_MAX]
         for field, own in fields
-        if field in plan.names and (value := word(plan.first(attributes, field))) is not None
+        if (value := word(plan.first(attributes, field))) is not None
     }
 
 

@@ -20,6 +20,8 @@ _MODEL_FIELDS = frozenset({"parameters", "input_body"})
 
 def sort_of(plan: Plan, span: SpanRecord) -> Sort | SkipReason:
     """Return what kind of record a span makes, with its operation; or why it is no call."""
+    if plan.is_foreign:
+        return SkipReason.NOT_LLM
     operation = _operation(plan, span)
     if operation == _RETRIEVAL:
         return PartKind.RETRIEVAL, operation

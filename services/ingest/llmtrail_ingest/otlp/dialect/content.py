@@ -3,7 +3,7 @@
 from typing import Any
 
 from llmtrail_ingest.otlp.dialect.plan import Plan
-from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, content, first, indexed, parsed
+from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, body_of, content, first, indexed, parsed
 from llmtrail_ingest.otlp.records import SpanEvent
 
 _VARIABLES = "gen_ai.prompt.variable."
@@ -162,7 +162,7 @@ def _messages(plan: Plan, attributes: Attributes) -> Any:
     if found is not None:
         return _with_system(content(found), plan.first(attributes, "system"))
     for prefix in ("llm.input_messages", "gen_ai.prompt"):
-        if prefix in plan.flat and (rows := indexed(attributes, prefix)):
+        if prefix in plan.flat and (rows := plan.list_of(attributes, prefix)):
             return [_message(row) for row in rows]
     asked = plan.first(attributes, "input_body")
     if asked is not None and "system" not in plan.names:
@@ -170,7 +170,7 @@ def _messages(plan: Plan, attributes: Attributes) -> Any:
     if (system := plan.first(attributes, "system")) is not None:
         return _with_system([], system)
     if "embedding.embeddings" in plan.flat:
-        return [row.get("embedding.text") for row in indexed(attributes, "embedding.embeddings")] or None
+        return [row.get("embedding.text") for row in plan.list_of(attributes, "embedding.embeddings")] or None
     return None
 
 
@@ -198,14 +198,14 @@ def _output(plan: Plan, attributes: Attributes) -> Any:
     if found is not None:
         return content(found)
     for prefix in ("llm.output_messages", "gen_ai.completion"):
-        if prefix in plan.flat and (rows := indexed(attributes, prefix)):
+        if prefix in plan.flat and (rows := plan.list_of(attributes, prefix)):
             return [_message(row) for row in rows]
     if message := _plain_answer(plan, attributes):
         return [message]
     answered = plan.first(attributes, "output_body")
     if answered is None:
         return None
-    body = an_object(answered)
+    body = body_of(answered)
     choices = body.get("choices")
     if isinstance(choices, list):
         messages = [
@@ -241,6 +241,8 @@ def _message(row: dict[str, Any]) -> dict[str, Any]:
     """Return one message of a flattened list: OpenInference's `message.…` or OpenLLMetry's plain names."""
     plain = {key.removeprefix("message."): value for key, value in row.items()}
     message = {key: value for key, value in plain.items() if "." not in key}
+    if len(message) == len(plain):
+        return message  # Most have neither parts nor tool calls.
     parts = [
         {key.removeprefix("message_content."): value for key, value in part.items()}
         for part in indexed(plain, "contents")
@@ -266,7 +268,7 @@ def _function_calls(plan: Plan, attributes: Attributes) -> list[dict[str, Any]]:
             for key, value in row.items()
             if key in {f"{prefix}name", f"{prefix}arguments"}
         }
-        for row in indexed(attributes, "gen_ai.completion")
+        for row in plan.list_of(attributes, "gen_ai.completion")
     ]
 
 

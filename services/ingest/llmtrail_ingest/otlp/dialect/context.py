@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, first, text, word
+from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, body_of, first, text, word
 
 _ID_LENGTH_MAX = 512  # as core.call
 _NAME_LENGTH_MAX = 256
@@ -149,7 +149,7 @@ def _add_indirect(found: dict[str, str], attributes: Attributes) -> None:
         for field in _IN_METADATA:
             _add(found, field, metadata.get(field))
     if "user_id" not in found and _INVOCATION in attributes:
-        _add(found, "user_id", an_object(attributes[_INVOCATION]).get("user"))
+        _add(found, "user_id", body_of(attributes[_INVOCATION]).get("user"))
     if "request_id" not in found and isinstance(headers := attributes.get(_HEADERS), str):
         header = _REQUEST_HEADER.search(headers)
         if header is not None:

@@ -35,8 +35,10 @@ def is_failed(plan: Plan, span: SpanRecord) -> bool:
     attributes = span.attributes
     if span.status_code == STATUS_ERROR or plan.first(attributes, "error_type") is not None:
         return True
-    if any(event.name == "exception" for event in span.events):
+    if span.events and any(event.name == "exception" for event in span.events):
         return True
+    if "failed" not in plan.names:
+        return False
     value = word(plan.first(attributes, "failed"))
     return (value is not None and value.lower() in _FAILED_WORDS) or flag(plan.first(attributes, "failed")) is False
 

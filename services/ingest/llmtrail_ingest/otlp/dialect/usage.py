@@ -13,8 +13,7 @@ from llmtrail.core.usage import adds_up, reconcile
 from llmtrail.core.usage import cost_of as cost_of_object
 from llmtrail.core.usage import usage_of as usage_of_object
 from llmtrail_ingest.otlp.dialect.plan import Plan
-from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, count, first, inside, money_nanousd
-from llmtrail_ingest.otlp.profiles.profile import COUNTS
+from llmtrail_ingest.otlp.dialect.values import Attributes, an_object, body_of, count, first, inside, money_nanousd
 
 _CURRENCY = "gen_ai.usage.cost.currency"
 # Where an answer holds the provider's usage.
@@ -52,8 +51,7 @@ def usage_of(plan: Plan, attributes: Attributes, provider: str | None) -> dict[s
 
 def has_usage(plan: Plan, attributes: Attributes) -> bool:
     """Whether any count above zero, or a provider's usage, is among the attributes."""
-    names = plan.names
-    if any(count(attributes[name]) for field in COUNTS for name in names.get(field, ())):
+    if any(count(attributes[name]) for _, names in plan.counts for name in names):
         return True
     return bool(_of_objects(plan, attributes))
 
@@ -75,7 +73,7 @@ def _objects(plan: Plan, attributes: Attributes, mark: str) -> Iterator[Mapping[
             yield found
     for name in plan.names.get("usage_body", ()):
         if _may_hold(attributes[name], mark):
-            yield an_object(first(an_object(attributes[name]), _IN_BODY))
+            yield an_object(first(body_of(attributes[name]), _IN_BODY))
 
 
 def _may_hold(value: Any, mark: str) -> bool:
@@ -124,8 +122,8 @@ def _total_cost(value: Any) -> Any:
 
 def _counts(plan: Plan, attributes: Attributes) -> dict[str, int]:
     usage: dict[str, int] = {}
-    for field in COUNTS:
-        if (names := plan.names.get(field)) is not None and (tokens := _count(attributes, names)) is not None:
+    for field, names in plan.counts:
+        if (tokens := _count(attributes, names)) is not None:
             usage[field] = tokens
     return usage
 

@@ -3,6 +3,7 @@
 import ast
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -20,6 +21,9 @@ _JSON_STARTS = frozenset('{["-0123456789tfn \t\r\n\ufeff')
 _NO_WORDS = frozenset({"none", "None", "NONE", "null", "undefined", "unknown", "Unknown", "N/A", "NaN", "nan"})
 # LangSmith writes dictionaries as Python shows them; up to this length they are read.
 _SHOWN_LENGTH_MAX = 4_096
+# Bodies of requests and answers that are remembered, since several fields of a span are looked up in them: 1 MB.
+_BODIES_MAX = 16
+_BODY_LENGTH_MAX = 65_536
 
 
 def first(attributes: Attributes, names: Iterable[str]) -> Any:
@@ -112,6 +116,14 @@ def an_object(value: Any) -> dict[str, Any]:
     if found is None and isinstance(value, str) and value.startswith("{'") and len(value) <= _SHOWN_LENGTH_MAX:
         found = _shown(value)
     return found if isinstance(found, dict) else {}
+
+
+def body_of(value: Any) -> Mapping[str, Any]:
+    """Return what `an_object` does, for a body that several fields are read from: parsed once, not to be changed."""
+    return _body(value) if isinstance(value, str) and len(value) <= _BODY_LENGTH_MAX else an_object(value)
+
+
+_body = lru_cache(_BODIES_MAX)(an_object)
 
 
 def _shown(value: str) -> Any:
