@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 FIELD = Path(__file__).parent / "fixtures" / "field"
-# One case a line: what is not right yet. A case that comes right must leave the list.
-NOT_YET = FIELD / "not_yet.txt"
 JSON = "application/json"
 _CURL = re.compile(r"^Send: curl -H 'Content-Type: (?P<type>[^']+)' --data @(?P<file>\S+) \$GATEWAY(?P<path>/\S+)")
 _POST = re.compile(
@@ -36,12 +34,6 @@ def sent_cases(letters: str) -> list[FieldCase]:
     """Return the cases that are one request to the gateway, by the first letters of their names."""
     folders = sorted(one for one in FIELD.iterdir() if one.is_dir() and one.name[0] in letters)
     return [_case(folder) for folder in folders]
-
-
-def not_yet() -> frozenset[str]:
-    """Return the names of the cases that are known to be wrong."""
-    lines = (line.partition("#")[0].strip() for line in NOT_YET.read_text().splitlines())
-    return frozenset(line for line in lines if line)
 
 
 def is_right(right: object, stored: object) -> bool:

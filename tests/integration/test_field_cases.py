@@ -4,11 +4,10 @@ One case: `pytest tests/integration/test_field_cases.py -k o13`.
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from field_cases import FieldCase, is_right, not_yet, sent_cases
+from field_cases import FieldCase, is_right, sent_cases
 from house import House, running_house
 
 CONTENT = ("input", "messages", "prompt", "output", "tool_calls")
@@ -22,13 +21,6 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield running
 
 
-def parameters() -> list[Any]:
-    """Return the cases; those that are not right yet must fail."""
-    wrong = not_yet()
-    marks = {True: [pytest.mark.xfail(reason="not right yet", strict=True)], False: []}
-    return [pytest.param(case, id=case.name, marks=marks[case.name in wrong]) for case in CASES]
-
-
 def call_ids(house: House) -> set[str]:
     return {call_id for (call_id,) in house.sql("SELECT call_id FROM llmtrail.calls")}
 
@@ -40,7 +32,7 @@ def stored(house: House, call_id: str, column: str) -> object:
     return rows[0][0] if rows else None
 
 
-@pytest.mark.parametrize("case", parameters())
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_field_case_is_stored_as_the_right_calls_with_the_right_values(house: House, case: FieldCase) -> None:
     before = call_ids(house)
     answer = house.ask("POST", case.path, case.body, dict(case.headers))
@@ -54,7 +46,3 @@ def test_a_field_case_is_stored_as_the_right_calls_with_the_right_values(house: 
         if not all(is_right(case.right[column], value) for value in values)
     }
     assert not wrong, (wrong, {column: case.right[column] for column in wrong}, case.why)
-
-
-def test_every_case_that_is_not_right_yet_is_a_case() -> None:
-    assert not_yet() <= {case.name for case in CASES}

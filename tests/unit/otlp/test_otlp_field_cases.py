@@ -2,7 +2,7 @@
 
 import pytest
 
-from field_cases import is_right, not_yet, sent_cases
+from field_cases import is_right, sent_cases
 from llmtrail_ingest.gateway.body import BodyLimits, decompress
 from llmtrail_ingest.pricebook import load_pricebook
 from otlp_recordings import Recorded
@@ -12,7 +12,7 @@ BOOK = load_pricebook(None)
 CASES = {case.name: case for case in sent_cases("or")}
 
 
-@pytest.mark.parametrize("name", sorted(CASES.keys() - not_yet()))
+@pytest.mark.parametrize("name", sorted(CASES))
 def test_a_field_case_of_spans_is_stored_as_the_right_calls_with_the_right_values(name: str) -> None:
     case = CASES[name]
     body = decompress(case.body, case.headers.get("content-encoding", ""), BodyLimits())
