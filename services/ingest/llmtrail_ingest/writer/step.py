@@ -187,7 +187,7 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
     call = with_reconciled_usage(merge.merge_calls(known.call, event.call) if known else event.call)
     started_at_ns = times.to_ns(call.started_at)
     priced = price(call, started_at_ns, context.book)
-    first = known or _First(event.call, started_at_ns, place, records)
+    first = known or _first_of(event, started_at_ns, place, records)
     row = CallRow(
         call=call,
         call_key=event.key,
@@ -207,11 +207,11 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
         unpriced_reason=priced.unpriced_reason,
         estimated_input_tokens=priced.estimated_input_tokens,
         estimated_output_tokens=priced.estimated_output_tokens,
-        prompt_fingerprint=_fingerprint(event.call) or first.prompt_fingerprint,
+        prompt_fingerprint=event.call.prompt_fingerprint or prompt_fingerprint(event.call) or first.prompt_fingerprint,
         tenant=first.tenant,
         model=context.book.model(call),
         writes_body=known is None or _has_content(event.call),
-        corrected=_still_corrected(known, call),
+        corrected=None if known is None else _still_corrected(known, call),
     )
     if known is not None:
         batch.formers[len(batch.rows)] = known
@@ -220,27 +220,29 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
     context.seen.add(event.key, place.appended_at_ns // _NS_PER_MS)
 
 
-class _First:
+class _First(msgspec.Struct, gc=False):
     """What the first event of a call decides for good: where it stands, when it counts, and whose it is."""
 
-    __slots__ = ("bodies_key", "counted_at_ns", "first_ingested_at_ns", "prompt_fingerprint", "tenant")
-
-    def __init__(self, call: Call, started_at_ns: int, place: Place, records: Records) -> None:
-        index = place.offset - records.first_offset
-        self.first_ingested_at_ns = place.appended_at_ns
-        self.counted_at_ns = counts_at_ns(started_at_ns, call.latency_ms, place.appended_at_ns)
-        self.bodies_key = bodies_key(request_key(call.trace_id, call.request_id, call.call_id or ""))
-        self.tenant = records.headers[index].get("tenant") or call.tenant or ""
-        self.prompt_fingerprint: str | None = None
+    first_ingested_at_ns: int
+    counted_at_ns: int | None
+    bodies_key: int
+    tenant: str
+    prompt_fingerprint: str | None = None
 
 
-def _fingerprint(call: Call) -> str | None:
-    return call.prompt_fingerprint or prompt_fingerprint(call)
+def _first_of(event: _Event, started_at_ns: int, place: Place, records: Records) -> _First:
+    call = event.call
+    return _First(
+        place.appended_at_ns,
+        counts_at_ns(started_at_ns, call.latency_ms, place.appended_at_ns),
+        bodies_key(request_key(call.trace_id, call.request_id, call.call_id or "")),
+        records.headers[event.index].get("tenant") or call.tenant or "",
+    )
 
 
-def _still_corrected(known: Standing | None, call: Call) -> Corrected | None:
+def _still_corrected(known: Standing, call: Call) -> Corrected | None:
     """Return a former correction that still holds: a revision undoes it only by changing what the price is made of."""
-    if known is None or known.corrected is None or not are_priced_alike(known.call, call):
+    if known.corrected is None or not are_priced_alike(known.call, call):
         return None
     return known.corrected
 
