@@ -13,7 +13,7 @@ REASON_WORDS_MIN = 3  # Fewer words than this are no reason.
 # Where time, randomness and the environment enter the house; everywhere else they are arguments.
 EDGES = (
     "src/llmtrail/clock.py",
-    "src/llmtrail/config.py",
+    "src/llmtrail/config_load.py",
     # The SDK lives in other people's processes: it reads its own few settings and binds the clock once.
     "src/llmtrail/emit/config.py",
     "src/llmtrail/emit/recorder.py",
@@ -41,8 +41,8 @@ _BANNED = {
     "uuid.uuid4": "take the id as an argument; core.ids makes it from time and random bytes",
     "uuid.uuid7": "take the id as an argument; core.ids makes it from time and random bytes",
     "os.urandom": "take random bytes as an argument; clock.random_bytes makes them at the edge",
-    "os.environ": "take a setting as an argument; config.py reads the environment",
-    "os.getenv": "take a setting as an argument; config.py reads the environment",
+    "os.environ": "take a setting as an argument; config_load.py reads the environment",
+    "os.getenv": "take a setting as an argument; config_load.py reads the environment",
 }
 _RANDOM_CURE = "take a seeded random.Random as an argument"
 

@@ -14,7 +14,8 @@ from msgspec import Raw
 
 from llmtrail.cli import reprice, reprice_gpus
 from llmtrail.cli.exits import CommandError
-from llmtrail.config import Config, load_config
+from llmtrail.config import Config
+from llmtrail.config_load import load_config
 from llmtrail.core.call import Call, Usage
 from llmtrail.core.gpu_map import GpuPrice
 from llmtrail.core.pricing import price

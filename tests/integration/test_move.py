@@ -254,7 +254,7 @@ _KILLED = """
 import os, sys
 from pathlib import Path
 from llmtrail.clock import SystemClock
-from llmtrail.config import load_config
+from llmtrail.config_load import load_config
 from llmtrail.roles import move, move_kafka, move_plan, move_source
 from llmtrail.store import copy
 

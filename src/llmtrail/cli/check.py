@@ -13,7 +13,8 @@ from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, JsonOption, example, settings
 from llmtrail.cli.safe_text import safe
 from llmtrail.cli.wording import count
-from llmtrail.config import FILE_NAME, Config
+from llmtrail.config import Config
+from llmtrail.config_load import FILE_NAME
 
 if TYPE_CHECKING:
     from llmtrail_alerts.model_names import Covered

@@ -18,7 +18,8 @@ from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOpti
 from llmtrail.cli.safe_text import safe_line
 from llmtrail.cli.topics import topic_differences
 from llmtrail.cli.wording import count, money
-from llmtrail.config import KafkaConfig, Loaded
+from llmtrail.config import KafkaConfig
+from llmtrail.config_load import Loaded
 
 EXAMPLE = example("llmtrail doctor", "llmtrail doctor --json", "llmtrail doctor --settings")
 # Below this ClickHouse's merges and the log soon have no room.

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from llmtrail.cli.exits import CommandError, Exit
-from llmtrail.config import ConfigError, Loaded, load_config
+from llmtrail.config import ConfigError
+from llmtrail.config_load import Loaded, load_config
 
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Data folder. Default: llmtrail-data.", show_default=False)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from llmtrail.config import Config, ConfigError, Content, load_config, read_secret
+from llmtrail.config import Config, ConfigError, Content, read_secret
+from llmtrail.config_load import load_config
 
 
 def _load(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> Config:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from llmtrail.config import ConfigError, KafkaConfig, Loaded, kafka_client, load_config
+from llmtrail.config import ConfigError, KafkaConfig, kafka_client
+from llmtrail.config_load import Loaded, load_config
 
 
 def _load(tmp_path: Path, text: str = "", environ: dict[str, str] | None = None) -> Loaded:

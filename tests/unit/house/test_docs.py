@@ -87,7 +87,7 @@ _SETTINGS = [block for block in _blocks("toml") if not _rules_file(block[1]) and
 
 @pytest.mark.parametrize(("place", "text"), _SETTINGS)
 def test_settings_in_the_docs_are_known(place: str, text: str, tmp_path: Path) -> None:
-    from llmtrail.config import load_config  # noqa: PLC0415 - only here.
+    from llmtrail.config_load import load_config  # noqa: PLC0415 - only here.
 
     assert tomllib.loads(text), place
     file = tmp_path / "llmtrail.toml"

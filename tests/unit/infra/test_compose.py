@@ -14,7 +14,7 @@ import jsonschema
 import pytest
 
 from infra_files import AWAITED_COMMANDS, INFRA, ROOT, Document, command_faults, command_names, documents
-from llmtrail.config import load_config
+from llmtrail.config_load import load_config
 from llmtrail.core.scope import ScopeKind
 from llmtrail_alerts.rules_file import load_rules
 

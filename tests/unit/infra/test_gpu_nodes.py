@@ -7,7 +7,8 @@ import pytest
 
 from infra_files import INFRA, under
 from kustomize_build import Manifest, build, containers, pod
-from llmtrail.config import Config, NvmlUse, load_config
+from llmtrail.config import Config, NvmlUse
+from llmtrail.config_load import load_config
 from llmtrail_gpu import targets as gpu_targets
 
 COMPONENTS = INFRA / "kubernetes/components"

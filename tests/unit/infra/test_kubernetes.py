@@ -10,7 +10,8 @@ import pytest
 
 from infra_files import INFRA, ROOT, command_faults, under
 from kustomize_build import Manifest, build, containers, pod
-from llmtrail.config import Config, kafka_client, load_config
+from llmtrail.config import Config, kafka_client
+from llmtrail.config_load import load_config
 from llmtrail.log.topics import read_topics
 from llmtrail_alerts.rules_file import load_rules
 
