@@ -41,8 +41,8 @@ _BANNED = {
     "uuid.uuid4": "take the id as an argument; core.ids makes it from time and random bytes",
     "uuid.uuid7": "take the id as an argument; core.ids makes it from time and random bytes",
     "os.urandom": "take random bytes as an argument; clock.random_bytes makes them at the edge",
-    "os.environ": "take a setting as an argument; config_load.py reads the environment",
-    "os.getenv": "take a setting as an argument; config_load.py reads the environment",
+    "os.environ": "take a setting as an argument; config_load.py reads it",
+    "os.getenv": "take a setting as an argument; config_load.py reads it",
 }
 _RANDOM_CURE = "take a seeded random.Random as an argument"
 

@@ -39,7 +39,7 @@ CASES = {
     "the environment": (
         "src/a.py",
         "import os\nx = os.environ['HOME']\n",
-        "src/a.py:2: os.environ away from the edge; take a setting as an argument; config_load.py reads the environment.",
+        "src/a.py:2: os.environ away from the edge; take a setting as an argument; config_load.py reads it.",
     ),
     "an id out of nowhere": (
         "src/a.py",
