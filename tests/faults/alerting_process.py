@@ -4,13 +4,14 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from alert_house import channel, resolved, soft_limit
 from llmtrail.clock import SystemClock
 from llmtrail.log.journal import FileJournal, Record
 from llmtrail.metrics import Metrics
-from llmtrail_alerts.channels.port import Channel, ChannelKind, Sender
+from llmtrail_alerts.channels.port import Answer, Channel, ChannelKind, Outcome, Sender, Sending
 from llmtrail_alerts.channels.senders import new_sender
 from llmtrail_alerts.channels.slack import SlackSender
 from llmtrail_alerts.delivery import Delivery, Edges
@@ -23,9 +24,21 @@ class _SwiftSlack(SlackSender):
 
     manners = replace(SlackSender.manners, pause_s=0.0, batch_max=1)
 
+    def __init__(self, one: Channel, unanswered: Path) -> None:
+        super().__init__(one, "")
+        self._unanswered = unanswered
 
-def _sender(one: Channel) -> Sender:
-    return _SwiftSlack(one, "") if one.kind is ChannelKind.SLACK_WEBHOOK else new_sender(one, "")
+    def send(self, batch: Sequence[Sending], now_ns: int) -> Answer:
+        """Send, and note what may have arrived without an answer: a busy machine may take longer than a target may."""
+        answer = super().send(batch, now_ns)
+        if answer.outcome is Outcome.UNKNOWN:
+            with self._unanswered.open("a") as noted:
+                noted.writelines(f"{sending.message.id} {answer.detail}\n" for sending in batch)
+        return answer
+
+
+def _sender(one: Channel, unanswered: Path) -> Sender:
+    return _SwiftSlack(one, unanswered) if one.kind is ChannelKind.SLACK_WEBHOOK else new_sender(one, "")
 
 
 def messages(life: int, count: int) -> list[Message]:
@@ -49,7 +62,8 @@ def main(folder: Path, life: int, count: int, urls: dict[str, str]) -> None:
     """Deliver what waits, and decide more."""
     channels = [channel(ChannelKind(kind), url) for kind, url in urls.items()]
     journal = FileJournal(folder / "journal.db")
-    edges = Edges(journal=journal, clock=SystemClock(), jitter=lambda: 0.0, metrics=Metrics(), new_sender=_sender)
+    new = partial(_sender, unanswered=folder / "unanswered.txt")
+    edges = Edges(journal=journal, clock=SystemClock(), jitter=lambda: 0.0, metrics=Metrics(), new_sender=new)
     delivery = Delivery({one.name: one for one in channels}, edges)
     delivery.offer(delivery.recovered(list(journal.load())))
     sys.stdout.write("started\n")
