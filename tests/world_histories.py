@@ -48,6 +48,7 @@ PARTITIONS = 2
 BOOK = load_pricebook()
 LANES = Lanes()
 TENANTS = ("", "", "acme", "globex")
+ZONES = ("UTC", "Asia/Tokyo", "America/Los_Angeles")  # whose months are kept
 STEPS_S = (0, 0, 0.3, 7, 61, 250, 3_700, 90_000)
 LATENCIES_MS = (None, 40.0, 20_000.0, 95_000.0, 600_000.0)
 MODELS = ("gpt-4o-mini", "gpt-4o", "nobody-prices-this")
@@ -108,7 +109,7 @@ class Folded:
     def __init__(self) -> None:
         self.table: dict[str, bytes] = {}
         self.shelf = Shelf(self.table)
-        self.board = Board(("UTC",))
+        self.board = Board(ZONES)
 
     def send(self, partials: Iterable[Partial]) -> None:
         by_shard: dict[int, list[Partial]] = {}
@@ -116,7 +117,7 @@ class Folded:
             by_shard.setdefault(partial.shard, []).append(partial)
         for together in by_shard.values():
             changed: dict[str, bytes | None] = {}
-            for key, slot in apply_all(self.shelf, decode_partials(encode_partials(together)), ("UTC",)).writes:
+            for key, slot in apply_all(self.shelf, decode_partials(encode_partials(together)), ZONES).writes:
                 changed[key.text()] = None if slot is None else self.shelf.put(key, slot)
                 if slot is None:
                     self.shelf.delete(key)
@@ -132,7 +133,9 @@ class Folded:
 
     @property
     def late(self) -> int:
-        slots = (self.shelf.get(SlotKey.parse(key)) for key in self.table)
+        keys = map(SlotKey.parse, self.table)
+        # What becomes part of a month does so in the month of every zone.
+        slots = (self.shelf.get(key) for key in keys if key.zone in ("", ZONES[0]))
         return sum(sum(slot.late.values()) for slot in slots if slot is not None)
 
 

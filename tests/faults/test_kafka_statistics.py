@@ -1,19 +1,31 @@
 """Rolling statistics over Kafka equal a recomputation, whoever is killed meanwhile."""
 
+import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer
 
 from eventually import eventually
 from kafka_here import Kafka
 from kafka_roles import Published, Role, Truth, started
 from kafka_writers import Trail, fresh_trail
+from llmtrail.core.cell import Cell
+from llmtrail.core.partial import Partial, Source, encode_partials
+from llmtrail.core.scope import Scope, ScopeKind
+from llmtrail.core.slot import decode_slot
+from llmtrail.log.port import PARTIALS
+from llmtrail_aggregator.settings import WorkerSettings
 
 SETTLED_S_MAX = 90.0
 
@@ -86,3 +98,51 @@ def end_at_once(victim: str, cursor: Role, aggregator: Role) -> None:
     role = cursor if victim == "cursor" else aggregator
     role.kill()
     role.start()
+
+
+BACKLOG = 3_000
+BEGAN_S = 1_795_000_000
+SHARD = 9
+
+
+def test_a_backlog_is_counted_whole_where_the_cluster_is_slow_to_say_where_the_group_stands(
+    trail: Trail, published: Published
+) -> None:
+    produce_partials(trail, range(100))
+    with slow_to_seek(trail) as worker:
+        eventually(lambda: fence_of(published) == 100, SETTLED_S_MAX)
+        # In order, so that it commits.
+        worker.communicate(timeout=SETTLED_S_MAX)
+    produce_partials(trail, range(100, BACKLOG))
+    with slow_to_seek(trail):
+        eventually(lambda: fence_of(published) == BACKLOG, SETTLED_S_MAX)
+        assert calls_of(published) == BACKLOG
+
+
+def produce_partials(trail: Trail, numbers: range) -> None:
+    """Produce partials of one shard, each of one call."""
+    scope = Scope("", ScopeKind.TENANT, ()).text()
+    producer = Producer({**trail.client, "acks": "all"})
+    for number in numbers:
+        source, cells = Source("topic", 0, number, number + 1), {scope: Cell(calls=1)}
+        partial = Partial(shard=SHARD, watermark_s=BEGAN_S, source=source, slots={BEGAN_S: cells})
+        producer.produce(trail.prefix + PARTIALS, encode_partials([partial]), partition=SHARD % trail.partitions)
+    assert producer.flush(30) == 0
+
+
+@contextmanager
+def slow_to_seek(trail: Trail) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a worker whose questions for the group's place are answered a second late."""
+    settings = WorkerSettings(trail.servers, trail.prefix, trail.partitions, trail.partitions, 1, ("UTC",))
+    script = Path(__file__).with_name("slow_seek_worker.py")
+    command = [sys.executable, str(script), json.dumps(asdict(settings))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def fence_of(published: Published) -> int:
+    slots = [decode_slot(value) for value in published.read().slots.values()]
+    return max((offset for slot in slots for offset in slot.fence.values()), default=0)

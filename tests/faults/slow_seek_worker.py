@@ -1,0 +1,23 @@
+"""The aggregator's worker on a cluster that is slow to say where its group stands: slow_seek_worker.py SETTINGS."""
+
+import asyncio
+from typing import Any
+
+from faust.transport.drivers.aiokafka import Consumer
+from faust.types import TP
+
+from llmtrail_aggregator import worker
+
+SLOW_S = 1.0
+_answered = Consumer.seek_to_committed
+
+
+async def _slow(self: Any) -> dict[TP, int]:
+    await asyncio.sleep(SLOW_S)
+    found: dict[TP, int] = await _answered(self)
+    return found
+
+
+if __name__ == "__main__":
+    Consumer.seek_to_committed = _slow
+    worker.main()
