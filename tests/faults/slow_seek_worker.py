@@ -1,6 +1,7 @@
 """The aggregator's worker on a cluster that is slow to say where its group stands: slow_seek_worker.py SETTINGS."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from faust.transport.drivers.aiokafka import Consumer
@@ -12,12 +13,11 @@ SLOW_S = 1.0
 _answered = Consumer.seek_to_committed
 
 
-async def _slow(self: Any) -> dict[TP, int]:
+async def _slow(self: Any) -> Mapping[TP, int]:
     await asyncio.sleep(SLOW_S)
-    found: dict[TP, int] = await _answered(self)
-    return found
+    return await _answered(self)
 
 
 if __name__ == "__main__":
-    Consumer.seek_to_committed = _slow
+    Consumer.seek_to_committed = _slow  # type: ignore[method-assign]
     worker.main()
