@@ -38,6 +38,9 @@ def config_page() -> str:
         kind = get_type_hints(config.Config)[section.name]
         lines += [f"## [{section.name}]\n", f"{_first_line(kind)}\n"]
         lines += _section(kind, section.name, comments)
+        for name, inner in _tables(kind):
+            lines += [f"## [{section.name}.{name}]\n", f"{_first_line(inner)}\n"]
+            lines += _section(inner, f"{section.name}.{name}", comments)
     lines += ["## [ingest.tokens.NAME]\n", f"{_first_line(config.TokenConfig)}\n"]
     lines += _section(config.TokenConfig, "ingest.tokens.NAME", comments)
     lines += ["## [gpu.deployments.NAME]\n", f"{_first_line(config.DeploymentConfig)}\n"]
@@ -103,10 +106,18 @@ def field_comments(module: ModuleType) -> dict[tuple[str, str], str]:
 
 def _section(kind: Any, prefix: str, comments: dict[tuple[str, str], str]) -> list[str]:
     lines: list[str] = []
+    tables = dict(_tables(kind))
     for name in kind.__dataclass_fields__:
+        if name in tables:
+            continue
         said = comments[kind.__name__, name]
         lines += [f"### {prefix}.{name}\n", f"{said} Default: {_default(kind, name)}.\n"]
     return lines
+
+
+def _tables(kind: Any) -> list[tuple[str, Any]]:
+    """Return the fields of a section that are tables of their own, with what they hold."""
+    return [(name, hint) for name, hint in get_type_hints(kind).items() if is_dataclass(hint)]
 
 
 def _default(kind: Any, name: str) -> str:

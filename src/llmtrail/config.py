@@ -30,6 +30,30 @@ class Content(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class HttpConfig:
+    """What every HTTP port bears before it knows who asks; the ports of one process share the connections."""
+
+    # Connections at once, or 256 fewer than the files that the process may open. Each reader of limits holds one.
+    connections_max: Annotated[int, msgspec.Meta(ge=2)] = 4_000
+    # Of one client address (of IPv6: one /64). Behind a proxy all senders have its address: set it to connections_max.
+    connections_per_address: Positive = 1_000
+    # Bytes of the headers of one request, 431 beyond: four times what our own clients send with the longest token.
+    head_bytes_max: Annotated[int, msgspec.Meta(ge=1_024)] = 32 * 1024
+    # Headers of one request, 431 beyond: as Envoy and Apache.
+    headers_max: Annotated[int, msgspec.Meta(ge=10)] = 100
+    # Bytes of a request line, 414 beyond. A longer SQL statement goes into the body.
+    line_bytes_max: Annotated[int, msgspec.Meta(ge=1_024)] = 64 * 1024
+    # Seconds in which a request's headers must come, 408 beyond.
+    head_seconds_max: Annotated[float, msgspec.Meta(ge=0.1)] = 10.0
+    # Seconds that a connection may be idle between requests: longer than load balancers wait (60), as nginx.
+    idle_seconds_max: Annotated[float, msgspec.Meta(ge=0.1)] = 75.0
+    # Seconds in which a body must come, 408 beyond: 16 MB at 1 Mbit/s.
+    body_seconds_max: Annotated[float, msgspec.Meta(ge=1)] = 130.0
+    # Bytes a second that a body must bring after its first 5 s (408), and that an answer must be read with after 30 s.
+    bytes_per_second_min: Positive = 1_024
+
+
+@dataclass(frozen=True, slots=True)
 class ServerConfig:
     """Where llmtrail listens, and where it keeps what it stores. Port 0 takes any free port."""
 
@@ -45,6 +69,8 @@ class ServerConfig:
     grpc_port: Port = 4317
     # Everything that is kept on this machine; one process owns it.
     data: Path = Path("llmtrail-data")
+    # What its HTTP ports bear: the table [server.http].
+    http: HttpConfig = HttpConfig()
 
     @property
     def store_folder(self) -> Path:
@@ -76,6 +102,10 @@ class IngestConfig:
     tokens: Mapping[str, TokenConfig] = field(default_factory=dict)
     # Bytes of one body, unpacked. 500 calls of 3 kB are 1.5 MB: ten such batches fit, a 50 MB upload does not.
     body_bytes_max: Positive = 16 * _MIB
+    # Bytes of bodies in hand, all senders together. One sender may hold as much as is free: half, where it is alone.
+    bodies_bytes_max: Positive = 256 * _MIB
+    # Bytes of dead letters kept a day of one tenant (UTC); what is rejected beyond is answered and counted, not kept.
+    dead_letter_bytes_max: Positive = 256 * _MIB
     # Rows stored together. Larger batches cost memory (100,000 rows take 2.6 GB), smaller ones make too many parts.
     batch_rows: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 10_000
     # Milliseconds that the first row of a batch waits for others; over Kafka up to a second, where the store is busy.

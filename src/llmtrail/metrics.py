@@ -83,6 +83,18 @@ INGEST_SPANS_SKIPPED = Metric(
     "OTLP spans and log records that are no calls, by reason; no_model and not_understood look like calls.",
     ("reason",),
 )
+INGEST_LETTERS_UNKEPT = Metric(
+    "llmtrail_ingest_unkept_dead_letters",
+    Kind.COUNTER,
+    "Rejected events that were answered and counted but not kept: their tenant's dead letters of the day were full.",
+)
+HTTP_REFUSED = Metric(
+    "llmtrail_http_refused",
+    Kind.COUNTER,
+    "Connections and requests turned away, by reason; the log says whose: see the guide's page on the gateway.",
+    ("reason",),
+)
+HTTP_CONNECTIONS = Metric("llmtrail_http_connections", Kind.GAUGE, "Connections to the HTTP ports of this process.")
 GPU_SCRAPES = Metric(
     "llmtrail_gpu_scrapes", Kind.COUNTER, "Scrapes of GPUs and model servers by what became of them.", ("fate",)
 )
@@ -197,6 +209,9 @@ METRICS = (
     INGEST_REPORTED_GAP,
     INGEST_SPANS,
     INGEST_SPANS_SKIPPED,
+    INGEST_LETTERS_UNKEPT,
+    HTTP_REFUSED,
+    HTTP_CONNECTIONS,
     GPU_SCRAPES,
     GPU_READ,
     GPU_REJECTED_LINES,

@@ -40,6 +40,26 @@ class RefuseReason(StrEnum):
     BAD_REQUEST = "bad_request"  # 400: the body as a whole cannot be read
 
 
+class Refusal(StrEnum):
+    """Why a connection or a request was turned away to keep others served: the label of a metric."""
+
+    CONNECTIONS = "connections"  # its client, or all together, hold as many as they may, and none waits
+    EVICTED = "evicted"  # it waited longest when a newcomer needed room
+    SLOW_HEAD = "slow_head"  # headers did not come in time
+    SLOW_BODY = "slow_body"  # the body came slower than its least rate, or not in time
+    SLOW_READER = "slow_reader"  # the answer was not read
+    LONG_LINE = "long_line"  # the request line is too long
+    LARGE_HEAD = "large_head"  # headers are too long or too many
+    PIPELINED = "pipelined"  # too many requests were sent ahead of their answers
+    SHARE = "share"  # its sender holds its share of the gateway's memory or queue
+    BACKLOG = "backlog"  # the store is too far behind
+    UNAVAILABLE = "unavailable"  # the log takes nothing
+    TOO_LARGE = "too_large"  # the body is too large, or unpacks to too much
+    UNAUTHORIZED = "unauthorized"  # no token, or one that may not do this
+    BAD_REQUEST = "bad_request"  # the body cannot be read
+    DEAD_LETTERS = "dead_letters"  # the tenant's dead letters of the day are full: answered, not kept
+
+
 class BadEventError(ValueError):
     """An event that cannot become a call. `reason` is for counters, `detail` says what to mend."""
 

@@ -9,6 +9,7 @@ import orjson
 
 # A gateway that asks for more rest than this has forgotten us.
 RETRY_AFTER_MAX_S: Final = 300.0
+_TOO_LARGE: Final = "too_large"
 _UNLISTED: Final = "unlisted"  # rejected, and the answer did not say which or why
 
 
@@ -19,6 +20,8 @@ class Taken:
     accepted: int
     rejected: dict[str, int] = field(default_factory=dict)
     detail: str = ""
+    # Places in the batch of those that were rejected for their size: without their text they may still be taken.
+    too_large: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,7 @@ def _read_200(body: bytes, sent: int) -> Answer:
         return Later("garbled_answer")
     if accepted + listed < sent:
         rejected[_UNLISTED] = sent - accepted - listed
-    return Taken(accepted, rejected, detail)
+    return Taken(accepted, rejected, detail, _too_large(document, sent))
 
 
 def _read_400(body: bytes, sent: int) -> Answer:
@@ -78,7 +81,8 @@ def _read_400(body: bytes, sent: int) -> Answer:
     listed = sum(rejected.values())
     # A gateway lists the first so many and counts them all.
     if listed <= sent and document.get("rejected_count", listed) == sent:
-        return Taken(0, rejected | ({_UNLISTED: sent - listed} if listed < sent else {}), detail)
+        unlisted = {_UNLISTED: sent - listed} if listed < sent else {}
+        return Taken(0, rejected | unlisted, detail, _too_large(document, sent))
     reason = document.get("reason")
     return Split(too_large=False, reason=reason if isinstance(reason, str) else "bad_request")
 
@@ -100,6 +104,13 @@ def _rejections(document: dict[str, Any]) -> tuple[dict[str, int], str]:
     reasons = Counter(str(entry.get("reason", _UNLISTED)) for entry in entries)
     detail = str(entries[0].get("detail", "")) if entries else ""
     return dict(reasons), detail
+
+
+def _too_large(document: dict[str, Any], sent: int) -> tuple[int, ...]:
+    """Return the places of the calls that were rejected for their size."""
+    entries = [entry for entry in document.get("rejected") or () if isinstance(entry, dict)]
+    places = [entry.get("index") for entry in entries if entry.get("reason") == _TOO_LARGE]
+    return tuple(sorted({place for place in places if type(place) is int and 0 <= place < sent}))
 
 
 def wait_s(retry_after: str | None, now_s: float) -> float | None:

@@ -101,12 +101,8 @@ class Sender:
         """Post events, in halves where they are too much together; return Later where the rest must wait."""
         answer = self._post(events)
         match answer:
-            case Taken(accepted, rejected, detail):
-                with self._tally.lock:
-                    if self._outbox.settle(len(events), accepted):
-                        for reason, calls in rejected.items():
-                            self._tally.reject(reason, detail, calls)
-                return None
+            case Taken():
+                return self._end(events, answer)
             case Split() if len(events) > 1:
                 middle = len(events) // 2
                 return self._deliver(events[:middle]) or self._deliver(events[middle:])
@@ -117,6 +113,26 @@ class Sender:
                 return answer
             case _:
                 assert_never(answer)
+
+    def _end(self, events: Sequence[bytes], answer: Taken) -> Later | None:
+        """End a batch that the gateway is done with; what was too large for it may still be taken without its text."""
+        stripped = 0
+        for place in answer.too_large:
+            stub = stub_bytes(events[place], StripReason.TOO_LARGE)
+            again = None if stub is None else self._post([stub])
+            if isinstance(again, Later):
+                return again
+            if isinstance(again, Taken) and again.accepted == 1:
+                stripped += 1
+        with self._tally.lock:
+            if self._outbox.settle(len(events), answer.accepted + stripped):
+                for reason, calls in answer.rejected.items():
+                    left = calls - stripped if reason == StripReason.TOO_LARGE else calls
+                    if left > 0:
+                        self._tally.reject(reason, answer.detail, left)
+                if stripped:
+                    self._tally.strip(StripReason.TOO_LARGE, "the gateway keeps none so large", stripped)
+        return None
 
     def _give_up(self, event: bytes, too_large: bool, reason: str) -> Later | None:
         """End a single call that the gateway refuses: without its text it may still be taken."""

@@ -25,7 +25,7 @@ from llmtrail.local import moved_file, port_file
 from llmtrail.local.alerts import FILL_LIMITS, AlertRooms, LocalAlerts, StoredSpent, new_limit_board
 from llmtrail.local.budgets import RulesInForce, told_routes
 from llmtrail.local.gpu import gpu_store, gpu_writer, measure_gpu_board
-from llmtrail.local.grants import sql_tokens, tokens_of
+from llmtrail.local.grants import gateway_config, sql_tokens, tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.http import process_routes
 from llmtrail.local.keeper import Keeper
@@ -41,13 +41,16 @@ from llmtrail.log.port import CALLS, DEAD_LETTERS, GPU, SPANS, Append, Log
 from llmtrail.log.retention import Keep
 from llmtrail.metrics import (
     GPU_SCRAPES,
+    HTTP_CONNECTIONS,
     INGEST_BACKLOG_EVENTS,
+    INGEST_LETTERS_UNKEPT,
     LOG_SIZE_BYTES,
     MINUTES_BEHIND_SECONDS,
     MINUTES_ROWS,
     MINUTES_UNPLACED,
     Metrics,
 )
+from llmtrail.refusals import Refusals
 from llmtrail.store.arrow import warm_up
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
@@ -61,8 +64,7 @@ from llmtrail_alerts.rules import Rules, RulesError
 from llmtrail_alerts.rules_file import load_rules
 from llmtrail_ingest.dead_letter import GROUP as DEAD_LETTER_GROUP
 from llmtrail_ingest.dead_letter import DeadLetterWriter
-from llmtrail_ingest.gateway.app import Gateway, GatewayConfig, GatewayParts
-from llmtrail_ingest.gateway.body import BodyLimits
+from llmtrail_ingest.gateway.app import Gateway, GatewayParts
 from llmtrail_ingest.gateway.gpu import gpu_routes
 from llmtrail_ingest.gateway.otlp import otlp_routes
 from llmtrail_ingest.gateway.tokens import Scope, Tokens, check_binding, grant_for
@@ -129,6 +131,7 @@ class Embedded:
         self._environ = environ or {}
         self._clock = clock or SystemClock()
         self.metrics = Metrics()
+        self._refusals = Refusals(self.metrics, self._clock.now_ns)
         self._spans = span_ledger(self.metrics)
         self._board = Board(config.stats.zones, threading.Lock())
         self._gpu_board = GpuBoard(threading.Lock())
@@ -362,15 +365,10 @@ class Embedded:
             random=clock_module.random_bytes,
             backlog_full=self._backlog_full,
             natives=natives,
+            turned_away=self._refusals.turned_away,
+            count_unkept=lambda letters: self.metrics.count(INGEST_LETTERS_UNKEPT, letters),
         )
-        gateway = Gateway(
-            parts,
-            GatewayConfig(
-                policy=ContentPolicy(config.ingest.content),
-                limits=BodyLimits(body_bytes_max=config.ingest.body_bytes_max),
-                tokens=tokens,
-            ),
-        )
+        gateway = Gateway(parts, gateway_config(config.ingest, tokens))
         http = Starlette(
             routes=[
                 *gateway.routes(),
@@ -400,7 +398,9 @@ class Embedded:
                     config.server.host,
                     config.server.sql_port,
                 ),
-            ]
+            ],
+            config.server.http,
+            self._refusals.turned_away,
         )
         self._servers.start()
         if config.server.grpc:
@@ -439,6 +439,7 @@ class Embedded:
 
     def _exposition(self) -> bytes:
         measure_gpu_board(self._gpu_board, self.metrics)
+        self.metrics.set(HTTP_CONNECTIONS, self._servers.connections if self._servers is not None else 0)
         self.metrics.set(INGEST_BACKLOG_EVENTS, self.backlog_events())
         self.metrics.set(MINUTES_BEHIND_SECONDS, self._minutes.behind_s(self._clock.now_ns() // _NS_PER_S))
         self.metrics.set(MINUTES_UNPLACED, self._minutes.unplaced)

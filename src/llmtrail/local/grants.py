@@ -3,6 +3,9 @@
 from collections.abc import Callable
 
 from llmtrail.config import ConfigError, IngestConfig, read_secret
+from llmtrail.core.redact import ContentPolicy
+from llmtrail_ingest.gateway.app import GatewayConfig
+from llmtrail_ingest.gateway.body import BodyLimits
 from llmtrail_ingest.gateway.tokens import Grant, Scope, Tokens, hash_token
 
 
@@ -31,5 +34,16 @@ def tokens_of(config: IngestConfig) -> Tokens:
             known = ", ".join(Scope)
             raise ConfigError(f"ingest.tokens.{name}.scopes: {cause}; known here: {known}.") from cause
         secret = read_secret(token.token, token.token_file, f"ingest.tokens.{name}.token")
-        grants[hash_token(secret)] = Grant(token.tenant, scopes)
+        grants[hash_token(secret)] = Grant(token.tenant, scopes, name)
     return Tokens(grants)
+
+
+def gateway_config(config: IngestConfig, tokens: Tokens) -> GatewayConfig:
+    """Return the settings of the gateway."""
+    return GatewayConfig(
+        policy=ContentPolicy(config.content),
+        limits=BodyLimits(body_bytes_max=config.body_bytes_max),
+        tokens=tokens,
+        bodies_bytes_max=config.bodies_bytes_max,
+        letter_bytes_max=config.dead_letter_bytes_max,
+    )

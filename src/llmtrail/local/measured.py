@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from llmtrail import metrics as names
@@ -117,6 +118,8 @@ class MeasuredApp:
 
         try:
             await self._app(scope, receive, noting)
+        except ClientDisconnect:
+            pass  # Who left is owed no answer, and is no fault of ours that a log should show.
         finally:
             self._note(scope["path"], status, (self._clock.monotonic_ns() - began_ns) / _NS_PER_S)
 

@@ -1,18 +1,34 @@
 """Serve ASGI apps from a thread of their own, on ports that are known once serving. Knows no routes."""
 
 import asyncio
+import logging
+import math
+import resource
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from llmtrail.config import HttpConfig
+from llmtrail.core.outcome import Refusal
+from llmtrail.local.bounded import BoundedProtocol, Bounds
+from llmtrail.local.connections import Connections
+
+_LOG = logging.getLogger(__name__)
 
 START_S_MAX = 10.0
 # In-flight requests are answered within this; a sender that is slower than that sends again.
 STOP_S_MAX = 3
 BACKLOG = 512
+# How often connections are checked: each check costs a microsecond.
+CHECK_S = 1.0
+# Files that the log, the store and Kafka's client hold.
+OTHER_FILES = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +47,19 @@ class PortTakenError(RuntimeError):
 class Servers:
     """Several apps on one event loop in one thread. `start` returns once all of them answer."""
 
-    def __init__(self, listeners: Sequence[Listener]) -> None:
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        bounds: HttpConfig | None = None,
+        turned_away: Callable[[str, Refusal], None] = lambda *_: None,
+    ) -> None:
+        """Bind; `turned_away` counts each client that is turned away, and why."""
+        config = bounds or HttpConfig()
         self._sockets = [_bind(listener) for listener in listeners]
-        self._servers = [_server(listener) for listener in listeners]
+        total_max = max(2, min(config.connections_max, _open_files(config.connections_max + OTHER_FILES) - OTHER_FILES))
+        self._connections: Connections[BoundedProtocol] = Connections(total_max, config.connections_per_address)
+        shared = Bounds(config, self._connections, turned_away)
+        self._servers = [_server(listener, shared) for listener in listeners]
         self._thread = threading.Thread(target=self._run, name="llmtrail-http", daemon=True)
         self._failure: BaseException | None = None
 
@@ -41,6 +67,11 @@ class Servers:
     def ports(self) -> list[int]:
         """Return the ports, in the order of the listeners."""
         return [bound.getsockname()[1] for bound in self._sockets]
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open, over all ports."""
+        return self._connections.total
 
     def start(self) -> None:
         """Serve; return once every app answers, or raise what kept one from it."""
@@ -68,9 +99,36 @@ class Servers:
             self._failure = cause
 
     async def _serve(self) -> None:
-        await asyncio.gather(
-            *(server.serve(sockets=[bound]) for server, bound in zip(self._servers, self._sockets, strict=True))
-        )
+        checking = asyncio.create_task(self._check())
+        try:
+            await asyncio.gather(
+                *(server.serve(sockets=[bound]) for server, bound in zip(self._servers, self._sockets, strict=True))
+            )
+        finally:
+            checking.cancel()
+
+    async def _check(self) -> None:
+        """End what takes too long, each second."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(CHECK_S)
+            now_s = loop.time()
+            for server in self._servers:
+                for connection in tuple(server.server_state.connections):
+                    try:
+                        cast("BoundedProtocol", connection).check(now_s)
+                    except Exception:  # noqa: BLE001 - the loop's edge: one connection's fault leaves no other unbounded.
+                        _LOG.exception("a connection could not be checked; it is closed.")
+                        cast("BoundedProtocol", connection).transport.abort()
+
+
+def _open_files(wanted: int) -> int:
+    """Let the process open so many files where it may, as Go's programs do; return how many it may open now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return wanted if soft == resource.RLIM_INFINITY else soft
 
 
 def _bind(listener: Listener) -> socket.socket:
@@ -90,14 +148,20 @@ def _bind(listener: Listener) -> socket.socket:
     return bound
 
 
-def _server(listener: Listener) -> uvicorn.Server:
+def _server(listener: Listener, bounds: Bounds) -> uvicorn.Server:
     config = uvicorn.Config(
         listener.app,
         log_config=None,
         access_log=False,
         lifespan="auto",
         loop="auto",
-        http="httptools",
+        http=cast("type[asyncio.Protocol]", partial(BoundedProtocol, bounds=bounds)),
+        ws="none",
+        # The address is the connection's: what a header says of it anybody may write.
+        proxy_headers=False,
+        # A request that is no HTTP is its sender's fault, and would be a line each.
+        log_level="error",
+        timeout_keep_alive=math.ceil(bounds.config.idle_seconds_max),
         timeout_graceful_shutdown=STOP_S_MAX,
         server_header=False,
         backlog=BACKLOG,

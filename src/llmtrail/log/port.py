@@ -86,6 +86,10 @@ class LogFullError(RuntimeError):
     """The log cannot take more now (disk full or at its size limit). Nothing of the append was kept."""
 
 
+class LogAwayError(LogFullError):
+    """The log did not acknowledge in time. Some of the append may have been kept: append all of it again."""
+
+
 class LogClosedError(RuntimeError):
     """The log was closed; nothing of the append was kept."""
 

@@ -15,7 +15,7 @@ from llmtrail.clock import Clock
 from llmtrail.config import Config, kafka_client, store_url
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local.gpu import gpu_store, gpu_writer
-from llmtrail.local.grants import tokens_of
+from llmtrail.local.grants import gateway_config, tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.measured import MeasuredSink
 from llmtrail.local.prices import price_book
@@ -29,6 +29,7 @@ from llmtrail.log.port import CALLS, DEAD_LETTERS, GPU, PARTIALS, SPANS, Append
 from llmtrail.metrics import (
     CONSUMER_LAG,
     GPU_SCRAPES,
+    INGEST_LETTERS_UNKEPT,
     INGEST_SKIPPED_RECORDS,
     STATISTICS_UNMATCHED,
 )
@@ -43,8 +44,7 @@ from llmtrail.store.arrow import warm_up
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, open_http
 from llmtrail_ingest.dead_letter import DeadLetterWriter
-from llmtrail_ingest.gateway.app import Gateway, GatewayConfig, GatewayParts
-from llmtrail_ingest.gateway.body import BodyLimits
+from llmtrail_ingest.gateway.app import Gateway, GatewayParts
 from llmtrail_ingest.gateway.gpu import gpu_routes
 from llmtrail_ingest.gateway.otlp import otlp_routes
 from llmtrail_ingest.gateway.tokens import check_binding
@@ -69,6 +69,7 @@ SETTLER_GROUP = "llmtrail.settler"
 # forty-eight parts a second in every table.
 ROWS_S_MAX = 1.0
 _NS_PER_MS = 1_000_000
+DELIVERY_SLACK_S = 5.0
 
 
 class Part(StrEnum):
@@ -257,15 +258,10 @@ def _gateway_routes(rooms: _Rooms) -> list[BaseRoute]:
         clock=rooms.clock,
         random=clock_module.random_bytes,
         backlog_full=lambda: rooms.producer.is_full,
+        turned_away=rooms.process.refusals.turned_away,
+        count_unkept=lambda letters: metrics.count(INGEST_LETTERS_UNKEPT, letters),
     )
-    gateway = Gateway(
-        parts,
-        GatewayConfig(
-            policy=ContentPolicy(config.ingest.content),
-            limits=BodyLimits(body_bytes_max=config.ingest.body_bytes_max),
-            tokens=tokens,
-        ),
-    )
+    gateway = Gateway(parts, gateway_config(config.ingest, tokens))
 
     def count_scrapes(fate: Fate, scrapes: int) -> None:
         metrics.count(GPU_SCRAPES, scrapes, fate=str(fate))
@@ -282,7 +278,8 @@ def _serve_grpc(rooms: _Rooms) -> int:
     config, producer = rooms.config, rooms.producer
 
     def append(appends: Sequence[Append]) -> None:
-        producer.append(appends).result(DELIVERY_MS_MAX / 1000)
+        # The producer itself fails what no broker acknowledges in time.
+        producer.append(appends).result(DELIVERY_MS_MAX / 1000 + DELIVERY_SLACK_S)
 
     parts = GrpcParts(
         append=append,

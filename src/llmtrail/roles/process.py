@@ -17,7 +17,8 @@ from llmtrail.local import port_file
 from llmtrail.local.http import process_routes
 from llmtrail.local.measured import MeasuredApp
 from llmtrail.local.servers import Listener, Servers
-from llmtrail.metrics import Metrics
+from llmtrail.metrics import HTTP_CONNECTIONS, Metrics
+from llmtrail.refusals import Refusals
 
 _LOG = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class RoleProcess:
         self._server = server
         self.clock = clock
         self.metrics = Metrics()
+        self.refusals = Refusals(self.metrics, clock.now_ns)
         self._ready: dict[str, Readiness] = {}
         self._before_scrape: list[Callable[[], None]] = []
         self._before_stop: list[Callable[[], object]] = []
@@ -90,7 +92,8 @@ class RoleProcess:
         if sql is not None:
             counted = MeasuredApp(sql, self.metrics, self.clock, counts_sql=True)
             listeners.append(Listener(counted, host, self._server.sql_port))
-        servers = Servers(listeners)
+        servers = Servers(listeners, self._server.http, self.refusals.turned_away)
+        self.before_scrape(lambda: self.metrics.set(HTTP_CONNECTIONS, servers.connections))
         servers.start()
         self._stack.callback(servers.stop)
         self.http_url, *others = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for port in servers.ports]

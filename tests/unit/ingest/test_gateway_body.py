@@ -83,7 +83,7 @@ async def stream(pieces: list[bytes]) -> AsyncIterator[bytes]:
 
 
 def read(pieces: list[bytes], length: str | None) -> bytes:
-    return asyncio.run(read_body(stream(pieces), encoding="", length=length, limits=LIMITS))
+    return asyncio.run(read_body(stream(pieces), length=length, limits=LIMITS, hold=lambda _: None))
 
 
 def test_a_body_is_put_together_from_its_pieces() -> None:

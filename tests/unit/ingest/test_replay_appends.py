@@ -46,15 +46,14 @@ def posted(appender: Appender) -> tuple[int, CountingTally]:
     return answer.status_code, tally
 
 
-def test_what_no_record_holds_is_refused_before_anything_is_kept() -> None:
+def test_a_rejected_event_that_no_record_holds_is_kept_cut_and_its_neighbours_are_stored() -> None:
     appender, tally = Appender(), CountingTally()
     parts = GatewayParts(appender, tally, SystemClock(), random_bytes, lambda: False)
     good = b'{"started_at": 1795000000000000000, "request_model": "gpt-4o"}'
     with TestClient(Starlette(routes=Gateway(parts, GatewayConfig()).routes())) as client:
         answer = client.post("/v1/calls", content=good + b"\n[" + b"1" * 7_000_000)
-    assert (answer.status_code, answer.json()["reason"], appender.topics) == (413, "too_large", [])
-    assert tally.total(Fate.REFUSED) >= 1
-    assert tally.total(Fate.RECEIVED) == 0
+    assert (answer.status_code, answer.json()["accepted"], appender.topics) == (200, 1, [CALLS, DEAD_LETTERS])
+    assert tally.total(Fate.REJECTED) == 1
 
 
 def test_calls_are_durable_before_their_letter_is_marked() -> None:

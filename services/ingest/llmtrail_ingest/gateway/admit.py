@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 import msgspec
 
 from llmtrail.core import codec
+from llmtrail.core.call import ID_LENGTH_MAX
 from llmtrail.core.ids import log_key
 from llmtrail.core.outcome import BadEventError, RejectReason
 from llmtrail.core.redact import ContentPolicy, apply_policy
+from llmtrail.log.rows import RECORD_BYTES_MAX
 from llmtrail_ingest.redact_probe import suspicious
 
 # More than this in one body is a mistake in the sender's batching, and each costs an answer line when bad.
@@ -28,7 +30,7 @@ class Rejected:
 
     index: int
     call_id: str | None
-    reason: RejectReason
+    reason: str  # a RejectReason, or a GPU scrape's
     detail: str
     value: bytes
 
@@ -85,7 +87,11 @@ def _admit_one(event: bytes, policy: ContentPolicy | None, door: Door) -> tuple[
         event = codec.with_call_id(event, call_id)
     if policy is not None:
         event = apply_policy(event, policy, suspicious)
-    return door.join(event, log_key(call_id).encode())
+    value, key = door.join(event, log_key(call_id).encode())
+    if len(value) > RECORD_BYTES_MAX:
+        detail = f"the event takes {len(value)} bytes as it would be kept, and {RECORD_BYTES_MAX} is the most; cut it."
+        raise BadEventError(RejectReason.TOO_LARGE, detail)
+    return value, key
 
 
 def _claimed_id(event: bytes) -> str | None:
@@ -94,4 +100,4 @@ def _claimed_id(event: bytes) -> str | None:
         claim = _CLAIM.decode(event)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-    return claim.call_id if isinstance(claim.call_id, str) else None
+    return claim.call_id[:ID_LENGTH_MAX] if isinstance(claim.call_id, str) else None

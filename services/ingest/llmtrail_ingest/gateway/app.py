@@ -1,9 +1,9 @@
 """The gateway's routes: receive, admit, append, answer. Decisions live in `admit`, `body`, `tokens` and `otlp`."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
@@ -12,30 +12,36 @@ from starlette.routing import Route
 
 from llmtrail.clock import Clock
 from llmtrail.core.ids import uuid7
-from llmtrail.core.outcome import BadEventError, RefuseReason, RejectReason
+from llmtrail.core.outcome import BadEventError, Refusal, RefuseReason
 from llmtrail.core.redact import ContentPolicy
-from llmtrail.log.port import CALLS, Append, LogClosedError, LogFullError
-from llmtrail.log.rows import RECORD_BYTES_MAX
-from llmtrail_ingest.dead_letter import Letter, letter_of, letters_append
-from llmtrail_ingest.gateway.admit import Admission, Door, admit
-from llmtrail_ingest.gateway.body import BodyLimits, RefusedError, read_body
+from llmtrail.log.port import CALLS, Append, LogClosedError, LogFullError, RecordTooLargeError
+from llmtrail_ingest.gateway.admit import Admission, Door, Rejected, admit
+from llmtrail_ingest.gateway.arrival import Arrival, client_address
+from llmtrail_ingest.gateway.body import BodyLimits, RefusedError, decompress, read_body
+from llmtrail_ingest.gateway.letters import DETAIL_LENGTH_MAX, LetterQuota, letters_for
 from llmtrail_ingest.gateway.replayed import Outcome, Replayed, read_replay, replayed
+from llmtrail_ingest.gateway.shares import Shares
 from llmtrail_ingest.gateway.tokens import Grant, Scope, Tokens, grant_for
+from llmtrail_ingest.gateway.work import SMALL_BYTES_MAX, GoneError, QueueFullError, Size, Workers
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.tally import Fate, Tally
 
 # Rejected events are told one by one up to this many; the rest are counted in the answer and kept as dead letters.
 REJECTED_TOLD_MAX = 1_000
 RETRY_AFTER_S = 2
-# Each waiting body may hold 16 MB: this bounds what senders can make us hold.
-BODIES_AT_ONCE_MAX = 16
+# Bytes of bodies in hand, read and not yet durable: sixteen of the largest, or 250 full batches of the SDK's.
+BODIES_BYTES_MAX = 256 * 1024 * 1024
+# Bytes of dead letters that one tenant may have kept a day: a quarter of a million bad events of 500 bytes.
+LETTER_BYTES_MAX = 256 * 1024 * 1024
+
+Result = TypeVar("Result")
 
 
 class Appender(Protocol):
     """The log as the gateway needs it: durable once awaited."""
 
     async def append(self, appends: Sequence[Append], now_ns: int) -> list[int]:
-        """Append all or nothing; raises LogFullError or LogClosedError."""
+        """Append all or nothing; raises LogFullError, LogClosedError or RecordTooLargeError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +51,8 @@ class GatewayConfig:
     policy: ContentPolicy = ContentPolicy.REDACTED
     limits: BodyLimits = field(default_factory=BodyLimits)
     tokens: Tokens = field(default_factory=Tokens)
-    bodies_at_once: int = BODIES_AT_ONCE_MAX
+    bodies_bytes_max: int = BODIES_BYTES_MAX
+    letter_bytes_max: int = LETTER_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +65,27 @@ class GatewayParts:
     random: Callable[[int], bytes]
     backlog_full: Callable[[], bool]
     natives: NativeCalls = field(default_factory=NativeCalls)
+    # Counts and logs who was turned away: a token's name or an address, and why.
+    turned_away: Callable[[str, Refusal], None] = lambda *_: None
+    # Counts rejected events that were not kept as dead letters.
+    count_unkept: Callable[[int], None] = lambda _: None
+
+
+@dataclass(frozen=True, slots=True)
+class _Unpacked:
+    """A body that turned out to be large once it was unpacked."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Admitted:
+    """What becomes of a body of native events: what to append, and what to answer."""
+
+    admission: Admission
+    appends: Sequence[Append]
+    unkept: int
+    error: str = ""
 
 
 class Gateway:
@@ -67,7 +95,10 @@ class Gateway:
         self.parts = parts
         self.config = config
         self._door = Door(self._make_id, self._join)
-        self._bodies = 0
+        # Twice the largest body at least: a sender alone must be able to send it.
+        self._bodies = Shares(max(config.bodies_bytes_max, 2 * config.limits.body_bytes_max))
+        self._workers = Workers()
+        self.letters = LetterQuota(config.letter_bytes_max, parts.clock.now_ns)
 
     def routes(self) -> list[Route]:
         """Return the routes of the native way in."""
@@ -87,57 +118,88 @@ class Gateway:
     async def guarded(
         self,
         request: Request,
-        take: Callable[[Request, Grant], Awaitable[Response]],
+        take: Callable[[Arrival], Awaitable[Response]],
         refuse: Callable[[RefusedError], Response],
     ) -> Response:
         """Run `take` for a bearer who may send, within the bounds of the gateway; count what is refused."""
+        sender = client_address(request)
+        arrival = None
         try:
             grant = self._authorize(request)
-            self._check_room()
-            self._bodies += 1
-            try:
-                return await take(request, grant)
-            finally:
-                self._bodies -= 1
+            sender = grant.name or sender
+            arrival = Arrival(request, grant, sender)
+            self._check_backlog()
+            return await take(arrival)
         except RefusedError as refused:
             self.parts.tally.add(Fate.REFUSED, refused.reason, 1)
+            self.parts.turned_away(sender, refused.refusal)
             return refuse(refused)
-        except ClientDisconnect:
+        except (ClientDisconnect, GoneError):
             return Response(status_code=499)
+        finally:
+            if arrival is not None and arrival.held_bytes:
+                self._bodies.give_back(sender, arrival.held_bytes)
 
-    async def body_of(self, request: Request) -> bytes:
-        """Return the request's body, decompressed; raises RefusedError."""
-        headers = request.headers
-        return await read_body(
-            request.stream(),
-            encoding=headers.get("content-encoding", ""),
-            length=headers.get("content-length"),
-            limits=self.config.limits,
-        )
+    async def worked(self, arrival: Arrival, work: Callable[[bytes], Result]) -> Result:
+        """Read the body and return what `work` makes of it, unpacked, in a thread; raises RefusedError.
+
+        Raises GoneError where the client left before its body's turn came: it sends it again.
+        """
+        headers, limits = arrival.request.headers, self.config.limits
+        length, encoding = headers.get("content-length"), headers.get("content-encoding", "")
+        hold = partial(self._hold, arrival)
+        packed = await read_body(arrival.request.stream(), length=length, limits=limits, hold=hold)
+        size = Size.SMALL if len(packed) <= SMALL_BYTES_MAX else Size.LARGE
+
+        def first() -> Result | _Unpacked:
+            body = decompress(packed, encoding, limits)
+            is_large = size is Size.SMALL and len(body) > SMALL_BYTES_MAX
+            return _Unpacked(body) if is_large else work(body)
+
+        done = await self._run(arrival, size, first)
+        if isinstance(done, _Unpacked):
+            hold(len(done.body))
+            return await self._run(arrival, Size.LARGE, partial(work, done.body))
+        return done
+
+    def note_unkept(self, arrival: Arrival, letters: int) -> None:
+        """Count rejected events that were not kept, because their tenant's dead letters of the day are full."""
+        if letters:
+            self.parts.count_unkept(letters)
+            self.parts.turned_away(arrival.sender, Refusal.DEAD_LETTERS)
+
+    async def _run(self, arrival: Arrival, size: Size, work: Callable[[], Result]) -> Result:
+        try:
+            return await self._workers.run(arrival.sender, size, work, arrival.is_gone)
+        except QueueFullError as cause:
+            detail = "too many bodies of this sender wait already; send fewer at once."
+            raise RefusedError(429, RefuseReason.TOO_MANY, detail, retry_after_s=RETRY_AFTER_S) from cause
+
+    def _hold(self, arrival: Arrival, size_bytes: int) -> None:
+        """Count bytes that are in hand until the request is answered; raises RefusedError over the sender's share."""
+        if not self._bodies.take(arrival.sender, size_bytes):
+            detail = "bodies of this sender take its share of the gateway's memory; send fewer at once."
+            raise RefusedError(429, RefuseReason.TOO_MANY, detail, retry_after_s=RETRY_AFTER_S)
+        arrival.held_bytes += size_bytes
 
     async def append(self, appends: Sequence[Append], events: int) -> None:
         """Make `appends` durable; raises RefusedError, with `events` counted as refused, when that cannot be."""
-        largest = max((len(value) for append in appends for value in append.values), default=0)
-        if largest > RECORD_BYTES_MAX:
-            # The refusal itself is counted as one. A sender that halves its batches finds the one that is too large.
-            self.parts.tally.add(Fate.REFUSED, RefuseReason.TOO_LARGE, max(0, events - 1))
-            detail = f"nothing was kept: one record would take {largest} bytes, and {RECORD_BYTES_MAX} is the most."
-            raise RefusedError(413, RefuseReason.TOO_LARGE, detail)
         try:
             await self.parts.appender.append(appends, self.parts.clock.now_ns())
         except (LogFullError, LogClosedError) as cause:
             # The refusal itself is counted as one; the other events of the body are counted here.
             self.parts.tally.add(Fate.REFUSED, RefuseReason.UNAVAILABLE, max(0, events - 1))
-            detail = f"nothing was kept: {cause}"
+            detail = f"nothing was acknowledged: {cause}"
             raise RefusedError(503, RefuseReason.UNAVAILABLE, detail, retry_after_s=RETRY_AFTER_S) from cause
+        except RecordTooLargeError as cause:
+            # What one record holds was checked event by event: the log's own bound is lower, or all of it is too much.
+            self.parts.tally.add(Fate.REFUSED, RefuseReason.TOO_LARGE, max(0, events - 1))
+            raise RefusedError(413, RefuseReason.TOO_LARGE, f"nothing was kept: {cause}") from cause
 
-    def _check_room(self) -> None:
-        if self._bodies >= self.config.bodies_at_once:
-            detail = "too many requests are being read; send fewer at once."
-            raise RefusedError(429, RefuseReason.TOO_MANY, detail, retry_after_s=1)
+    def _check_backlog(self) -> None:
         if self.parts.backlog_full():
             detail = "the store is too far behind the log; nothing was kept, send again later."
-            raise RefusedError(429, RefuseReason.TOO_MANY, detail, retry_after_s=RETRY_AFTER_S)
+            raise RefusedError(429, RefuseReason.TOO_MANY, detail, retry_after_s=RETRY_AFTER_S, refusal=Refusal.BACKLOG)
 
     def _authorize(self, request: Request) -> Grant:
         grant = grant_for(self.config.tokens, request.headers.get("authorization"))
@@ -148,29 +210,41 @@ class Gateway:
             raise RefusedError(403, RefuseReason.UNAUTHORIZED, "this token may not send events.")
         return grant
 
-    async def _take_calls(self, request: Request, grant: Grant) -> Response:
-        body = await self.body_of(request)
-        try:
-            # A thread of its own keeps health checks and other senders answered while a large body is read.
-            admission = await asyncio.to_thread(admit, body, self.config.policy, self._door)
-        except BadEventError as bad:
-            return await self._reject_body(body, bad, grant.tenant)
-        source = "sdk" if request.headers.get("user-agent", "").startswith("llmtrail") else "http"
-        await self.append(list(_appends(admission, grant.tenant, source)), admission.events)
-        self._count(admission)
-        return _answer(admission)
+    async def _take_calls(self, arrival: Arrival) -> Response:
+        source = "sdk" if arrival.request.headers.get("user-agent", "").startswith("llmtrail") else "http"
+        admitted = await self.worked(arrival, partial(self._admitted, tenant=arrival.grant.tenant, source=source))
+        if admitted.appends:
+            await self.append(admitted.appends, admitted.admission.events)
+        self._count(admitted.admission)
+        self.note_unkept(arrival, admitted.unkept)
+        return _answer(admitted)
 
-    async def _take_letters(self, request: Request, grant: Grant) -> Response:
-        if grant.tenant is not None:
+    def _admitted(self, body: bytes, *, tenant: str | None, source: str) -> _Admitted:
+        """Decide in a thread, which keeps health checks and other senders answered while a large body is read."""
+        error = ""
+        try:
+            admission = admit(body, self.config.policy, self._door)
+        except BadEventError as bad:
+            admission = Admission(rejected=[Rejected(0, None, bad.reason, bad.detail, body)])
+            error = bad.detail[:DETAIL_LENGTH_MAX]
+        headers = {"source": source, "schema": "call.v1"} | ({"tenant": tenant} if tenant else {})
+        letters = letters_for(admission.rejected, tenant, headers, self.letters)
+        appends = [Append(CALLS, admission.values, admission.keys, headers)] if admission.values else []
+        return _Admitted(admission, [*appends, *letters.appends], letters.unkept, error)
+
+    async def _take_letters(self, arrival: Arrival) -> Response:
+        if arrival.grant.tenant is not None:
             detail = "letters are sent again for their own tenants: use a token that belongs to none."
             raise RefusedError(403, RefuseReason.UNAUTHORIZED, detail)
-        body = await self.body_of(request)
+        now_ns = self.parts.clock.now_ns()
+
+        def again(body: bytes) -> Replayed:
+            return replayed(read_replay(body).letters, self.config.policy, self._join, now_ns)
+
         try:
-            letters = read_replay(body).letters
+            result = await self.worked(arrival, again)
         except BadEventError as bad:
             raise RefusedError(400, RefuseReason.BAD_REQUEST, bad.detail) from bad
-        now_ns = self.parts.clock.now_ns()
-        result = await asyncio.to_thread(replayed, letters, self.config.policy, self._join, now_ns)
         await self._append_replayed(result)
         return _json(200, {"letters": [_outcome(one) for one in result.outcomes]})
 
@@ -187,14 +261,6 @@ class Gateway:
         for reason in result.rejected:
             tally.add(Fate.REJECTED, reason, 1)
 
-    async def _reject_body(self, body: bytes, bad: BadEventError, tenant: str | None) -> Response:
-        letter = letter_of(body, reason=bad.reason, detail=bad.detail, source="http")
-        headers = {"source": "http"} | ({"tenant": tenant} if tenant else {})
-        await self.append([letters_append([letter], headers)], 1)
-        self.parts.tally.add(Fate.RECEIVED, "", 1)
-        self.parts.tally.add(Fate.REJECTED, bad.reason, 1)
-        return _json(400, {"accepted": 0, "rejected": [_told(0, None, bad.reason, bad.detail)], "error": bad.detail})
-
     def _count(self, admission: Admission) -> None:
         tally = self.parts.tally
         tally.add(Fate.RECEIVED, "", admission.events)
@@ -209,42 +275,23 @@ class Gateway:
         return uuid7(self.parts.clock.now_ns(), self.parts.random(10))
 
 
-def _appends(admission: Admission, tenant: str | None, source: str) -> list[Append]:
-    headers = {"source": source, "schema": "call.v1"}
-    if tenant:
-        headers["tenant"] = tenant
-    appends = []
-    if admission.values:
-        appends.append(Append(CALLS, admission.values, admission.keys, headers))
-    if admission.rejected:
-        letters = [
-            Letter(
-                reason=rejected.reason,
-                detail=rejected.detail,
-                source=source,
-                value_base64=letter_of(rejected.value, reason="", detail="", source="").value_base64,
-                index=rejected.index,
-                call_id=rejected.call_id,
-                tenant=tenant,
-            )
-            for rejected in admission.rejected
-        ]
-        appends.append(letters_append(letters, headers))
-    return appends
-
-
-def _answer(admission: Admission) -> Response:
+def _answer(admitted: _Admitted) -> Response:
+    admission = admitted.admission
     told = [
-        _told(rejected.index, rejected.call_id, rejected.reason, rejected.detail)
+        _told(rejected.index, rejected.call_id, rejected.reason, rejected.detail[:DETAIL_LENGTH_MAX])
         for rejected in admission.rejected[:REJECTED_TOLD_MAX]
     ]
     answer: dict[str, object] = {"accepted": len(admission.values), "rejected": told}
     if len(admission.rejected) > len(told):
         answer["rejected_count"] = len(admission.rejected)
+    if admitted.unkept:
+        answer["rejected_unkept"] = admitted.unkept
+    if admitted.error:
+        answer["error"] = admitted.error
     return _json(200 if admission.values or not admission.rejected else 400, answer)
 
 
-def _told(index: int, call_id: str | None, reason: RejectReason, detail: str) -> dict[str, object]:
+def _told(index: int, call_id: str | None, reason: str, detail: str) -> dict[str, object]:
     return {"index": index, "call_id": call_id, "reason": reason, "detail": detail}
 
 

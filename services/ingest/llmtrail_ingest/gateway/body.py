@@ -1,12 +1,12 @@
-"""Read a request's body within limits, decompressed. Knows nothing of what the bytes mean."""
+"""Read a request's body within limits, and decompress it. Knows nothing of what the bytes mean."""
 
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 import zstandard
 
-from llmtrail.core.outcome import RefuseReason
+from llmtrail.core.outcome import Refusal, RefuseReason
 
 # A batch of 500 calls of 3 kB is 1.5 MB; ten such batches still fit, a 50 MB upload does not.
 BODY_BYTES_MAX = 16 * 1024 * 1024
@@ -14,7 +14,11 @@ BODY_BYTES_MAX = 16 * 1024 * 1024
 RATIO_MAX = 200
 # Below this size even a bomb's ratio harms nobody.
 RATIO_FREE_BYTES = 1024 * 1024
+# Members of a gzip body and frames of a zstd body: bgzip makes one of 64 kB, so that 16 MB are 256 of them.
+MEMBERS_MAX = 1_024
 _STEP_BYTES = 256 * 1024
+# Each member copies at most so much of what follows it.
+_INFLATE_INPUT_BYTES = 64 * 1024
 # zlib's numbers for the three framings of one compression.
 _GZIP, _ZLIB, _RAW = 31, 15, -15
 # The decompressor has no bound on its output: a block of 4 bytes may hold 128 kB, so 256 bytes are 8 MB at the worst.
@@ -29,21 +33,41 @@ class BodyLimits:
     ratio_max: int = RATIO_MAX
 
 
+_REFUSALS = {
+    RefuseReason.TOO_LARGE: Refusal.TOO_LARGE,
+    RefuseReason.TOO_MANY: Refusal.SHARE,
+    RefuseReason.UNAVAILABLE: Refusal.UNAVAILABLE,
+    RefuseReason.UNAUTHORIZED: Refusal.UNAUTHORIZED,
+    RefuseReason.BAD_REQUEST: Refusal.BAD_REQUEST,
+}
+
+
 class RefusedError(Exception):
     """A request turned away as a whole, before anything of it was acknowledged."""
 
-    def __init__(self, status: int, reason: RefuseReason, detail: str, *, retry_after_s: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: RefuseReason,
+        detail: str,
+        *,
+        retry_after_s: int | None = None,
+        refusal: Refusal | None = None,
+    ) -> None:
         super().__init__(f"{status} {reason}: {detail}")
         self.status = status
         self.reason = reason
         self.detail = detail
         self.retry_after_s = retry_after_s
+        self.refusal = refusal or _REFUSALS[reason]
 
 
-async def read_body(chunks: AsyncIterator[bytes], *, encoding: str, length: str | None, limits: BodyLimits) -> bytes:
-    """Return the whole body, decompressed; raise RefusedError when it is too large, a bomb or damaged.
+async def read_body(
+    chunks: AsyncIterator[bytes], *, length: str | None, limits: BodyLimits, hold: Callable[[int], None]
+) -> bytes:
+    """Return the whole body as it came; raise RefusedError when it is too large.
 
-    `encoding` is the Content-Encoding header ("" where absent), `length` the Content-Length header.
+    `length` is the Content-Length header. `hold` is called with the bytes of each piece, and may raise.
     """
     if length is not None and length.isdigit() and int(length) > limits.body_bytes_max:
         raise _too_large(limits.body_bytes_max)
@@ -53,8 +77,9 @@ async def read_body(chunks: AsyncIterator[bytes], *, encoding: str, length: str 
         received += len(piece)
         if received > limits.body_bytes_max:
             raise _too_large(limits.body_bytes_max)
+        hold(len(piece))
         pieces.append(piece)
-    return decompress(b"".join(pieces), encoding, limits)
+    return b"".join(pieces)
 
 
 def decompress(body: bytes, encoding: str, limits: BodyLimits) -> bytes:
@@ -76,20 +101,22 @@ def decompress(body: bytes, encoding: str, limits: BodyLimits) -> bytes:
 
 def _inflate(body: bytes, name: str, window_bits: int, limits: BodyLimits) -> bytes:
     out: list[bytes] = []
-    total = 0
-    rest = body
+    total = place = members = 0
+    view = memoryview(body)
     try:
-        while rest:
+        while place < len(body):
+            members += 1
+            _check_members(members)
             inflater = zlib.decompressobj(wbits=window_bits)
             while not inflater.eof:
-                piece = inflater.decompress(rest, _STEP_BYTES)
-                rest = inflater.unconsumed_tail
+                given = view[place : place + _INFLATE_INPUT_BYTES]
+                piece = inflater.decompress(given, _STEP_BYTES)
+                place += len(given) - len(inflater.unconsumed_tail) - len(inflater.unused_data)
                 total += len(piece)
                 _check_inflated(total, len(body), limits)
                 out.append(piece)
-                if not piece and not rest and not inflater.eof:
+                if not piece and not given and not inflater.eof:
                     raise _damaged(name)
-            rest = inflater.unused_data
     except zlib.error as cause:
         raise _damaged(name) from cause
     return b"".join(out)
@@ -102,7 +129,7 @@ def _has_zlib_header(body: bytes) -> bool:
 
 def _unzstd(body: bytes, limits: BodyLimits) -> bytes:
     out: list[bytes] = []
-    total = 0
+    total = frames = 0
     # A frame may ask for a huge window: memory is bounded by what a body may hold.
     engine = zstandard.ZstdDecompressor(max_window_size=limits.body_bytes_max)
     inflater = None
@@ -110,7 +137,10 @@ def _unzstd(body: bytes, limits: BodyLimits) -> bytes:
         for start in range(0, len(body), _ZSTD_INPUT_BYTES):
             rest = body[start : start + _ZSTD_INPUT_BYTES]
             while rest:
-                inflater = inflater or engine.decompressobj()
+                if inflater is None:
+                    frames += 1
+                    _check_members(frames)
+                    inflater = engine.decompressobj()
                 piece = inflater.decompress(rest)
                 rest = b""
                 if inflater.eof:
@@ -130,6 +160,12 @@ def _check_inflated(total: int, compressed: int, limits: BodyLimits) -> None:
         raise _too_large(limits.body_bytes_max)
     if total > RATIO_FREE_BYTES and total > compressed * limits.ratio_max:
         detail = f"the body unpacks to over {limits.ratio_max} times its size; send it uncompressed."
+        raise RefusedError(413, RefuseReason.TOO_LARGE, detail)
+
+
+def _check_members(members: int) -> None:
+    if members > MEMBERS_MAX:
+        detail = f"the body is packed in over {MEMBERS_MAX} pieces; pack it as one."
         raise RefusedError(413, RefuseReason.TOO_LARGE, detail)
 
 

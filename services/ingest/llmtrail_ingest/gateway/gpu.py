@@ -1,6 +1,5 @@
 """The route of GPU samples: receive, check, append, answer. What samples mean is decided in core/gpu."""
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -13,9 +12,10 @@ from llmtrail.core.codec import split_events
 from llmtrail.core.gpu import SCHEMA, BadScrapeError, decode_scrape
 from llmtrail.core.outcome import BadEventError, RejectReason
 from llmtrail.log.port import GPU, Append
-from llmtrail_ingest.dead_letter import Letter, letter_of, letters_append
+from llmtrail_ingest.gateway.admit import Rejected
 from llmtrail_ingest.gateway.app import REJECTED_TOLD_MAX, Gateway, refusal
-from llmtrail_ingest.gateway.tokens import Grant
+from llmtrail_ingest.gateway.arrival import Arrival
+from llmtrail_ingest.gateway.letters import DETAIL_LENGTH_MAX, letters_for
 from llmtrail_ingest.tally import Fate
 
 # What became of scrapes: counted apart from events, since none of them is a call.
@@ -28,28 +28,28 @@ SCRAPES_MAX = 10_000
 class _Admitted:
     values: list[bytes] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
-    letters: list[Letter] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
 
     @property
     def scrapes(self) -> int:
-        return len(self.values) + len(self.letters)
+        return len(self.values) + len(self.rejected)
 
 
 def gpu_routes(gateway: Gateway, count: CountScrapes) -> list[Route]:
     """Return `POST /v1/gpu`: scrapes as one object, an array or NDJSON; 200 once the good ones are durable."""
 
-    async def take(request: Request, grant: Grant) -> Response:
-        body = await gateway.body_of(request)
-        admitted = await asyncio.to_thread(_admit, body)
-        headers = {"source": "http", "schema": SCHEMA} | ({"tenant": grant.tenant} if grant.tenant else {})
+    async def take(arrival: Arrival) -> Response:
+        admitted = await gateway.worked(arrival, _admit)
+        tenant = arrival.grant.tenant
+        headers = {"source": "http", "schema": SCHEMA} | ({"tenant": tenant} if tenant else {})
+        letters = letters_for(admitted.rejected, tenant, headers, gateway.letters)
         appends = [Append(GPU, admitted.values, admitted.keys, headers)] if admitted.values else []
-        if admitted.letters:
-            appends.append(letters_append(admitted.letters, headers))
-        if appends:
-            await gateway.append(appends, admitted.scrapes)
+        if appends or letters.appends:
+            await gateway.append([*appends, *letters.appends], admitted.scrapes)
+        gateway.note_unkept(arrival, letters.unkept)
         count(Fate.RECEIVED, admitted.scrapes)
         count(Fate.ACKNOWLEDGED, len(admitted.values))
-        count(Fate.REJECTED, len(admitted.letters))
+        count(Fate.REJECTED, len(admitted.rejected))
         return _answer(admitted)
 
     async def post(request: Request) -> Response:
@@ -63,18 +63,17 @@ def _admit(body: bytes) -> _Admitted:
     try:
         values = split_events(body)
     except BadEventError as bad:
-        admitted.letters.append(letter_of(body, reason=bad.reason, detail=bad.detail, source="http", index=0))
+        admitted.rejected.append(Rejected(0, None, bad.reason, bad.detail, body))
         return admitted
     if len(values) > SCRAPES_MAX:
         detail = f"a body may hold {SCRAPES_MAX} scrapes; send fewer at a time."
-        admitted.letters.append(letter_of(body, reason=RejectReason.TOO_LARGE, detail=detail, source="http", index=0))
+        admitted.rejected.append(Rejected(0, None, RejectReason.TOO_LARGE, detail, body))
         return admitted
     for index, value in enumerate(values):
         try:
             scrape = decode_scrape(value)
         except BadScrapeError as bad:
-            letter = letter_of(value, reason="bad_scrape", detail=str(bad), source="http", index=index)
-            admitted.letters.append(letter)
+            admitted.rejected.append(Rejected(index, None, "bad_scrape", str(bad), value))
         else:
             admitted.values.append(value)
             admitted.keys.append(scrape.host.encode())
@@ -83,11 +82,11 @@ def _admit(body: bytes) -> _Admitted:
 
 def _answer(admitted: _Admitted) -> Response:
     told = [
-        {"index": letter.index, "reason": letter.reason, "detail": letter.detail}
-        for letter in admitted.letters[:REJECTED_TOLD_MAX]
+        {"index": one.index, "reason": one.reason, "detail": one.detail[:DETAIL_LENGTH_MAX]}
+        for one in admitted.rejected[:REJECTED_TOLD_MAX]
     ]
     answer: dict[str, object] = {"accepted": len(admitted.values), "rejected": told}
-    if len(admitted.letters) > len(told):
-        answer["rejected_count"] = len(admitted.letters)
-    status = 200 if admitted.values or not admitted.letters else 400
+    if len(admitted.rejected) > len(told):
+        answer["rejected_count"] = len(admitted.rejected)
+    status = 200 if admitted.values or not admitted.rejected else 400
     return Response(orjson.dumps(answer), status_code=status, media_type="application/json")

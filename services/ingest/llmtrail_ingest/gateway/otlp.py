@@ -1,6 +1,5 @@
 """The OTLP routes: receive, append, answer as the OTLP specification says. What spans mean is decided in `otlp/`."""
 
-import asyncio
 from collections.abc import Callable
 
 import orjson
@@ -10,8 +9,9 @@ from starlette.routing import Route
 
 from llmtrail.core.redact import ContentPolicy
 from llmtrail_ingest.gateway.app import Gateway
+from llmtrail_ingest.gateway.arrival import Arrival
 from llmtrail_ingest.gateway.body import RefusedError
-from llmtrail_ingest.gateway.tokens import Grant, Scope, grant_for
+from llmtrail_ingest.gateway.tokens import Scope, grant_for
 from llmtrail_ingest.otlp.http import OtlpAnswer, handle_any, handle_logs, handle_metrics, handle_traces, refusal
 from llmtrail_ingest.otlp.ledger import SpanLedger
 
@@ -44,11 +44,10 @@ def _passed_over_route(gateway: Gateway, ledger: SpanLedger) -> Route:
 
 
 def _route(path: str, gateway: Gateway, handle: Handle, ledger: SpanLedger) -> Route:
-    async def take(request: Request, grant: Grant) -> Response:
-        body = await gateway.body_of(request)
-        content_type = request.headers.get("content-type", "")
-        policy = gateway.config.policy
-        answer = await asyncio.to_thread(handle, body, content_type, policy, grant.tenant or "")
+    async def take(arrival: Arrival) -> Response:
+        content_type = arrival.request.headers.get("content-type", "")
+        tenant = arrival.grant.tenant or ""
+        answer = await gateway.worked(arrival, lambda body: handle(body, content_type, gateway.config.policy, tenant))
         if answer.appends:
             await gateway.append(answer.appends, answer.received)
         ledger.note(answer)

@@ -71,7 +71,7 @@ class Replayed:
     outcomes: list[Outcome] = field(default_factory=list)
     received: int = 0
     accepted: int = 0
-    rejected: list[RejectReason] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
 
 
 def read_replay(body: bytes) -> Replay:

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+# A host is given at least so many addresses of IPv6: they are one client.
+_IPV6_PREFIX = 64
+
 
 class Scope(StrEnum):
     """What a token allows."""
@@ -22,6 +25,8 @@ class Grant:
 
     tenant: str | None
     scopes: frozenset[Scope]
+    # What the token is called in the settings: its bearers share what the gateway gives to one sender.
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +75,16 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def client_of(address: str) -> str:
+    """Return whom a client address belongs to: of IPv6 the network that one host has, else the address itself."""
+    if ":" not in address:
+        return address
+    try:
+        found = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.IPv6Network((found, _IPV6_PREFIX), strict=False))

@@ -10,6 +10,7 @@ import msgspec
 
 from llmtrail.core.redact import ContentPolicy, apply_policy
 from llmtrail.log.port import SPANS, Append
+from llmtrail.log.rows import RECORD_BYTES_MAX
 from llmtrail_ingest.otlp.dialect.read import ResourceCache, read_log, read_span
 from llmtrail_ingest.otlp.records import (
     LogRecord,
@@ -96,6 +97,7 @@ class Admitted:
         cures = {
             RejectReason.BAD_IDS: "trace ids must be 16 bytes and span ids 8 bytes, neither all zero",
             RejectReason.BAD_TIME: "start times must lie between 1970 and 2262",
+            RejectReason.TOO_LARGE: f"a span or log record may take {RECORD_BYTES_MAX} bytes as it is kept",
         }
         return "; ".join(f"{count} x {reason.value}: {cures[reason]}" for reason, count in self.rejected.items())
 
@@ -161,7 +163,11 @@ def _keep(admitted: Admitted, parts: Sequence[Part], policy: ContentPolicy) -> N
             kept = msgspec.structs.replace(kept, call=msgspec.Raw(apply_policy(bytes(part.call), policy, suspicious)))
         if admitted.tenant:
             kept = msgspec.structs.replace(kept, tenant=admitted.tenant)
-        admitted.values.append(encode_part(kept))
+        value = encode_part(kept)
+        if len(value) > RECORD_BYTES_MAX:
+            admitted.rejected[RejectReason.TOO_LARGE] = admitted.rejected.get(RejectReason.TOO_LARGE, 0) + 1
+            continue
+        admitted.values.append(value)
         admitted.keys.append((part.trace_id or part.response_id or part.span_id).encode())
 
 

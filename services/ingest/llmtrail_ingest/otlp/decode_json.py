@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from llmtrail_ingest.otlp.encoding import BadRequestError
+from llmtrail_ingest.otlp.encoding import BadRequestError, check_attributes, check_records
 from llmtrail_ingest.otlp.json_text import load_json
 from llmtrail_ingest.otlp.records import LogRecord, SpanEvent, SpanRecord
 
@@ -60,6 +60,7 @@ def traces(body: bytes) -> list[SpanRecord]:
         for scope_spans in _objects(resource_spans, "scopeSpans", "scope_spans"):
             scope = _scope(scope_spans)
             records.extend(_span(span, scope, resource) for span in _objects(scope_spans, "spans"))
+            check_records(len(records))
     return records
 
 
@@ -72,6 +73,7 @@ def logs(body: bytes) -> list[LogRecord]:
         for scope_logs in _objects(resource_logs, "scopeLogs", "scope_logs"):
             scope = _scope(scope_logs)
             records.extend(_log(log, scope, resource) for log in _objects(scope_logs, "logRecords", "log_records"))
+            check_records(len(records))
     return records
 
 
@@ -100,6 +102,7 @@ def _objects(holder: _Object, *names: str) -> Iterator[_Object]:
         return
     if not isinstance(found, list):
         raise BadRequestError(f"{names[0]} must be an array.")
+    check_records(len(found))
     for item in found:
         if not isinstance(item, dict):
             raise BadRequestError(f"{names[0]} must hold objects.")
@@ -171,6 +174,7 @@ def _attributes(holder: _Object) -> _Object:
 def _pairs(pairs: Any, depth: int) -> _Object:
     if not isinstance(pairs, list):
         return {}
+    check_attributes(len(pairs))
     return {_text(pair.get("key")): _value(pair.get("value"), depth) for pair in pairs if isinstance(pair, dict)}
 
 

@@ -1,7 +1,7 @@
 """Read OTLP protobuf messages into neutral records. Knows no dialect; speed matters: one pass, no reflection."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError
@@ -10,12 +10,15 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from llmtrail_ingest.otlp.encoding import BadRequestError
+from llmtrail_ingest.otlp.encoding import BadRequestError, check_attributes, check_records
+from llmtrail_ingest.otlp.outline import check_outline
 from llmtrail_ingest.otlp.protobuf_text import DamagedError, mend
 from llmtrail_ingest.otlp.records import LogRecord, SpanEvent, SpanRecord
 
 # Deeper values than any message has; beyond this the value is dropped, so that recursion stays bounded.
 DEPTH_MAX = 64
+# Smaller bodies hold no more records than memory has room for, whatever they are.
+OUTLINED_FROM_BYTES = 1024 * 1024
 _Request = TypeVar("_Request", ExportTraceServiceRequest, ExportLogsServiceRequest, ExportMetricsServiceRequest)
 
 
@@ -27,6 +30,7 @@ def traces(body: bytes) -> list[SpanRecord]:
 def trace_message(request: ExportTraceServiceRequest) -> list[SpanRecord]:
     """Return the spans of a parsed request."""
     records: list[SpanRecord] = []
+    check_records(sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans))
     for resource_spans in request.resource_spans:
         resource = _attributes(resource_spans.resource.attributes)
         for scope_spans in resource_spans.scope_spans:
@@ -63,6 +67,7 @@ def logs(body: bytes) -> list[LogRecord]:
 def log_message(request: ExportLogsServiceRequest) -> list[LogRecord]:
     """Return the log records of a parsed request."""
     records: list[LogRecord] = []
+    check_records(sum(len(scope.log_records) for resource in request.resource_logs for scope in resource.scope_logs))
     for resource_logs in request.resource_logs:
         resource = _attributes(resource_logs.resource.attributes)
         for scope_logs in resource_logs.scope_logs:
@@ -93,7 +98,8 @@ def metric_message(request: ExportMetricsServiceRequest) -> int:
     return sum(len(scope.metrics) for resource in request.resource_metrics for scope in resource.scope_metrics)
 
 
-def _attributes(pairs: Iterable[KeyValue]) -> dict[str, Any]:
+def _attributes(pairs: Sequence[KeyValue]) -> dict[str, Any]:
+    check_attributes(len(pairs))
     found: dict[str, Any] = {}
     for pair in pairs:
         value = pair.value
@@ -121,6 +127,8 @@ def _value(value: AnyValue, depth: int) -> Any:
 
 def _read(body: bytes, kind: type[_Request]) -> _Request:
     """Return the request, texts that are no UTF-8 mended; raise BadRequestError where it is none."""
+    if len(body) > OUTLINED_FROM_BYTES:
+        check_outline(body)
     try:
         return kind.FromString(body)
     except DecodeError as cause:

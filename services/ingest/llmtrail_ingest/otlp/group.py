@@ -3,9 +3,11 @@
 The same set of records gives the same groups, however they were cut into requests, so late ones only add.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from llmtrail_ingest.otlp.nearest import ByEnd
 from llmtrail_ingest.otlp.records import Part, PartKind
 
 # A stream is read soon after its request returned; an application that waits longer starts a stream of its own.
@@ -96,6 +98,25 @@ def stream_belongs(opened: Node, streamed: Node) -> bool:
     )
 
 
+class StreamRequests:
+    """The requests of a trace that asked for streams: whether one of them can be that of a stream's end."""
+
+    def __init__(self, calls: Iterable[Node]) -> None:
+        """Take a trace's calls."""
+        self._ends_ns: dict[tuple[object, ...], list[int]] = {}
+        for node in calls:
+            if node.part.kind is PartKind.OPENED:
+                self._ends_ns.setdefault(_stream_key(node), []).append(node.part.end_ns)
+        for ends_ns in self._ends_ns.values():
+            ends_ns.sort()
+
+    def have(self, streamed: Node) -> bool:
+        """Whether `stream_belongs` holds for one of them."""
+        ends_ns = self._ends_ns.get(_stream_key(streamed), [])
+        place = bisect_left(ends_ns, streamed.part.start_ns - STREAM_GAP_NS_MAX)
+        return place < len(ends_ns) and ends_ns[place] <= streamed.part.start_ns + STREAM_EARLY_NS_MAX
+
+
 def _single_calls(calls: Sequence[Node], parents: Mapping[str, str]) -> tuple[Sequence[Node], list[tuple[Node, Node]]]:
     """Return the calls, without summaries of calls below them; and the summaries that were published too early.
 
@@ -106,11 +127,11 @@ def _single_calls(calls: Sequence[Node], parents: Mapping[str, str]) -> tuple[Se
     spans = {node.part.span_id for node in calls}
     holders = {span_id for node in calls for span_id in ancestors_of(node.part.span_id, parents) if span_id in spans}
     kept = [node for node in calls if node.part.kind is not PartKind.SUMMARY or node.part.span_id not in holders]
-    taken_over = {node.call_id for node in kept}
+    taken_over = {node.call_id for node in kept} | {""}
     published = {
         node.part.span_id: node
         for node in calls
-        if node.part.kind is PartKind.SUMMARY and node.part.span_id in holders and node.call_id not in taken_over | {""}
+        if node.part.kind is PartKind.SUMMARY and node.part.span_id in holders and node.call_id not in taken_over
     }
     replaced: list[tuple[Node, Node]] = []
     for node in kept if published else ():
@@ -157,33 +178,99 @@ def _join_same_response(calls: Sequence[Node], owner: dict[str, str]) -> None:
         if node.part.response_id:
             by_response.setdefault(node.part.response_id, []).append(node)
     for same in by_response.values():
-        for index, one in enumerate(same):
-            for other in same[index + 1 :]:
-                overlap = one.part.start_ns <= other.part.end_ns and other.part.start_ns <= one.part.end_ns
-                if overlap and one.part.scope != other.part.scope:
-                    _join(owner, one.part.span_id, other.part.span_id)
+        if len(same) > 1:
+            _join_overlapping(same, owner)
+
+
+def _join_overlapping(calls: Sequence[Node], owner: dict[str, str]) -> None:
+    """Join calls, in order of start, that overlap with one of another scope.
+
+    Each is looked at once: those that are open and not joined are all of one scope (`alone`, of `scope`), since one of
+    another scope would have been joined with them; those that are joined are known by the ends that matter.
+    """
+    alone: list[Node] = []
+    scope = ""
+    joined: _Joined | None = None
+    for node in calls:
+        start_ns, end_ns = node.part.start_ns, node.part.end_ns
+        if end_ns < start_ns:
+            continue  # It overlaps with nothing.
+        is_joined = joined is not None and joined.end_beside(node.part.scope) >= start_ns
+        if is_joined and joined is not None:
+            _join(owner, joined.span_id, node.part.span_id)
+            joined.add(node)
+        if node.part.scope == scope:
+            if not is_joined:
+                alone.append(node)
+            continue
+        open_ones = [other for other in alone if other.part.end_ns >= start_ns]
+        if open_ones and not is_joined:
+            joined = _Joined(node.part.span_id)
+            joined.add(node)
+        for other in open_ones:
+            _join(owner, other.part.span_id, node.part.span_id)
+            if joined is not None:
+                joined.add(other)
+        alone = [] if open_ones or is_joined else [node]
+        scope = node.part.scope
+
+
+@dataclass(slots=True)
+class _Joined:
+    """Calls that are one, by any of them: how long those of a scope, and those of any other scope, stay open."""
+
+    span_id: str
+    scope: str = ""
+    end_ns: int = -1
+    other_end_ns: int = -1
+
+    def add(self, node: Node) -> None:
+        """Note until when a call of its scope is open."""
+        if node.part.scope == self.scope:
+            self.end_ns = max(self.end_ns, node.part.end_ns)
+        elif node.part.end_ns > self.end_ns:
+            self.scope, self.end_ns, self.other_end_ns = node.part.scope, node.part.end_ns, self.end_ns
+        else:
+            self.other_end_ns = max(self.other_end_ns, node.part.end_ns)
+
+    def end_beside(self, scope: str) -> int:
+        """Return until when a call of another scope than this one is open."""
+        return self.other_end_ns if scope == self.scope else self.end_ns
 
 
 def _join_records(calls: Sequence[Node], owner: dict[str, str]) -> None:
     """Join log records that are calls with spans of the same calls: the same model and tokens at the same time."""
     joined = set(owner) | set(owner.values())
     records = [node for node in calls if node.part.kind is PartKind.RECORD and node.part.span_id not in joined]
-    spans = {node.part.span_id: node for node in calls if node.part.kind in {PartKind.CALL, PartKind.SUMMARY}}
+    if not records:
+        return
+    spans: dict[tuple[object, ...], list[Node]] = {}
+    for node in calls:
+        if node.part.kind in {PartKind.CALL, PartKind.SUMMARY}:
+            spans.setdefault(_told_alike(node), []).append(node)
+    by_end = {told: ByEnd(alike, _end_ns, _span_key) for told, alike in spans.items()}
     for record in records:
-        fitting = [node for node in spans.values() if _records_call(record, node)]
-        if fitting:
-            nearest = min(fitting, key=lambda node: (abs(node.part.end_ns - record.part.end_ns), node.part.span_id))
+        alike = by_end.get(_told_alike(record))
+        if alike is None or record.fields.get("usage") is None:
+            continue
+        end_ns = record.part.end_ns
+        nearest = alike.nearest(end_ns, end_ns - LOG_GAP_NS_MAX, end_ns + LOG_GAP_NS_MAX)
+        if nearest is not None:
             _join(owner, record.part.span_id, nearest.part.span_id)
-            del spans[nearest.part.span_id]
+            alike.remove(nearest)
 
 
-def _records_call(record: Node, call: Node) -> bool:
-    return (
-        call.part.model == record.part.model
-        and call.fields.get("usage") == record.fields.get("usage") is not None
-        and call.fields.get("status") == record.fields.get("status")
-        and abs(call.part.end_ns - record.part.end_ns) <= LOG_GAP_NS_MAX
-    )
+def _told_alike(node: Node) -> tuple[object, ...]:
+    """Return what a log record and the span of the same call report alike."""
+    return node.part.model, node.fields.get("usage"), node.fields.get("status")
+
+
+def _end_ns(node: Node) -> int:
+    return node.part.end_ns
+
+
+def _span_key(node: Node) -> tuple[int, str]:
+    return 0, node.part.span_id
 
 
 def _same_call(parent: Node, child: Node) -> bool:
@@ -216,25 +303,44 @@ def _join(owner: dict[str, str], one: str, other: str) -> None:
         owner[second] = first
 
 
-def _root(owner: Mapping[str, str], span_id: str) -> str:
-    while span_id in owner:
-        span_id = owner[span_id]
+def _root(owner: dict[str, str], span_id: str) -> str:
+    """Return the span that leads to no other, and halve the way there for whoever asks next."""
+    while (above := owner.get(span_id)) is not None:
+        higher = owner.get(above)
+        if higher is None:
+            return above
+        owner[span_id] = span_id = higher
     return span_id
 
 
 def _streams(calls: Sequence[Node], streamed: Sequence[Node]) -> list[tuple[Node, Node | None]]:
     """Give each stream's end the latest request that it can belong to; None where there is none."""
-    free = {node.part.span_id: node for node in calls if node.part.kind is PartKind.OPENED}
+    opened = [node for node in calls if node.part.kind is PartKind.OPENED]
+    free = {node.part.span_id: node for node in opened}
+    alike: dict[tuple[object, ...], list[Node]] = {}
+    for node in opened if streamed else ():
+        # Two streams of one parent lie nearer to each other than any others.
+        for key in (_stream_key(node), (*_stream_key(node), node.part.parent_id)):
+            alike.setdefault(key, []).append(node)
+    by_end = {key: ByEnd(nodes, _end_ns, _by_time) for key, nodes in alike.items()}
     pairs: list[tuple[Node, Node | None]] = []
     for end in sorted(streamed, key=_by_time):
-        bound = free.pop(end.bound_span_id, None)
+        bound = free.get(end.bound_span_id)
         if bound is None:
-            fitting = [node for node in free.values() if stream_belongs(node, end)]
-            # Two streams of one parent lie nearer to each other than any others.
-            fitting.sort(key=lambda node: (node.part.parent_id == end.part.parent_id, node.part.end_ns, _by_time(node)))
-            bound = free.pop(fitting[-1].part.span_id) if fitting else None
+            low_ns, high_ns = end.part.start_ns - STREAM_GAP_NS_MAX, end.part.start_ns + STREAM_EARLY_NS_MAX
+            for key in ((*_stream_key(end), end.part.parent_id), _stream_key(end)):
+                found = by_end.get(key)
+                bound = bound or (found.latest(low_ns, high_ns) if found is not None else None)
+        if bound is not None:
+            del free[bound.part.span_id]
+            for key in (_stream_key(bound), (*_stream_key(bound), bound.part.parent_id)):
+                by_end[key].remove(bound)
         pairs.append((end, bound))
     return pairs
+
+
+def _stream_key(node: Node) -> tuple[object, ...]:
+    return node.part.model, node.prompt_hash
 
 
 def log_belongs(call: Node, log: Node) -> bool:
@@ -247,12 +353,12 @@ def log_belongs(call: Node, log: Node) -> bool:
 
 
 def _place_logs(
-    logs: Sequence[Node], members: dict[str, list[Node]], owner: Mapping[str, str], calls: Sequence[Node]
+    logs: Sequence[Node], members: dict[str, list[Node]], owner: dict[str, str], calls: Sequence[Node]
 ) -> list[Node]:
     """Put each log to the call whose span it names, else to the one it repeats; return those that repeat none."""
-    spans = {node.part.span_id for node in calls}
+    spans = {node.part.span_id: node for node in calls}
     alone: list[Node] = []
-    told: set[str] = set()
+    told: list[Node] = []
     lost: list[Node] = []
     for log in sorted(logs, key=_by_time):
         span_id = log.bound_span_id or log.part.span_id
@@ -261,17 +367,33 @@ def _place_logs(
             continue
         members[_root(owner, span_id)].append(log)
         if log.part.kind is PartKind.LOG:
-            told.add(span_id)
+            told.append(spans[span_id])
+    if not lost:
+        return alone
+    alike: dict[tuple[str, ...], list[Node]] = {}
+    for node in calls:
+        alike.setdefault(_repeated(node), []).append(node)
+    by_end = {key: ByEnd(nodes, _end_ns, _span_key) for key, nodes in alike.items()}
+    for node in told:
+        by_end[_repeated(node)].remove(node)
     for log in lost:
         # OpenLIT writes a stream's log when the call's span is current no more: it names the span around it.
-        fitting = [node for node in calls if node.part.span_id not in told and log_belongs(node, log)]
-        if fitting:
-            nearest = min(fitting, key=lambda node: (abs(node.part.end_ns - log.part.start_ns), node.part.span_id))
-            told.add(nearest.part.span_id)
+        end_ns, found = log.part.end_ns, by_end.get(_repeated(log))
+        nearest = None
+        if found is not None:
+            nearest = found.nearest(log.part.start_ns, end_ns - LOG_GAP_NS_MAX, end_ns + LOG_GAP_NS_MAX)
+        if found is not None and nearest is not None:
+            found.remove(nearest)
             members[_root(owner, nearest.part.span_id)].append(log)
         else:
             alone.append(log)
     return alone
+
+
+def _repeated(node: Node) -> tuple[str, ...]:
+    """Return what a call and a log record that repeats it have alike (`log_belongs`)."""
+    part = node.part
+    return (part.response_id,) if part.response_id else ("", part.scope, part.model)
 
 
 def _group(nodes: list[Node], parents: Mapping[str, str]) -> Group:

@@ -129,3 +129,4 @@ class RejectReason(StrEnum):
 
     BAD_IDS = "bad_ids"
     BAD_TIME = "bad_time"
+    TOO_LARGE = "too_large"

@@ -8,6 +8,7 @@ same number to the same knowledge and a higher one to more. No number is ever gi
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -15,7 +16,7 @@ import msgspec
 
 from llmtrail.core.ids import derived_call_id, log_key
 from llmtrail_ingest.otlp.event import Fields
-from llmtrail_ingest.otlp.group import SPAN_KINDS, Group, Node, log_belongs, stream_belongs
+from llmtrail_ingest.otlp.group import SPAN_KINDS, Group, Node, StreamRequests, log_belongs, stream_belongs
 from llmtrail_ingest.otlp.lone import lone_event
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.otlp.records import Part, PartKind
@@ -34,6 +35,8 @@ from llmtrail_ingest.otlp.trace import (
 _SECOND_NS = 1_000_000_000
 # Streams of one process and model whose end may come under another trace: more at once than any process reads.
 STREAMS_MAX = 512
+# Records under one id that wait for their call: its streams and logs are a handful; more are a mock's, or an attack.
+STRAYS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,14 +260,20 @@ class Settler:
                 opened.append((trace, node))
                 del opened[:-STREAMS_MAX]
             case PartKind.STREAMED:
-                self._strays.setdefault(_stream_key(node.part), []).append((trace, node))
+                self._wait(_stream_key(node.part), trace, node)
                 return
             case PartKind.LOG if not node.part.trace_id:
-                self._strays.setdefault(_response_key(node.part), []).append((trace, node))
+                self._wait(_response_key(node.part), trace, node)
                 return
             case _:
                 return
         self._bring_home_strays(trace, node)
+
+    def _wait(self, key: tuple[str, str, str], trace: Trace, node: Node) -> None:
+        """Remember a record that may be told of by a call's span to come."""
+        waiting = self._strays.setdefault(key, [])
+        waiting.append((trace, node))
+        del waiting[:-STRAYS_MAX]
 
     def _bring_home_strays(self, trace: Trace, node: Node) -> None:
         key = _stream_key(node.part) if node.part.kind is PartKind.OPENED else _response_key(node.part)
@@ -276,8 +285,9 @@ class Settler:
     def _waits_for_partner(self, trace: Trace, now_ns: int) -> bool:
         """Bring the trace's strays to their calls; say whether one should still wait for its call to come."""
         waits = False
+        requests = StreamRequests(trace.graph.view.calls)
         for stray in [*trace.graph.view.streamed, *trace.graph.view.logs]:
-            if stray.bound_span_id or stray.call_id or not _is_stray(trace, stray):
+            if stray.bound_span_id or stray.call_id or not _is_stray(requests, stray):
                 continue
             found = self._partner(stray)
             if found is not None:
@@ -294,22 +304,17 @@ class Settler:
             # A lone span is its trace's first call, also when others have come to it.
             node = told[1] or told[0].graph.view.calls[0]
             return (told[0], node) if _fits(node, stray) else None
-        taken = {
-            streamed.bound_span_id
-            for trace, _ in self._opened.get(_stream_key(stray.part), ())
-            for streamed in trace.graph.view.streamed
-        }
         fitting = [
             (trace, node)
             for trace, node in self._opened.get(_stream_key(stray.part), ())
-            if node.part.span_id not in taken and _fits(node, stray)
+            if node.part.span_id not in trace.graph.bound and _fits(node, stray)
         ]
         return max(fitting, key=lambda pair: (pair[1].part.end_ns, pair[1].part.span_id), default=None)
 
     def _move(self, stray: Node, home: Trace, trace: Trace, call: Node) -> None:
-        for nodes in (home.graph.view.streamed, home.graph.view.logs):
-            if stray in nodes:
-                nodes.remove(stray)
+        view = home.graph.view
+        with suppress(ValueError):  # It came home before.
+            (view.streamed if stray.part.kind is PartKind.STREAMED else view.logs).remove(stray)
         self._unindex(stray)
         if call.part.kind is PartKind.OPENED:
             self._unindex(call)
@@ -447,11 +452,9 @@ def _stream_key(part: Part) -> tuple[str, str, str]:
     return part.tenant, part.instance, "stream:" + part.model
 
 
-def _is_stray(trace: Trace, node: Node) -> bool:
+def _is_stray(requests: StreamRequests, node: Node) -> bool:
     if node.part.kind is PartKind.STREAMED:
-        return not any(
-            call.part.kind is PartKind.OPENED and stream_belongs(call, node) for call in trace.graph.view.calls
-        )
+        return not requests.have(node)
     return node.part.kind is PartKind.LOG and not node.part.trace_id and bool(node.part.response_id)
 
 

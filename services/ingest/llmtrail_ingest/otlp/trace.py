@@ -1,5 +1,6 @@
 """The records of one trace while it may still grow, and what was published of it. Pure: time is an argument."""
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -13,6 +14,9 @@ from llmtrail_ingest.otlp.records import Part, PartKind
 RECORDS_MAX = 20_000
 # Documents kept for later calls of their trace: 50,000 open traces hold 400 MB of them at the very worst.
 RETRIEVAL_BYTES_KEPT = 8_192
+
+# Look-ups side by side whose documents a call is given, the latest ones: nobody asks more places at once.
+LOOKED_UP_BESIDE_MAX = 64
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -36,6 +40,8 @@ class Graph:
     exchanges: dict[str, list[Node]] = field(default_factory=dict)
     published: dict[str, Published] = field(default_factory=dict)
     seen: set[tuple[str, str]] = field(default_factory=set)
+    # Spans to which a record came home that was under another trace's id.
+    bound: set[str] = field(default_factory=set)
 
 
 class Trace(msgspec.Struct, eq=False, gc=False):
@@ -139,6 +145,7 @@ def take(trace: Trace, part: Part) -> Node | None:
 def adopt(trace: Trace, node: Node, bound_span_id: str) -> None:
     """Add a call's record that came under another trace's id, or under none, to the trace of its call."""
     node.bound_span_id = bound_span_id
+    trace.graph.bound.add(bound_span_id)
     trace.records += 1
     if node.part.kind is PartKind.STREAMED:
         trace.graph.view.streamed.append(node)
@@ -261,13 +268,17 @@ def _attach_exchanges(graph: Graph, found: Iterable[tuple[Group, Fields]]) -> No
 
 def _attach_retrievals(graph: Graph, found: Iterable[tuple[Group, Fields]]) -> None:
     """Give each call what was looked up last before it began, several look-ups where they ran side by side."""
+    if not graph.retrievals:
+        return
+    looked_up = sorted(graph.retrievals, key=lambda node: (node.part.end_ns, node.part.span_id))
+    ends_ns = [node.part.end_ns for node in looked_up]
     for group, fields in found:
         if group.canonical.part.kind not in SPAN_KINDS:
             continue  # A log tells when a call ended, not when it began.
-        began_ns = group.canonical.part.start_ns
-        before = [node for node in graph.retrievals if node.part.end_ns <= began_ns]
-        if not before:
+        until = bisect_right(ends_ns, group.canonical.part.start_ns)
+        if not until:
             continue
-        last = max(before, key=lambda node: (node.part.end_ns, node.part.span_id))
-        beside = [node for node in before if node is last or node.part.end_ns > last.part.start_ns]
+        last = looked_up[until - 1]
+        since = max(bisect_right(ends_ns, last.part.start_ns), until - LOOKED_UP_BESIDE_MAX)
+        beside = looked_up[min(since, until - 1) : until]
         with_retrieval(fields, sorted(beside, key=lambda node: (node.part.start_ns, node.part.span_id)))

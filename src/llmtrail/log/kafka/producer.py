@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from llmtrail.log.port import Append, LogClosedError, LogFullError
+from llmtrail.log.port import Append, LogAwayError, LogClosedError, LogFullError, RecordTooLargeError
+from llmtrail.log.rows import RECORD_BYTES_MAX
 
 try:
     from confluent_kafka import KafkaError, KafkaException, Message
@@ -65,8 +66,13 @@ class KafkaProducer:
         """Produce all records; the future gives the lowest offset of each append once every record is acknowledged.
 
         `partitions` names one partition an append where the keys do not decide. The future fails with the first
-        record that failed: some of the others may have been kept. Raises LogFullError, LogClosedError.
+        record that failed: with RecordTooLargeError where the broker takes none so large, else with LogAwayError;
+        some of the others may have been kept. Raises LogFullError, LogClosedError, and RecordTooLargeError before
+        anything is produced.
         """
+        largest = max((len(value) for append in appends for value in append.values), default=0)
+        if largest > RECORD_BYTES_MAX:
+            raise RecordTooLargeError(f"a record of {largest} bytes is over the limit of {RECORD_BYTES_MAX}")
         batch = _Batch(appends)
         for place, append in enumerate(appends):
             to = {} if partitions is None else {"partition": partitions[place]}
@@ -134,7 +140,7 @@ class _Batch:
             self._left -= 1
             if error is not None:
                 if not self.future.done():
-                    self.future.set_exception(KafkaException(error))
+                    self.future.set_exception(_failure(error))
                 return
             offset = message.offset()
             if offset is not None and (self._offsets[place] < 0 or offset < self._offsets[place]):
@@ -143,3 +149,9 @@ class _Batch:
                 self.future.set_result(self._offsets)
 
         return acknowledged
+
+
+def _failure(error: KafkaError) -> Exception:
+    if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        return RecordTooLargeError(f"Kafka's broker takes no record so large: {error.str()}")
+    return LogAwayError(f"Kafka's brokers did not acknowledge: {error.str()}")

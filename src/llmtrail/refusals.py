@@ -1,0 +1,45 @@
+"""Count who was turned away and why, and log it: at once the first time, then once a minute. Knows no bound."""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from llmtrail.core.outcome import Refusal
+from llmtrail.metrics import HTTP_REFUSED, Metrics
+
+_LOG = logging.getLogger(__name__)
+
+# The same sender for the same reason is logged so often, with how many more there were.
+LOG_EVERY_NS = 60 * 1_000_000_000
+# Senders and reasons that are remembered for that; the others are logged together as one.
+SENDERS_MAX = 1_000
+_OTHERS = "others"
+# An address in the log is as it is; of what senders wrote nothing longer.
+_NAME_LENGTH_MAX = 100
+
+
+class Refusals:
+    """Counts by reason, logs by sender. Safe from several threads."""
+
+    def __init__(self, metrics: Metrics, now_ns: Callable[[], int]) -> None:
+        """Take the metrics and a clock."""
+        self._metrics = metrics
+        self._now_ns = now_ns
+        self._lock = threading.Lock()
+        # When a sender was last logged for a reason, and how often it was turned away since.
+        self._logged: dict[tuple[str, Refusal], tuple[int, int]] = {}
+
+    def turned_away(self, sender: str, refusal: Refusal) -> None:
+        """Count one connection or request of a sender (a token's name, or an address) that was turned away."""
+        self._metrics.count(HTTP_REFUSED, reason=refusal.value)
+        now_ns = self._now_ns()
+        with self._lock:
+            key = (sender, refusal)
+            if key not in self._logged and len(self._logged) >= SENDERS_MAX:
+                key = (_OTHERS, refusal)
+            at_ns, unlogged = self._logged.get(key, (now_ns - LOG_EVERY_NS, 0))
+            is_due = now_ns - at_ns >= LOG_EVERY_NS
+            self._logged[key] = (now_ns, 0) if is_due else (at_ns, unlogged + 1)
+        if is_due:
+            since = f", and {unlogged} times more since the last line" if unlogged else ""
+            _LOG.warning("turned away %.*s: %s%s", _NAME_LENGTH_MAX, key[0], refusal.value, since)
