@@ -78,7 +78,7 @@ def bounded_server(bounds: HttpConfig) -> Iterator[BoundedServer]:
         return PlainTextResponse(str(len(body)))
 
     async def slow(_: Request) -> Response:
-        await asyncio.sleep(3)
+        await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=3)
         return PlainTextResponse("late")
 
     async def large(_: Request) -> Response:

@@ -1,10 +1,8 @@
 """Random histories of calls as the world sends them, carried both ways by the real writers; and what they come to.
 
-What they come to is worked out a second time from the raw events alone (`Truth`). Embedded is one log, whose writer
-folds what it plans. Over Kafka are two partitions, each with a writer of rows and a cursor of statistics, that cut
-ranges of their own, die before their commit and begin again from what the log and the store know.
-
-A test may give `play` further `observers`, asked at every quiet moment, and `deeds` of its own beside those here.
+What they come to is worked out again from the raw events alone (`Truth`). Embedded is one log, whose writer folds what
+it plans; over Kafka are two partitions, whose writers and cursors cut ranges of their own, die and begin again. A test
+may give `play` further `observers`, asked at every quiet moment, and `deeds` of its own beside those here.
 """
 
 import json
@@ -493,9 +491,8 @@ def statistics_are_right(world: World) -> None:
     scopes = [Scope(tenant, ScopeKind.TENANT, ()) for tenant in tenants]
     for kind, names in ((ScopeKind.FEATURE, ("search", "chat", "later")), (ScopeKind.MODEL, MODELS)):
         scopes += [Scope(tenant, kind, (name,)) for tenant in tenants for name in names]
-    late = sum(1 for one in world.truth.calls.values() if one.counted_at_ns is None)
     for way in world.ways:
-        assert way.statistics.late == late, way.name
+        assert way.statistics.late == sum(one.counted_at_ns is None for one in world.truth.calls.values()), way.name
         for scope in scopes:
             for since_s in (0, day_s):
                 cell = way.statistics.total(scope, since_s)

@@ -14,7 +14,7 @@ _answered = Consumer.seek_to_committed
 
 
 async def _slow(self: Any) -> Mapping[TP, int]:
-    await asyncio.sleep(SLOW_S)
+    await asyncio.wait([asyncio.ensure_future(asyncio.Event().wait())], timeout=SLOW_S)
     return await _answered(self)
 
 
