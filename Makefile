@@ -18,8 +18,10 @@ ARGS ?=
 WORKERS ?= 2
 CASE ?=
 KAFKA ?=
+# What all fuzzers together may take, in seconds.
+FUZZ_SECONDS ?= 600
 
-.PHONY: help setup demo test check fmt docs bench
+.PHONY: help setup demo test attacks fuzz check fmt docs bench
 
 help:  ## list these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +42,12 @@ demo: $(STAMP)  ## run llmtrail with real clients and an incident (KAFKA=1: over
 
 test: $(STAMP)  ## run every test that this machine can run (ARGS="-k name", WORKERS=0 for one at a time)
 	@$(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+
+attacks: $(STAMP)  ## try every known attack on processes of ours, and print which of them held (they are tests too)
+	@$(BIN)/python -m pytest -q tests/attacks $(ARGS)
+
+fuzz: $(STAMP)  ## feed every decoder what it does not expect, for ten minutes in all (FUZZ_SECONDS=, ARGS="-k name")
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -m fuzz tests $(ARGS)
 
 check: $(STAMP)  ## format, lint, types, rules of dependency, house rules: under 30 s
 	@$(BIN)/ruff format --check --quiet $(CODE) || { echo "run 'make fmt'" >&2; exit 1; }

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from fuzzing import SECONDS_IN_TESTS, Fuzz
 from kafka_here import Kafka, StartBroker, kafka_here, own_brokers
 
 # A skip whose reason begins so is no failure in CI; each says why nobody can mend it from here.
 ALLOWED_SKIPS = {
+    "needs root to become another user": "Modes are checked everywhere; only root can also read as somebody else.",
     "needs a loop device": "The power-cut rig mounts a file system, which a sandbox may forbid even to root.",
     "needs docker compose": "The compose file is held to the specification's schema everywhere; Docker may be absent.",
     "needs promtool": "Rules are read by a PromQL parser everywhere; Prometheus's own tool is from a distribution.",
@@ -67,6 +69,15 @@ def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest
     report = yield
     _hold(report)
     return report
+
+
+@pytest.fixture
+def fuzz(request: pytest.FixtureRequest) -> Fuzz:
+    """Give a function that checks inputs for this test's share of the time of all that are marked `fuzz`."""
+    targets = sum(item.get_closest_marker("fuzz") is not None for item in request.session.items)
+    seconds = float(os.environ.get("FUZZ_SECONDS", SECONDS_IN_TESTS)) / targets
+    seed = request.config.getoption("randomly_seed", 0)
+    return Fuzz(request.node.name, seconds, int(seed))
 
 
 @pytest.fixture(scope="session")

@@ -99,22 +99,29 @@ class House:
 
 
 @contextmanager
-def running_house(folder: Path, config: str = "", token: str | None = None, port: int = 0) -> Iterator[House]:
-    """Run a house in `folder` on free ports, or on `port`, with `config` as its llmtrail.toml."""
+def running_house(
+    folder: Path, config: str = "", token: str | None = None, port: int = 0, umask: int = -1, data: Path | None = None
+) -> Iterator[House]:
+    """Run a house in `folder` on free ports, or on `port`, with `config` as its llmtrail.toml.
+
+    Its data are in `data`, else in `folder` too; it starts with `umask`, else with the test's own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    data = data or folder
     file = folder / "llmtrail.toml"
     file.write_text(config)
-    command = [sys.executable, "-m", "llmtrail", "up", "--data", str(folder), "--config", str(file)]
+    command = [sys.executable, "-m", "llmtrail", "up", "--data", str(data), "--config", str(file)]
     with (folder / "stderr.txt").open("wb") as stderr:
         process = subprocess.Popen(
             [*command, "--port", str(port), "--sql-port", "0"],
             stdout=subprocess.DEVNULL,
             stderr=stderr,
             env=os.environ | {"LLMTRAIL_DISABLED": "1"},
+            umask=umask,
         )
     try:
-        eventually(lambda: process.poll() is not None or is_up(folder, process.pid), START_S_MAX)
-        where = port_file.read(folder)
+        eventually(lambda: process.poll() is not None or is_up(data, process.pid), START_S_MAX)
+        where = port_file.read(data)
         assert where is not None, (folder / "stderr.txt").read_text()
         yield House(where.http, where.sql, process, token)
     finally:

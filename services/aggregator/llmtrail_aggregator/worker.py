@@ -15,12 +15,14 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import faust
 from faust import SASLCredentials, SSLCredentials
 from faust.types import StreamT
 
+from llmtrail import private_files
 from llmtrail.clock import Clock, SystemClock
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.partial import BadPartialError, Partial, decode_partials
@@ -281,12 +283,14 @@ def main() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
     told = json.loads(sys.argv[1])
     settings = WorkerSettings(**{**told, "zones": tuple(told["zones"])})
-    with tempfile.TemporaryDirectory(prefix="llmtrail-aggregate-") as scratch:
-        aggregator = Aggregator(settings, SystemClock(), Report(), scratch)
-        # Faust's libraries make a record of every request, whatever is shown of it.
+    # Faust's libraries make a record of every request, whatever is shown of it.
     logging.disable(logging.INFO)
-    worker = faust.Worker(aggregator.app, loglevel="WARNING", redirect_stdouts=False)
-    worker.execute_from_commandline()
+    private_files.restrict_umask()
+    # Faust keeps nothing there, but makes the folder again whenever it is gone.
+    with private_files.scratch_folder(Path(tempfile.gettempdir()), "llmtrail-aggregate-") as scratch:
+        aggregator = Aggregator(settings, SystemClock(), Report(), str(scratch))
+        worker = faust.Worker(aggregator.app, loglevel="WARNING", redirect_stdouts=False)
+        worker.execute_from_commandline()
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from llmtrail import private_files
 from llmtrail.cli import (
     aggregate,
     alert,
@@ -68,6 +69,7 @@ def build() -> typer.Typer:
 
 def app() -> None:
     """Run the command line; every error that a user can cause is told in one line."""
+    private_files.restrict_umask()
     try:
         build()()
     except CommandError as error:

@@ -85,6 +85,7 @@ def command(
     loaded = settings(config, data)
     from llmtrail.cli.demo_node import simulated_node
     from llmtrail.cli.demo_view import DemoView
+    from llmtrail.local.data_folder import DataFolderError, temporary_files_in
     from llmtrail.local.embedded import StartError
 
     stop = threading.Event()
@@ -96,6 +97,7 @@ def command(
     view = DemoView(quiet=as_json)
     try:
         with (
+            temporary_files_in(loaded.config.server.data),
             simulated_node(seconds) as node,
             _watched(loaded.config, view) as config_in_force,
             _place(config_in_force, view, node, over_kafka=over_kafka) as place,
@@ -118,7 +120,7 @@ def command(
                 view.staying()
                 while not stop.wait(_CHECK_S):
                     place.check()
-    except StartError as error:
+    except (StartError, DataFolderError) as error:
         raise CommandError(Exit.UNREACHABLE, str(error)) from error
     if told.summary["requests"] < made:
         raise CommandError(Exit.NEGATIVE, f"made {made} requests, but {told.summary['requests']} are stored.")

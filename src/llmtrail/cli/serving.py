@@ -23,6 +23,7 @@ def serving(config: Config, name: str) -> Iterator["RoleProcess"]:
     leave_pandas_out()
     try:
         from llmtrail.clock import SystemClock
+        from llmtrail.local.data_folder import temporary_files_in
         from llmtrail.local.servers import PortTakenError
         from llmtrail.roles.process import RoleError, RoleProcess
     except ImportError as error:
@@ -32,7 +33,7 @@ def serving(config: Config, name: str) -> Iterator["RoleProcess"]:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        with RoleProcess(config.server, SystemClock()) as process:
+        with temporary_files_in(config.server.data), RoleProcess(config.server, SystemClock()) as process:
             yield process
             tune()
             sql = f", SQL at {process.sql_url}" if process.sql_url else ""

@@ -25,17 +25,21 @@ def command(
     from llmtrail.cli.tuning import leave_pandas_out, tune
 
     leave_pandas_out()
+    from llmtrail.local.data_folder import DataFolderError, temporary_files_in
     from llmtrail.local.embedded import Embedded, StartError
 
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        with Embedded(loaded.config, environ=os.environ) as house:
+        with (
+            temporary_files_in(loaded.config.server.data),
+            Embedded(loaded.config, environ=os.environ) as house,
+        ):
             tune()
             print(f"llmtrail is up: calls and OTLP at {house.http_url}, SQL at {house.sql_url}", flush=True)
             print(f"data in {loaded.config.server.data.resolve()}; stop with Ctrl-C", flush=True)
             stop.wait()
             print("stopping: storing what was acknowledged …", flush=True)
-    except StartError as error:
+    except (StartError, DataFolderError) as error:
         raise CommandError(Exit.UNREACHABLE, str(error)) from error

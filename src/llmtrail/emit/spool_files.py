@@ -5,6 +5,7 @@ finds a folder without a living owner adopts it whole.
 """
 
 import os
+import stat
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from llmtrail.emit.segment import Scan, pack, scan
 
 _FOLDER_MODE: Final = 0o700
 _FILE_MODE: Final = 0o600
+_OTHERS_WRITE: Final = 0o022
 _SUFFIX: Final = ".seg"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 # New names are tried where another process adopted ours between making and locking it; more means a broken disk.
@@ -103,6 +105,8 @@ class SegmentWriter:
 def make_folder(root: Path, pid: int, token: str) -> Folder:
     """Make and lock this process's own folder below `root`. Raises OSError."""
     root.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
+    if not _is_safe_root(root):
+        raise PermissionError(f"{root} belongs to another user: set LLMTRAIL_SPOOL to a folder of your own")
     boot = _boot_id()
     for attempt in range(_NAME_TRIES):
         path = root / f"{boot}-{pid}-{token}-{attempt}"
@@ -120,7 +124,7 @@ def adopt_folders(root: Path) -> list[tuple[Folder, list[Segment]]]:
     """Take over every folder without a living owner, oldest first, and tell what is in it."""
     adopted: list[tuple[Folder, list[Segment]]] = []
     try:
-        paths = [path for path in root.iterdir() if path.is_dir()]
+        paths = [path for path in root.iterdir() if _is_ours(path)] if _is_safe_root(root) else []
     except OSError:
         return adopted
     for path in sorted(paths, key=_modified_ns):
@@ -197,6 +201,27 @@ def _segments_of(folder: Folder) -> list[Segment]:
             path.unlink(missing_ok=True)
     folder.segments_left = len(segments)
     return segments
+
+
+def _is_safe_root(root: Path) -> bool:
+    """Whether no other user made the folder: its owner could take folders away and put others in their place.
+
+    A name in the temporary folder can be taken by anybody before we are there. Root may have made it for us.
+    """
+    if not hasattr(os, "geteuid"):
+        return True
+    return {root.lstat().st_uid, root.stat().st_uid} <= {0, os.geteuid()}
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this user made the folder and nobody else may write to it: what it holds is sent with our token."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False  # Another process finished it meanwhile.
+    if not stat.S_ISDIR(found.st_mode):
+        return False
+    return not hasattr(os, "geteuid") or (found.st_uid == os.geteuid() and not found.st_mode & _OTHERS_WRITE)
 
 
 def _modified_ns(path: Path) -> int:

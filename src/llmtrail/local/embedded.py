@@ -24,6 +24,7 @@ from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import moved_file, port_file
 from llmtrail.local.alerts import FILL_LIMITS, AlertRooms, LocalAlerts, StoredSpent, new_limit_board
 from llmtrail.local.budgets import RulesInForce, told_routes
+from llmtrail.local.data_folder import open_data_folder
 from llmtrail.local.gpu import gpu_store, gpu_writer, measure_gpu_board
 from llmtrail.local.grants import gateway_config, sql_tokens, tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
@@ -209,7 +210,7 @@ class Embedded:
         tokens = tokens_of(config.ingest)
         check_binding(config.server.host, tokens)
         folder = config.server.data
-        folder.mkdir(parents=True, exist_ok=True)
+        open_data_folder(folder)
         moved_file.check_at_home(folder)
         rooms = self._open(folder)
         sink = MeasuredSink(StoreSink(rooms.handle), self.metrics, self._clock)

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from llmtrail import private_files
+
 FILE_NAME = "llmtrail.move.json"
 
 
@@ -24,9 +26,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 def write(folder: Path, told: dict[str, Any]) -> None:
     """Say it, in one step."""
-    draft = folder / f".{FILE_NAME}"
-    draft.write_text(json.dumps(told, indent=2))
-    draft.replace(folder / FILE_NAME)
+    private_files.write_file(folder / FILE_NAME, json.dumps(told, indent=2))
 
 
 def check_at_home(folder: Path) -> None:

@@ -5,6 +5,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from llmtrail import private_files
+
 NAME = "llmtrail.port.json"
 
 
@@ -20,9 +22,7 @@ class Running:
 
 def write(folder: Path, running: Running) -> None:
     """Write the port file in one step, so that no reader ever sees half of it."""
-    draft = folder / f".{NAME}.{running.pid}"
-    draft.write_text(json.dumps(asdict(running)))
-    draft.replace(folder / NAME)
+    private_files.write_file(folder / NAME, json.dumps(asdict(running)))
 
 
 def read(folder: Path) -> Running | None:

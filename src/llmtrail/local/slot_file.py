@@ -5,6 +5,8 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import closing
 from pathlib import Path
 
+from llmtrail import private_files
+
 FILE_NAME = "statistics.db"  # in the data folder
 # A commit waits so long for a reader's snapshot; readers are short.
 _BUSY_S = 10.0
@@ -25,6 +27,7 @@ class SlotFile(MutableMapping[str, bytes]):
 
     def __init__(self, file: Path) -> None:
         """Open or make the file."""
+        private_files.make_file(file)
         self._db = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         # The log forgets a range once it is committed, so its statistics must outlive a power cut by themselves.

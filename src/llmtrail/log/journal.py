@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from llmtrail import private_files
+
 # A key and its value, None where the key goes.
 Record = tuple[str, bytes | None]
 
@@ -41,6 +43,7 @@ class FileJournal:
         """Open or make the file. What is shown to everybody is in this process alone: `show` takes it."""
         self._show = show
         self._lock = threading.Lock()
+        private_files.make_file(file)
         self._db = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         # What was sent is not sent again after a power cut.

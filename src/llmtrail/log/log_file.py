@@ -7,6 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 from zlib import crc32
 
+from llmtrail import private_files
 from llmtrail.log.groups import Groups
 from llmtrail.log.port import LogCorruptError, Plan, Position
 from llmtrail.log.retention import RowSize
@@ -69,7 +70,7 @@ def lock_folder(folder: Path) -> int:
 
     Raises LogBusyError where another process has it.
     """
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    private_files.make_folder(folder)
     descriptor = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -87,6 +88,7 @@ def lock_folder(folder: Path) -> int:
 
 def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open the file for the one thread that writes, making it where there is none."""
+    private_files.make_file(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000)
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
@@ -111,7 +113,6 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    path.chmod(0o600)
     return connection
 
 

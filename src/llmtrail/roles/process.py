@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from llmtrail.clock import Clock
 from llmtrail.config import ServerConfig
 from llmtrail.local import port_file
+from llmtrail.local.data_folder import open_data_folder
 from llmtrail.local.http import process_routes
 from llmtrail.local.measured import MeasuredApp
 from llmtrail.local.servers import Listener, Servers
@@ -99,7 +100,7 @@ class RoleProcess:
         self.http_url, *others = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for port in servers.ports]
         self.sql_url = others[0] if others else ""
         folder = self._server.data
-        folder.mkdir(parents=True, exist_ok=True)
+        open_data_folder(folder)
         port_file.write(folder, port_file.Running(os.getpid(), self.http_url, self.sql_url, self.grpc_port))
         self._stack.callback(port_file.remove, folder, os.getpid())
 

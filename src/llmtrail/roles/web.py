@@ -10,6 +10,7 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
 from llmtrail import clock as clock_module
+from llmtrail import private_files
 from llmtrail.config import Config, read_secret, store_url
 from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
@@ -117,7 +118,7 @@ def open_store(config: Config) -> Handle:
     try:
         if url:
             return open_http(url)
-        config.server.data.mkdir(parents=True, exist_ok=True)
+        private_files.make_folder(config.server.data)
         handle = open_chdb(config.server.store_folder)
         migrate(handle)
     except StoreError as cause:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
+from llmtrail import private_files
 from llmtrail.store.errors import StoreError, StoreFullError, StoreLockedError, StoreUnavailableError
 
 try:
@@ -264,7 +265,7 @@ def open_chdb(path: Path | str, *, free_bytes_min: int = FREE_BYTES_MIN) -> Pool
     Raises StoreLockedError when another process has it open: the engine lets in one owner.
     """
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
+    private_files.make_folder(folder)
 
     def connect(settings: Mapping[str, Any]) -> Client:
         try:
