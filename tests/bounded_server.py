@@ -15,6 +15,7 @@ from starlette.routing import Route
 
 from llmtrail.config import HttpConfig
 from llmtrail.core.outcome import Refusal
+from llmtrail.local.browser_rules import BrowserRules
 from llmtrail.local.servers import Listener, Servers
 
 # Answers that no socket buffer takes whole.
@@ -97,7 +98,9 @@ def bounded_server(bounds: HttpConfig) -> Iterator[BoundedServer]:
         Route("/large", large),
         Route("/refused", refused, methods=["POST"]),
     ]
-    servers = Servers([Listener(Starlette(routes=routes), "127.0.0.1", 0)], bounds, count)
+    servers = Servers(
+        [Listener(Starlette(routes=routes), "127.0.0.1", 0, BrowserRules(None, typed_bodies=False))], bounds, count
+    )
     servers.start()
     found.port = servers.ports[0]
     try:

@@ -17,6 +17,7 @@ ALLOWED_SKIPS = {
     "needs docker compose": "The compose file is held to the specification's schema everywhere; Docker may be absent.",
     "needs promtool": "Rules are read by a PromQL parser everywhere; Prometheus's own tool is from a distribution.",
     "needs prometheus-alertmanager": "A recorder takes alerts everywhere; the real one is from a distribution.",
+    "needs chromium": "Recorded requests of browsers are replayed everywhere; Chromium is from a distribution.",
     "needs kubectl": "Manifests are built by our own reader everywhere; kubectl only proves that it builds the same.",
 }
 

@@ -47,7 +47,8 @@ class House:
     token: str | None = None
 
     def ask(self, method: str, path: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Answer:
-        return self._ask(self.http_url, method, path, body, headers or {})
+        typed = {"content-type": "application/json"} if method == "POST" else {}
+        return self._ask(self.http_url, method, path, body, typed | (headers or {}))
 
     def _ask(self, url: str, method: str, path: str, body: bytes, headers: dict[str, str]) -> Answer:
         where = urlsplit(url)

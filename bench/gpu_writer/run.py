@@ -110,7 +110,7 @@ def probe_calls(house: House, sender: "subprocess.Popen[str]") -> list[float]:
     connection = http.client.HTTPConnection("127.0.0.1", house.port, timeout=60)
     while sender.poll() is None:
         event = {"started_at": time.time_ns(), "request_model": "gpt-4o", "request_id": f"probe-{len(ages_ms)}"}
-        connection.request("POST", "/v1/calls", json.dumps(event))
+        connection.request("POST", "/v1/calls", json.dumps(event), {"content-type": "application/json"})
         answer = connection.getresponse()
         answer.read()
         if answer.status != 200:

@@ -90,7 +90,7 @@ def freshness(folder: Path, seconds: float, rate: float) -> dict[str, object]:
             number += 1
             request = f"probe-{number}"
             event = {"started_at": time.time_ns(), "request_model": "gpt-4o", "request_id": request}
-            connection.request("POST", "/v1/calls", json.dumps(event))
+            connection.request("POST", "/v1/calls", json.dumps(event), {"content-type": "application/json"})
             connection.getresponse().read()
             acknowledged = time.monotonic()
             statement = f"SELECT count() FROM llmtrail.ids WHERE id_hash = cityHash64('{request}')"

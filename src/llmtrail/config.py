@@ -67,6 +67,12 @@ class ServerConfig:
     grpc: bool = False
     # Where it is taken.
     grpc_port: Port = 4317
+    # Names that clients call this server by, besides localhost and addresses: llmtrail.example.com, *.example.com. On
+    # loopback no other name is answered; on other addresses, where a token is asked for, every name is unless some are
+    # said here.
+    allowed_hosts: tuple[str, ...] = ()
+    # Origins of pages that may ask from a browser, https://grafana.example.com: none else may.
+    allowed_origins: tuple[str, ...] = ()
     # Everything that is kept on this machine; one process owns it.
     data: Path = Path("llmtrail-data")
     # What its HTTP ports bear: the table [server.http].

@@ -131,7 +131,7 @@ def test_one_process_writes_and_answers_for_its_own_folder(kafka: Kafka, tmp_pat
         where = urlsplit(url)
         connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
         event = {"started_at": time.time_ns(), "request_id": "r-alone", "request_model": "gpt-4o-mini"}
-        connection.request("POST", "/v1/calls", json.dumps(event))
+        connection.request("POST", "/v1/calls", json.dumps(event), {"content-type": "application/json"})
         assert json.loads(connection.getresponse().read()) == {"accepted": 1, "rejected": []}
 
         def found() -> bool:

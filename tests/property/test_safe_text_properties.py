@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llmtrail.cli.safe_text import safe, safe_line
+from llmtrail.cli.safe_text import safe, safe_line, safe_pieces
 
 # What terminals act upon, thrown among ordinary text more often than chance would.
 HOSTILE = st.lists(
@@ -48,9 +48,9 @@ def test_a_line_is_one_line_and_fits(text: str, width: int) -> None:
 @pytest.mark.parametrize(
     ("text", "shown"),
     [
-        ("\x1b[31mred\x1b[0m", "red"),
-        ("\x1b]0;you are root\x07$ ", "$ "),
-        ("\x1b]8;;http://evil\x1b\\click\x1b]8;;\x1b\\", "click"),
+        ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
+        ("\x1b]0;you are root\x07$ ", "\\x1b]0;you are root\\x07$ "),
+        ("\x1b]8;;http://evil\x1b\\click\x1b]8;;\x1b\\", "\\x1b]8;;http://evil\\x1b\\click\\x1b]8;;\\x1b\\"),
         ("a\x00b\x7f", "a\\x00b\\x7f"),
         ("abc\u202edcba", "abc\\u202edcba"),
         ("one\r\ntwo", "one\ntwo"),
@@ -58,5 +58,12 @@ def test_a_line_is_one_line_and_fits(text: str, width: int) -> None:
         ("👩\u200d💻 日本語", "👩\u200d💻 日本語"),
     ],
 )
-def test_what_is_hostile_is_taken_out_or_spelled_out(text: str, shown: str) -> None:
+def test_what_is_hostile_is_spelled_out(text: str, shown: str) -> None:
     assert safe(text) == shown
+
+
+@given(data=st.binary() | (HOSTILE | st.text()).map(lambda text: text.encode("utf-8", "replace")), cuts=st.data())
+def test_bytes_cut_anywhere_are_shown_as_the_whole(data: bytes, cuts: st.DataObject) -> None:
+    ends = sorted(cuts.draw(st.lists(st.integers(0, len(data)), max_size=5)))
+    pieces = [data[start:end] for start, end in zip([0, *ends], [*ends, len(data)], strict=True)]
+    assert "".join(safe_pieces(pieces)) == safe(data.decode("utf-8", "backslashreplace"))

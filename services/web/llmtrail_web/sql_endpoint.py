@@ -41,7 +41,6 @@ SESSIONS_MAX = 8
 # Smaller answers travel faster as they are.
 _COMPRESS_FROM_BYTES = 1_024
 _DEFAULT_FORMAT = "TabSeparated"
-_LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 _DATABASES = frozenset({"", "default", "llmtrail"})
 
 _WORD = re.compile(r"[A-Za-z0-9_/+:-]{1,64}")
@@ -78,7 +77,7 @@ _CONTENT_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class SqlConfig:
-    """What the endpoint allows. Without tokens only clients of this machine are answered, with them who has one."""
+    """What the endpoint allows. Without tokens whoever reaches the port is answered, with them who has one."""
 
     limits: Limits = field(default_factory=Limits)
     tokens: tuple[str, ...] = ()
@@ -251,14 +250,7 @@ def _offers(request: Request, tokens: tuple[str, ...]) -> bool:
 
 
 def _check_caller(request: Request, tokens: tuple[str, ...]) -> None:
-    if not tokens:
-        # Without this, a web page could reach the port through a name that resolves to this machine.
-        host = request.headers.get("host", "").lower()
-        name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
-        if name not in _LOOPBACK_HOSTS:
-            raise _AnswerError(516, "Set a token to reach this endpoint by another name than localhost.")
-        return
-    if not _offers(request, tokens):
+    if tokens and not _offers(request, tokens):
         raise _AnswerError(516, "Send the token as password (Basic), as X-ClickHouse-Key or as `Bearer …`.")
 
 

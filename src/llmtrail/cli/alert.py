@@ -1,6 +1,5 @@
 """`llmtrail alert`: what has to do with telling people. Decides nothing about alerts."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ import typer
 
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, KafkaOption, example, settings
+from llmtrail.cli.terminal import print_json, print_text
 
 if TYPE_CHECKING:
     from llmtrail_alerts.channels.port import Answer, Channel
@@ -87,10 +87,10 @@ def send_test(
         for name, kind, action, answer in _send(_read(folder), folder, channel, owner, loaded.page_url)
     ]
     if as_json:
-        print(json.dumps(told, indent=2))
+        print_json(told, indent=2)
     else:
         for one in told:
-            print("{channel} ({kind}): {action}: {outcome}: {detail}".format_map(one))
+            print_text("{channel} ({kind}): {action}: {outcome}: {detail}".format_map(one))
     if any(one["outcome"] != "delivered" for one in told):
         raise CommandError(Exit.NEGATIVE, "Not every channel took the test message.")
 

@@ -27,6 +27,7 @@ from llmtrail.cli import (
     web,
 )
 from llmtrail.cli.exits import CommandError, Exit, leave
+from llmtrail.cli.terminal import keep_logs_safe
 
 # Every command's own file; each imports what it needs only when it runs, so that `show` is quick.
 COMMANDS = {
@@ -70,6 +71,7 @@ def build() -> typer.Typer:
 def app() -> None:
     """Run the command line; every error that a user can cause is told in one line."""
     private_files.restrict_umask()
+    keep_logs_safe()
     try:
         build()()
     except CommandError as error:

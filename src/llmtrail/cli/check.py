@@ -1,6 +1,5 @@
 """`llmtrail check`: whether settings, budgets, alarms, owners and routes are good, and the tests beside them pass."""
 
-import json
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -11,7 +10,7 @@ import typer
 
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, JsonOption, example, settings
-from llmtrail.cli.safe_text import safe
+from llmtrail.cli.terminal import print_json, print_text
 from llmtrail.cli.wording import count
 from llmtrail.config import Config
 from llmtrail.config_load import FILE_NAME
@@ -105,12 +104,14 @@ def _price_problems(config: Config) -> "Iterator[Problem]":
 
 def _tell_nothing_watched(*, as_json: bool, problems: "list[Problem]") -> None:
     if as_json:
-        print(json.dumps({"ok": not problems, "folder": None, "problems": [asdict(one) for one in problems]}))
+        print_json({"ok": not problems, "folder": None, "problems": [asdict(one) for one in problems]})
     else:
         for one in problems:
-            print(f"error    {safe(str(one))}")
-        print("settings: good" if not problems else "settings: see above")
-        print("rules: none; name their folder as [alerts] folder, or with --rules, and budgets and alarms are watched.")
+            print_text(f"error    {one}")
+        print_text("settings: good" if not problems else "settings: see above")
+        print_text(
+            "rules: none; name their folder as [alerts] folder, or with --rules, and budgets and alarms are watched."
+        )
     if problems:
         raise CommandError(Exit.NEGATIVE, f"{count(len(problems), 'error')}; see above.")
 
@@ -134,7 +135,7 @@ def _tell(
             "problems": [asdict(one) for one in sorted(problems)],
             "tests": [asdict(result) | {"passed": result.passed} for result in results],
         }
-        print(json.dumps(document))
+        print_json(document)
     else:
         _print(loaded, problems, results)
     if errors or failed:
@@ -169,12 +170,12 @@ def _coverage(one: "Covered") -> str:
 
 def _print(loaded: "Loaded | None", problems: "Sequence[Problem]", results: "Sequence[CaseResult]") -> None:
     for one in sorted(problems):
-        print(f"{one.gravity:8} {safe(str(one))}")
+        print_text(f"{one.gravity:8} {one}")
     for about in loaded.covered if loaded else ():
-        print(f"{'models':8} {safe(_coverage(about))}")
+        print_text(f"{'models':8} {_coverage(about)}")
     for result in results:
-        print(f"{'passed' if result.passed else 'FAILED':8} {result.file}:{result.line}: {safe(result.name)}")
+        print_text(f"{'passed' if result.passed else 'FAILED':8} {result.file}:{result.line}: {result.name}")
         for line in result.differences:
-            print(f"         {safe(line)}")
+            print_text(f"         {line}")
     if loaded is not None:
-        print(", ".join(f"{number} {what}" for what, number in _counts(loaded).items()))
+        print_text(", ".join(f"{number} {what}" for what, number in _counts(loaded).items()))

@@ -1,5 +1,6 @@
 """Ask a running llmtrail over HTTP. Knows the routes, not what the documents mean."""
 
+import http.client
 import json
 import urllib.error
 import urllib.parse
@@ -75,18 +76,39 @@ def post(house: House, path: str, body: bytes, content_type: str) -> Mapping[str
         raise _unreachable(house.http, error) from error
 
 
+@dataclass(frozen=True, slots=True)
+class SqlResult:
+    """A statement's result as it arrives, and the format that it is in: a statement may name its own."""
+
+    output_format: str
+    pieces: Iterator[bytes]
+
+
 def stream_sql(house: House, statement: str, output_format: str) -> Iterator[bytes]:
     """Run the statement and yield its result as it arrives; raise CommandError with the server's own words."""
+    yield from ask_sql(house, statement, output_format).pieces
+
+
+def ask_sql(house: House, statement: str, output_format: str) -> SqlResult:
+    """Run the statement; raise CommandError with the server's own words, also while the result is read."""
     query = urllib.parse.urlencode({"default_format": output_format, "database": "llmtrail"})
     request = urllib.request.Request(  # noqa: S310 - as above.
         f"{house.sql}/?{query}", data=statement.encode(), headers=_headers(house)
     )
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
-            while piece := answer.read(_CHUNK_BYTES):
-                yield piece
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
     except urllib.error.HTTPError as error:
         raise _refused(error) from error
+    except OSError as error:
+        raise _unreachable(house.sql, error) from error
+    return SqlResult(answer.headers.get("X-ClickHouse-Format", output_format), _pieces(house, answer))
+
+
+def _pieces(house: House, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    try:
+        with answer:
+            while piece := answer.read(_CHUNK_BYTES):
+                yield piece
     except OSError as error:
         raise _unreachable(house.sql, error) from error
 

@@ -16,8 +16,9 @@ from llmtrail.cli.dead_letters_replay import COLUMNS, position
 from llmtrail.cli.door import AddressOption, Door, SqlAddressOption, house_at
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
-from llmtrail.cli.safe_text import safe, safe_line
+from llmtrail.cli.safe_text import safe_line
 from llmtrail.cli.sending_bar import SendingBar
+from llmtrail.cli.terminal import print_json, print_text
 
 if TYPE_CHECKING:
     from llmtrail.cli.dead_letters_replay import Report
@@ -73,14 +74,14 @@ def list_command(
     where = _where(reason, since, until, left=not every)
     letters = read(folder, Door(token, address, sql_address), where, limit)
     if as_json:
-        print(json.dumps(letters))
+        print_json(letters)
         return
     if not letters:
-        print("no dead letters")
+        print_text("no dead letters")
         return
     for letter in letters:
         again = f"  ({letter['outcome']} again {letter['replayed_at'][:19]})" if letter["outcome"] else ""
-        print(
+        print_text(
             f"{position(letter):32} {letter['received_at']}  {letter['reason']:22} "
             f"{safe_line(letter['detail'], 100)}{again}"
         )
@@ -101,14 +102,14 @@ def show_command(
         raise CommandError(Exit.NEGATIVE, f"no dead letter at {where}; `llmtrail dead-letters list` tells positions.")
     letter = found[0]
     if as_json:
-        print(json.dumps(letter))
+        print_json(letter)
         return
     tenant = f", tenant {safe_line(letter['tenant'], 100)}" if letter["tenant"] else ""
-    print(f"{position(letter)}, received {letter['received_at']}{tenant}")
+    print_text(f"{position(letter)}, received {letter['received_at']}{tenant}")
     if letter["outcome"]:
-        print(f"sent again {letter['replayed_at']}: {letter['outcome']}")
-    print(f"{letter['reason']}: {safe(letter['detail'])}")
-    print(safe(base64.b64decode(letter["value_base64"]).decode("utf-8", errors="backslashreplace")))
+        print_text(f"sent again {letter['replayed_at']}: {letter['outcome']}")
+    print_text(f"{letter['reason']}: {letter['detail']}")
+    print_text(base64.b64decode(letter["value_base64"]).decode("utf-8", errors="backslashreplace"))
 
 
 def replay_command(
@@ -142,7 +143,10 @@ def replay_command(
     total, chosen = dead_letters_replay.counted(dead_letters_replay.Chosen(folder, door, where))
     with SendingBar(min(total, limit) if limit else total, quiet=as_json) as advance:
         report = dead_letters_replay.send(house, chosen, _is_late, advance, limit)
-    print(json.dumps(asdict(report)) if as_json else _printed(report))
+    if as_json:
+        print_json(asdict(report))
+    else:
+        print_text(_printed(report))
     if report.rejected:
         raise CommandError(Exit.NEGATIVE, f"{report.rejected} fail again; `llmtrail dead-letters list` says why.")
 

@@ -23,6 +23,7 @@ from llmtrail.cli.demo_rules import GPU_LOST_LEVEL
 from llmtrail.cli.demo_scenario import LOCAL, Phase, PlannedCall, phase_at, plan
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
+from llmtrail.cli.terminal import print_json
 from llmtrail.config import Config
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def command(
             stays = not leave and not stop.is_set()
             if as_json:
                 named = {"failures": told.failures, "worth_a_look": told.worth_a_look, "alerts": told.alerts}
-                print(json.dumps({**told.summary, **named, "node": told.node, "lost": told.lost}))
+                print_json({**told.summary, **named, "node": told.node, "lost": told.lost})
             else:
                 view.summary(told.summary, told.failures, told.features)
                 view.node(told.node)

@@ -148,29 +148,29 @@ class Roles:
 
 
 @contextmanager
-def kafka_place(data: Path, say: Say, node: SimulatedNode, rules: Path | None = None) -> Iterator[Place]:
+def kafka_place(data: Path, print_text: Say, node: SimulatedNode, rules: Path | None = None) -> Iterator[Place]:
     """Start a broker and every role, which watch by `rules`, and read `node`; stop them all in the end.
 
     Raises CommandError, with what to do.
     """
     folder = data / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    with _broker(folder, say) as (servers, prefix), Roles(folder) as roles:
+    with _broker(folder, print_text) as (servers, prefix), Roles(folder) as roles:
         secret = secrets.token_hex(_SECRET_BYTES)
-        say("starting the store (llmtrail web --writable, in a ClickHouse server's place)")
+        print_text("starting the store (llmtrail web --writable, in a ClickHouse server's place)")
         admin = _write(folder / "store.toml", f'[ingest.tokens.writers]\ntoken = "{secret}"\nscopes = ["admin"]\n')
         store = roles.start("store", "web", "--writable", "--sql-port", "0", config=admin)
         config = folder / CONFIG_FILE
         kafka = f'bootstrap_servers = "{servers}"\ntopic_prefix = "{prefix}"\nreplication = 1\n'
         _write(config, f"[kafka]\n{kafka}{node_settings(folder)}")
-        say("creating the topics")
+        print_text("creating the topics")
         _run("topics", "create", "--config", str(config))
         roles.wait_ready([store])
         assert store.running is not None, "it is ready"  # noqa: S101
         url = store.running.sql.replace("://", f"://writer:{secret}@")
         watched = "" if rules is None else f"\n[alerts]\nfolder = {json.dumps(str(rules.resolve()))}\n"
         _write(config, f'{config.read_text()}\n[store]\nurl = "{url}"\n{watched}')
-        say("starting gateway, rows, statistics, aggregate, alert, gpu, web: each a process of its own")
+        print_text("starting gateway, rows, statistics, aggregate, alert, gpu, web: each a process of its own")
         gateway = roles.start("gateway", "ingest", "--roles", "gateway", config=config)
         others = [
             roles.start("rows", "ingest", "--roles", "rows", config=config),
@@ -186,7 +186,7 @@ def kafka_place(data: Path, say: Say, node: SimulatedNode, rules: Path | None = 
         assert gateway.running is not None, "it is ready"  # noqa: S101
         assert web.running is not None, "it is ready"  # noqa: S101
         for role in roles.all:
-            say(f"  {role.name:10} process {role.process.pid}, {' '.join(role.arguments)}")
+            print_text(f"  {role.name:10} process {role.process.pid}, {' '.join(role.arguments)}")
         yield Place(
             gateway_url=gateway.running.http,
             lookup_url=web.running.http,
@@ -196,23 +196,23 @@ def kafka_place(data: Path, say: Say, node: SimulatedNode, rules: Path | None = 
             data_down=store.folder,
             check=roles.check,
         )
-        say("stopping every process")
+        print_text("stopping every process")
 
 
 @contextmanager
-def _broker(folder: Path, say: Say) -> Iterator[tuple[str, str]]:
+def _broker(folder: Path, print_text: Say) -> Iterator[tuple[str, str]]:
     """Give a Kafka's addresses, and what this demo's topics begin with there."""
     named = os.environ.get(ENV_SERVERS)
     if named:
         # Not ours alone: topics of a real installation there must stay untouched, and so must another folder's demo.
         prefix = f"llmtrail-demo-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}."
-        say(f"using the Kafka that {ENV_SERVERS} names: {named}, topics {prefix}*")
+        print_text(f"using the Kafka that {ENV_SERVERS} names: {named}, topics {prefix}*")
         yield named, prefix
         return
     try:
         if not are_fetched():
-            say("fetching Apache Kafka by Maven: 43 MB, the first time only")
-        say("starting a Kafka broker")
+            print_text("fetching Apache Kafka by Maven: 43 MB, the first time only")
+        print_text("starting a Kafka broker")
         broker = LocalBroker.start(folder / "kafka")
     except NoKafkaError as error:
         raise CommandError(

@@ -16,6 +16,7 @@ from llmtrail.cli.client import House, find_house, get_json, stream_sql
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.safe_text import safe_line
+from llmtrail.cli.terminal import print_json, print_text
 from llmtrail.cli.topics import topic_differences
 from llmtrail.cli.wording import count, money
 from llmtrail.config import KafkaConfig
@@ -101,13 +102,13 @@ def command(
     lines = loaded.lines() if show_settings else _said(loaded)
     if as_json:
         told = [{"key": key, "value": value, "origin": origin} for key, value, origin in lines]
-        print(json.dumps({"findings": [asdict(finding) for finding in findings], "settings": told}))
+        print_json({"findings": [asdict(finding) for finding in findings], "settings": told})
     else:
         for finding in findings:
             cure = f" -> {finding.cure}" if finding.cure else ""
-            print(f"{finding.grade:5} {finding.what}{cure}")
+            print_text(f"{finding.grade:5} {finding.what}{cure}")
         for key, value, origin in lines:
-            print(f"      {key} = {value} ({origin})")
+            print_text(f"      {key} = {value} ({origin})")
     if any(finding.grade is Grade.BAD for finding in findings):
         raise CommandError(Exit.NEGATIVE, "something is bad; the lines above say what to do.")
 

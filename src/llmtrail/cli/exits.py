@@ -4,6 +4,8 @@ import sys
 from enum import IntEnum
 from typing import NoReturn
 
+from llmtrail.cli.terminal import print_text
+
 
 class Exit(IntEnum):
     """The exit codes that scripts may rely on."""
@@ -24,5 +26,5 @@ class CommandError(Exception):
 
 def leave(error: CommandError) -> NoReturn:
     """Tell the error on stderr and leave with its code."""
-    print(f"llmtrail: {error}", file=sys.stderr)
+    print_text(f"llmtrail: {error}", to=sys.stderr)
     raise SystemExit(int(error.code))

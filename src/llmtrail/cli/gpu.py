@@ -10,6 +10,7 @@ from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, KafkaOption, example, settings
 from llmtrail.cli.safe_text import safe_line
 from llmtrail.cli.serving import serving
+from llmtrail.cli.terminal import print_bytes, print_text
 from llmtrail.config import GpuConfig
 
 if TYPE_CHECKING:
@@ -136,11 +137,10 @@ def _simulate(seed: int, port: int) -> None:
         raise CommandError(Exit.UNREACHABLE, f"port {port}: {error.strerror}; name another with --sim-port.") from error
     with simulator:
         told = " and ".join(simulator.urls)
-        print(f"{node.host} is under load: {told}", flush=True)
-        print(
+        print_text(f"{node.host} is under load: {told}")
+        print_text(
             f"GPU {node.hot_gpu} throttles after {THROTTLE_FROM_S:.0f} s, GPU {node.lost_gpu} is lost after "
             f"{XID_AT_S:.0f} s; end with Ctrl-C",
-            flush=True,
         )
         stop.wait()
 
@@ -149,7 +149,7 @@ def _show(scrape: "GpuScrape", *, as_json: bool) -> None:
     from llmtrail.core.gpu import Reason, encode_scrape
 
     if as_json:
-        print(encode_scrape(scrape).decode())
+        print_bytes([encode_scrape(scrape), b"\n"])
     else:
         _print(scrape)
     bad = sum(count for reason, count in scrape.rejected_counts.items() if reason is not Reason.NOT_NEEDED)
@@ -171,16 +171,18 @@ def _print(scrape: "GpuScrape") -> None:
         told = {
             name: part for name, part in asdict(sample).items() if part not in (None, "", ()) and name not in shared
         }
-        print(safe_line(f"{type(sample).__name__} of {sample.host}", _WIDTH))
+        print_text(safe_line(f"{type(sample).__name__} of {sample.host}", _WIDTH))
         for name, part in told.items():
-            print(f"  {name:26} {safe_line(', '.join(part) if isinstance(part, tuple) else str(part), _WIDTH)}")
+            print_text(f"  {name:26} {safe_line(', '.join(part) if isinstance(part, tuple) else str(part), _WIDTH)}")
     for gpu in scrape.gpus:
         if gpu.last_xid:
             known = xid_of(gpu.last_xid)
-            print(safe_line(f"XID {known.code} on {gpu.gpu_uuid} ({known.kind}): {known.meaning}. {known.advice}", 400))
+            print_text(
+                safe_line(f"XID {known.code} on {gpu.gpu_uuid} ({known.kind}): {known.meaning}. {known.advice}", 400)
+            )
     for reason, count in sorted(scrape.rejected_counts.items()):
-        print(f"{count} lines gave no sample: {reason}")
+        print_text(f"{count} lines gave no sample: {reason}")
     for line in scrape.rejected:
-        print(f"  {line.reason:12} {safe_line(line.line, _WIDTH)}")
+        print_text(f"  {line.reason:12} {safe_line(line.line, _WIDTH)}")
     if scrape.error:
-        print(f"the page may be incomplete: {safe_line(scrape.error, _WIDTH)}")
+        print_text(f"the page may be incomplete: {safe_line(scrape.error, _WIDTH)}")

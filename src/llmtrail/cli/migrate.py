@@ -1,6 +1,5 @@
 """`llmtrail migrate`: bring the store's tables to this version; changes nothing when they are."""
 
-import json
 from typing import Annotated
 
 import typer
@@ -8,6 +7,7 @@ import typer
 from llmtrail.cli.client import find_house
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
+from llmtrail.cli.terminal import print_json, print_text
 from llmtrail.config import store_url
 
 EXAMPLE = example("llmtrail migrate", "LLMTRAIL_STORE__URL=http://clickhouse:8123 llmtrail migrate")
@@ -37,6 +37,6 @@ def command(
     except StoreError as error:
         raise CommandError(Exit.UNREACHABLE, str(error)) from error
     if as_json:
-        print(json.dumps({"applied": applied}))
+        print_json({"applied": applied})
     else:
-        print("\n".join(f"applied {name}" for name in applied) or "nothing to do: the tables are of this version")
+        print_text("\n".join(f"applied {name}" for name in applied) or "nothing to do: the tables are of this version")

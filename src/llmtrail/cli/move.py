@@ -1,6 +1,5 @@
 """`llmtrail move`: take an embedded installation's data to Kafka and ClickHouse. Shows; `llmtrail.roles.move` moves."""
 
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import typer
 
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, JsonOption, KafkaOption, example, settings
+from llmtrail.cli.terminal import print_json, print_text
 from llmtrail.cli.tuning import leave_pandas_out
 from llmtrail.cli.wording import count
 
@@ -62,24 +62,24 @@ def command(
     except KeyboardInterrupt as cause:
         raise CommandError(Exit.NEGATIVE, "interrupted; run the same command again: it goes on.") from cause
     if as_json:
-        print(json.dumps(asdict(report)))
+        print_json(asdict(report))
     else:
         _print(report, dry=dry_run)
 
 
 def _print(report: "Report", *, dry: bool) -> None:
     waiting = ", ".join(count(number, name.rstrip("s").replace("_", " ")) for name, number in report.waiting.items())
-    print(f"on the log and not yet stored: {waiting}" + ("; they are stored first" if dry else ": stored first"))
+    print_text(f"on the log and not yet stored: {waiting}" + ("; they are stored first" if dry else ": stored first"))
     for table, rows in report.rows.items():
-        print(f"{table:18} {count(rows, 'row')}")
+        print_text(f"{table:18} {count(rows, 'row')}")
     for topic, records in report.records.items():
-        print(f"{topic:18} {count(records, 'record')}, kept for repeats and revisions")
-    print(f"{'llm.stats':18} {count(report.slots, 'slot')}")
+        print_text(f"{topic:18} {count(records, 'record')}, kept for repeats and revisions")
+    print_text(f"{'llm.stats':18} {count(report.slots, 'slot')}")
     if dry:
-        print("nothing was changed; without --dry-run this would be moved")
+        print_text("nothing was changed; without --dry-run this would be moved")
     else:
-        print(f"moved at {report.finished_at}: every table, day by day, is the same in both places")
-        print("start `llmtrail ingest` and `llmtrail aggregate` now, then let senders send to them")
+        print_text(f"moved at {report.finished_at}: every table, day by day, is the same in both places")
+        print_text("start `llmtrail ingest` and `llmtrail aggregate` now, then let senders send to them")
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from llmtrail.cli.costs import book_of
 from llmtrail.cli.door import AddressOption, Door, SqlAddressOption
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
+from llmtrail.cli.terminal import print_json, print_progress
 
 if TYPE_CHECKING:
     from llmtrail.core.model_identity import ModelTable
@@ -79,7 +80,7 @@ def command(
     ours = _ours(loaded.server.data, door, days, providers, models)
     rows = compare(bill, ours, within)
     if as_json:
-        print(json.dumps(_document(bill, rows, days), default=str))
+        print_json(_document(bill, rows, days))
     else:
         from llmtrail.cli.reconcile_view import print_report
 
@@ -164,11 +165,11 @@ class _Shown:
 
     def __exit__(self, *_: object) -> None:
         if not self._quiet:
-            print("\r\033[K", end="", file=sys.stderr)
+            print_progress("")
 
     def _show(self, lines: int) -> None:
         if not self._quiet:
-            print(f"\r{self._path.name}: {lines:,} lines read", end="", file=sys.stderr)
+            print_progress(f"{self._path.name}: {lines:,} lines read")
 
 
 def _plain(model: str) -> str:

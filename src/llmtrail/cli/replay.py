@@ -15,6 +15,7 @@ from llmtrail.cli.client import House, find_house, post
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.sending_bar import SendingBar
+from llmtrail.cli.terminal import print_json, print_text
 from llmtrail.cli.trace import Arrival, Shape, TraceError, call_event, read_trace
 
 EXAMPLE = example(
@@ -70,11 +71,11 @@ def command(
     with SendingBar(len(arrivals), quiet=as_json) as advance:
         sent = send_all(house, arrivals, speed, shape, advance)
     if as_json:
-        print(json.dumps(asdict(sent)))
+        print_json(asdict(sent))
     else:
         rate = sent.sent / sent.seconds if sent.seconds else 0.0
-        print(f"sent {sent.sent:,} calls in {sent.seconds:.1f} s ({rate:,.0f} a second) to {house.http}")
-        print(f"accepted {sent.accepted:,}, rejected {sent.rejected:,}")
+        print_text(f"sent {sent.sent:,} calls in {sent.seconds:.1f} s ({rate:,.0f} a second) to {house.http}")
+        print_text(f"accepted {sent.accepted:,}, rejected {sent.rejected:,}")
     if sent.rejected:
         raise CommandError(Exit.NEGATIVE, "some were rejected; see `llmtrail dead-letters list`.")
 

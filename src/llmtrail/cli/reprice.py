@@ -1,6 +1,5 @@
 """`llmtrail reprice`: correct stored costs by the prices known now, by entries that say so. Decides no price itself."""
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import typer
 from llmtrail.cli.costs import book_of, stored_cost
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
+from llmtrail.cli.terminal import print_json, print_text
 from llmtrail.cli.wording import count, money
 from llmtrail.config import Config
 
@@ -87,11 +87,13 @@ def command(
         difference_nanousd += sum((each.new_cost_nanousd or 0) - (each.old_cost_nanousd or 0) for each in corrections)
     if as_json:
         sums = {"calls": looked_at, "corrected": made, "reasons": reasons, "difference_nanousd": difference_nanousd}
-        print(json.dumps(sums | {"dry_run": dry_run}))
+        print_json(sums | {"dry_run": dry_run})
         return
     verb = "would be corrected" if dry_run else "corrected"
     why = f" ({', '.join(f'{reason} {number:,}' for reason, number in reasons.most_common())})" if reasons else ""
-    print(f"{count(looked_at, 'call')} of {first} to {last}: {made:,} {verb}{why}, {money(difference_nanousd)} in sum")
+    print_text(
+        f"{count(looked_at, 'call')} of {first} to {last}: {made:,} {verb}{why}, {money(difference_nanousd)} in sum"
+    )
 
 
 def corrections_of(config: Config, first: date, last: date, *, apply: bool) -> "Iterator[tuple[int, list[Correction]]]":

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmtrail.cli.costs import book_of, stored_cost
 from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.cli.terminal import print_json, print_text
 from llmtrail.cli.wording import count, money
 from llmtrail.config import Config
 
@@ -97,26 +98,26 @@ def settle(config: Config, days: tuple[date, date], laid: "OnCalls", *, apply: b
 def tell(told: dict[str, Told], *, dry_run: bool, as_json: bool) -> None:
     """Print what deployments came to."""
     if as_json:
-        print(json.dumps({"dry_run": dry_run, "deployments": {name: _figures(one) for name, one in told.items()}}))
+        print_json({"dry_run": dry_run, "deployments": {name: _figures(one) for name, one in told.items()}})
         return
     if not told:
-        print(_NO_HOURS)
+        print_text(_NO_HOURS)
     for name, one in told.items():
         settled = one.hours["settled"]
         verb = "would be corrected" if dry_run else "corrected"
-        print(
+        print_text(
             f"{name}: {count(settled, 'hour')} settled, {count(one.calls, 'call')}: "
             f"standard {money(one.standard_nanousd)}, actual {money(one.busy_nanousd)}, "
             f"idle {money(one.idle_nanousd)}; {one.corrected:,} {verb}"
         )
         left = ", ".join(f"{why} {number:,}" for why, number in sorted(one.hours.items()) if why != "settled")
         if left:
-            print(
+            print_text(
                 f"  not settled: {left} (hours), {count(one.unsettled_calls, 'call')}: "
                 f"busy {money(one.unsettled_busy_nanousd)}, idle {money(one.unsettled_idle_nanousd)}"
             )
         if one.calls_without_tokens:
-            print(f"  without known tokens, so nothing is laid on them: {count(one.calls_without_tokens, 'call')}")
+            print_text(f"  without known tokens, so nothing is laid on them: {count(one.calls_without_tokens, 'call')}")
 
 
 def tell_speeds(told: dict[str, Told], *, as_json: bool) -> None:
@@ -125,22 +126,22 @@ def tell_speeds(told: dict[str, Told], *, as_json: bool) -> None:
 
     speeds = {name: proposed(one.worked) for name, one in told.items()}
     if as_json:
-        print(json.dumps({name: None if speed is None else asdict(speed) for name, speed in speeds.items()}))
+        print_json({name: None if speed is None else asdict(speed) for name, speed in speeds.items()})
         return
     if not told:
-        print(f"# {_NO_HOURS}")
+        print_text(f"# {_NO_HOURS}")
     for name, speed in speeds.items():
         if speed is None:
-            print(f"# {name}: no hour tells its speed: no tokens, no samples, or GPUs that others use as well.")
+            print_text(f"# {name}: no hour tells its speed: no tokens, no samples, or GPUs that others use as well.")
             continue
-        print(
+        print_text(
             f"# {name}: {count(speed.hours, 'measured hour')}; {speed.unexplained:.0%} of the busy time fits no hour."
         )
-        print(f"[[own_gpu]]\ndeployment = {json.dumps(name)}\ngpus = {speed.gpus}")
-        print('# gpu = "NVIDIA H200", its model, unless a [[gpu_hour]] names the deployment itself')
+        print_text(f"[[own_gpu]]\ndeployment = {json.dumps(name)}\ngpus = {speed.gpus}")
+        print_text('# gpu = "NVIDIA H200", its model, unless a [[gpu_hour]] names the deployment itself')
         pairs = [("input_tokens_s", speed.input_tokens_s), ("output_tokens_s", speed.output_tokens_s)]
         for key, tokens_s in [("tokens_s", speed.input_tokens_s)] if speed.is_one else pairs:
-            print(f'{key} = "{Decimal(str(tokens_s)).normalize():f}"')
+            print_text(f'{key} = "{Decimal(str(tokens_s)).normalize():f}"')
 
 
 def _hour(handle: "Handle", hour_s: int, book: "GenaiPriceBook", laid: "OnCalls") -> "list[SettledHour]":

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.cli.terminal import print_text
 from llmtrail.cli.tuning import leave_pandas_out, tune
 from llmtrail.config import Config, ConfigError
 
@@ -37,9 +38,9 @@ def serving(config: Config, name: str) -> Iterator["RoleProcess"]:
             yield process
             tune()
             sql = f", SQL at {process.sql_url}" if process.sql_url else ""
-            print(f"llmtrail {name} is up: {process.http_url}{sql}", flush=True)
+            print_text(f"llmtrail {name} is up: {process.http_url}{sql}")
             stop.wait()
-            print("stopping: finishing what is in flight …", flush=True)
+            print_text("stopping: finishing what is in flight …")
     except faults as error:
         raise CommandError(Exit.UNREACHABLE, str(error)) from error
 

@@ -1,6 +1,5 @@
 """`llmtrail show`: everything known of one request. Asks a house, else opens the folder itself."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ from llmtrail.cli.client import get_request
 from llmtrail.cli.door import AddressOption, Door, house_at
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
+from llmtrail.cli.terminal import print_json
 
 EXAMPLE = example(
     "llmtrail show r-1042",
@@ -40,7 +40,7 @@ def command(
             "`llmtrail dead-letters list` tells what was turned away.",
         )
     if as_json:
-        print(json.dumps(document, ensure_ascii=False, indent=2))
+        print_json(document, indent=2)
         return
     from llmtrail.cli.page import print_page
 

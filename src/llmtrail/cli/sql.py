@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from llmtrail.cli.client import stream_sql
+from llmtrail.cli.client import SqlResult, ask_sql
+from llmtrail.cli.csv_cells import is_csv, without_formulas
 from llmtrail.cli.door import AddressOption, Door, SqlAddressOption, house_at
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
+from llmtrail.cli.terminal import print_bytes
 
 EXAMPLE = example(
     'llmtrail sql "SELECT feature, count() FROM calls GROUP BY feature"',
@@ -26,26 +28,42 @@ def command(
         str, typer.Option("--format", help="As ClickHouse names them. Default: a table, or tabs when piped.")
     ] = "",
     as_json: JsonOption = False,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="CSV for programs: cells that would be formulas stay as they are."),
+    ] = False,
     data: DataOption = None,
     config: ConfigOption = None,
     token: TokenOption = "",
     address: AddressOption = "",
     sql_address: SqlAddressOption = "",
 ) -> None:
-    """Run one read-only statement and print its result."""
+    """Run one read-only statement and print its result.
+
+    A terminal shows what others wrote and obeys none of it. In CSV, which people open in spreadsheets, a text that
+    would be a formula there has a single quote before it; every other format into a pipe is byte for byte as stored.
+    """
     folder = settings(config, data).config.server.data
     text = sys.stdin.read() if statement == "-" else statement
-    for piece in run(folder, text, _format(output_format, as_json=as_json), Door(token, address, sql_address)):
-        sys.stdout.buffer.write(piece)
-    sys.stdout.flush()
+    result = ask(folder, text, _format(output_format, as_json=as_json), Door(token, address, sql_address))
+    guarded = is_csv(result.output_format) and not exact
+    print_bytes(without_formulas(result.pieces) if guarded else result.pieces)
 
 
 def run(folder: Path, statement: str, output_format: str, door: Door) -> Iterator[bytes]:
-    """Yield the statement's result from the house that is asked, or from the folder where none runs."""
+    """Yield the statement's result, for programs, from the house that is asked, or from the folder where none runs."""
+    yield from ask(folder, statement, output_format, door).pieces
+
+
+def ask(folder: Path, statement: str, output_format: str, door: Door) -> SqlResult:
+    """Return the statement's result from the house that is asked, or from the folder where none runs."""
     house = house_at(folder, door)
     if house is not None:
-        yield from stream_sql(house, statement, output_format)
-        return
+        return ask_sql(house, statement, output_format)
+    return SqlResult(output_format, _of_folder(folder, statement, output_format))
+
+
+def _of_folder(folder: Path, statement: str, output_format: str) -> Iterator[bytes]:
     from llmtrail.cli.folder import opened, sql_result
 
     with opened(folder) as store:

@@ -1,6 +1,5 @@
 """`llmtrail stats`: rolling figures by scope, or of GPUs. Asks a house, else reads the folder itself."""
 
-import json
 import sqlite3
 import time
 import urllib.parse
@@ -14,6 +13,7 @@ from llmtrail.cli.client import House, get_json
 from llmtrail.cli.door import AddressOption, Door, house_at
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
+from llmtrail.cli.terminal import print_json
 from llmtrail.config import Config
 
 EXAMPLE = example(
@@ -153,7 +153,7 @@ def _show(read: Callable[[], Document], shown: Shown, *, watch: bool, as_json: b
         except KeyboardInterrupt:
             return
     if as_json:
-        print(json.dumps(read(), ensure_ascii=False, indent=2))
+        print_json(read(), indent=2)
         return
     from llmtrail.cli.stats_view import screen
 
@@ -176,7 +176,7 @@ def _gpus_shown(document: Document, width: int) -> "RenderableType":
 def _watch(read: Callable[[], Document], shown: Shown, *, as_json: bool) -> None:
     if as_json:
         while True:
-            print(json.dumps(read(), ensure_ascii=False), flush=True)
+            print_json(read())
             time.sleep(WATCH_EVERY_S)
     from rich.live import Live
 

@@ -1,6 +1,5 @@
 """`llmtrail topics`: make Kafka's topics, look at them, hold them to their description. Decides nothing about them."""
 
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -9,6 +8,7 @@ import typer
 
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, JsonOption, KafkaOption, example, settings
+from llmtrail.cli.terminal import print_json, print_text
 from llmtrail.cli.wording import count
 from llmtrail.config import ConfigError, KafkaConfig, kafka_client
 from llmtrail.log.topic_diff import Changes, Difference, Gravity, TopicState, changes, differences
@@ -55,15 +55,15 @@ def create_command(
     where = _where(kafka, replication, config)
     done = _on_cluster(where, lambda cluster, wanted: _create(cluster, wanted, alter=alter))
     if as_json:
-        print(json.dumps({"created": _names(done.create), "altered": _altered(done), "left": _told(done.left)}))
+        print_json({"created": _names(done.create), "altered": _altered(done), "left": _told(done.left)})
     else:
         for name in _names(done.create):
-            print(f"created {name}")
+            print_text(f"created {name}")
         for change in _altered(done):
-            print(f"altered {change['topic']}: {change['what']} is {change['to']}")
+            print_text(f"altered {change['topic']}: {change['what']} is {change['to']}")
         _print(done.left)
         if not (done.create or _altered(done) or done.left):
-            print("nothing to do: every topic is as described")
+            print_text("nothing to do: every topic is as described")
     _leave(done.left)
 
 
@@ -76,12 +76,12 @@ def list_command(
     """List the topics that should be, and what the cluster has of each."""
     rows = _on_cluster(_where(kafka, replication, config), _rows)
     if as_json:
-        print(json.dumps(rows))
+        print_json(rows)
         return
     for row in rows:
         found = f"{row['partitions']} x {row['replication']}" if row["there"] else "missing"
         kept = "for ever" if row["retention_hours"] is None else f"{row['retention_hours']} h"
-        print(f"{row['topic']:24} {found:10} {row['cleanup']:15} {kept:9} {row['about']}")
+        print_text(f"{row['topic']:24} {found:10} {row['cleanup']:15} {kept:9} {row['about']}")
 
 
 def check_command(
@@ -93,11 +93,11 @@ def check_command(
     """Tell each way in which the cluster's topics are not as described; exit code 1 where events are in danger."""
     found = topic_differences(_where(kafka, replication, config))
     if as_json:
-        print(json.dumps({"differences": _told(found)}))
+        print_json({"differences": _told(found)})
     elif found:
         _print(found)
     else:
-        print("every topic is as described")
+        print_text("every topic is as described")
     _leave(found)
 
 
@@ -177,7 +177,7 @@ def _told(found: Iterable[Difference]) -> list[Mapping[str, object]]:
 
 def _print(found: Iterable[Difference]) -> None:
     for one in found:
-        print(f"{one.gravity:5} {one} -> {one.cure}")
+        print_text(f"{one.gravity:5} {one} -> {one.cure}")
 
 
 def _leave(found: Iterable[Difference]) -> None:

@@ -9,6 +9,7 @@ import typer
 
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, example, settings
+from llmtrail.cli.terminal import print_text
 
 EXAMPLE = example("llmtrail up", "llmtrail up --data /var/lib/llmtrail --port 4318")
 
@@ -37,9 +38,9 @@ def command(
             Embedded(loaded.config, environ=os.environ) as house,
         ):
             tune()
-            print(f"llmtrail is up: calls and OTLP at {house.http_url}, SQL at {house.sql_url}", flush=True)
-            print(f"data in {loaded.config.server.data.resolve()}; stop with Ctrl-C", flush=True)
+            print_text(f"llmtrail is up: calls and OTLP at {house.http_url}, SQL at {house.sql_url}")
+            print_text(f"data in {loaded.config.server.data.resolve()}; stop with Ctrl-C")
             stop.wait()
-            print("stopping: storing what was acknowledged …", flush=True)
+            print_text("stopping: storing what was acknowledged …")
     except (StartError, DataFolderError) as error:
         raise CommandError(Exit.UNREACHABLE, str(error)) from error

@@ -57,6 +57,10 @@ class Refusal(StrEnum):
     TOO_LARGE = "too_large"  # the body is too large, or unpacks to too much
     UNAUTHORIZED = "unauthorized"  # no token, or one that may not do this
     BAD_REQUEST = "bad_request"  # the body cannot be read
+    HOST = "host"  # asked by a name that is not this server's, or by none
+    ORIGIN = "origin"  # a page of another origin is behind it
+    CONTENT_TYPE = "content_type"  # what is posted may come from a form
+    WEBSOCKET = "websocket"  # none is spoken
     DEAD_LETTERS = "dead_letters"  # the tenant's dead letters of the day are full: answered, not kept
 
 

@@ -32,7 +32,7 @@ from llmtrail.local.http import process_routes
 from llmtrail.local.keeper import Keeper
 from llmtrail.local.measured import MeasuredApp, MeasuredSink, folder_bytes
 from llmtrail.local.prices import price_book
-from llmtrail.local.servers import Listener, PortTakenError, Servers
+from llmtrail.local.servers import PortTakenError, Servers, listeners_of
 from llmtrail.local.sink import MinuteSink, StoreSink
 from llmtrail.local.span_ledger import span_ledger
 from llmtrail.local.statistics import LocalStatistics
@@ -392,14 +392,11 @@ class Embedded:
         secrets = sql_tokens(config.ingest, clock_module.random_bytes)
         sql = sql_app(rooms.handle, SqlConfig(limits=self._limits(), tokens=secrets))
         self._servers = Servers(
-            [
-                Listener(MeasuredApp(http, self.metrics, self._clock), config.server.host, config.server.port),
-                Listener(
-                    MeasuredApp(sql, self.metrics, self._clock, counts_sql=True),
-                    config.server.host,
-                    config.server.sql_port,
-                ),
-            ],
+            listeners_of(
+                config.server,
+                MeasuredApp(http, self.metrics, self._clock),
+                MeasuredApp(sql, self.metrics, self._clock, counts_sql=True),
+            ),
             config.server.http,
             self._refusals.turned_away,
         )

@@ -14,9 +14,11 @@ from typing import cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from llmtrail.config import HttpConfig
+from llmtrail.config import HttpConfig, ServerConfig
 from llmtrail.core.outcome import Refusal
 from llmtrail.local.bounded import BoundedProtocol, Bounds
+from llmtrail.local.browser_guard import BrowserGuard
+from llmtrail.local.browser_rules import BrowserRules, gateway_rules, sql_rules
 from llmtrail.local.connections import Connections
 
 _LOG = logging.getLogger(__name__)
@@ -38,6 +40,15 @@ class Listener:
     app: ASGIApp
     host: str
     port: int
+    rules: BrowserRules
+
+
+def listeners_of(server: ServerConfig, app: ASGIApp, sql: ASGIApp | None = None) -> list[Listener]:
+    """Return where a process listens, each port with its rules; raises ConfigError."""
+    listeners = [Listener(app, server.host, server.port, gateway_rules(server))]
+    if sql is not None:
+        listeners.append(Listener(sql, server.host, server.sql_port, sql_rules(server)))
+    return listeners
 
 
 class PortTakenError(RuntimeError):
@@ -149,8 +160,10 @@ def _bind(listener: Listener) -> socket.socket:
 
 
 def _server(listener: Listener, bounds: Bounds) -> uvicorn.Server:
+    # Whatever listens is guarded here, so that no app of a role can be served without.
+    guarded = BrowserGuard(listener.app, listener.rules, bounds.turned_away)
     config = uvicorn.Config(
-        listener.app,
+        guarded,
         log_config=None,
         access_log=False,
         lifespan="auto",

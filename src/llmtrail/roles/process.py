@@ -17,7 +17,7 @@ from llmtrail.local import port_file
 from llmtrail.local.data_folder import open_data_folder
 from llmtrail.local.http import process_routes
 from llmtrail.local.measured import MeasuredApp
-from llmtrail.local.servers import Listener, Servers
+from llmtrail.local.servers import Servers, listeners_of
 from llmtrail.metrics import HTTP_CONNECTIONS, Metrics
 from llmtrail.refusals import Refusals
 
@@ -89,11 +89,9 @@ class RoleProcess:
         """Answer `routes`, those of the process, and SQL; say where in the data folder's port file."""
         app = Starlette(routes=[*routes, *process_routes(self._readiness, self._exposition)])
         host = self._server.host
-        listeners = [Listener(MeasuredApp(app, self.metrics, self.clock), host, self._server.port)]
-        if sql is not None:
-            counted = MeasuredApp(sql, self.metrics, self.clock, counts_sql=True)
-            listeners.append(Listener(counted, host, self._server.sql_port))
-        servers = Servers(listeners, self._server.http, self.refusals.turned_away)
+        measured = MeasuredApp(app, self.metrics, self.clock)
+        counted = None if sql is None else MeasuredApp(sql, self.metrics, self.clock, counts_sql=True)
+        servers = Servers(listeners_of(self._server, measured, counted), self._server.http, self.refusals.turned_away)
         self.before_scrape(lambda: self.metrics.set(HTTP_CONNECTIONS, servers.connections))
         servers.start()
         self._stack.callback(servers.stop)
