@@ -1,7 +1,7 @@
 """Writers over a real Kafka for tests: topics of their own, a sink in memory that remembers every token."""
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from confluent_kafka import Producer
@@ -27,7 +27,7 @@ GROUP = "rows"
 class RememberingSink:
     """Keeps rows by call; a token again adds nothing, as the engine does. `broken` makes every insert fail."""
 
-    rows: dict[int, CallRow] = field(default_factory=dict)
+    rows: dict[tuple[str, int], CallRow] = field(default_factory=dict)
     tokens: list[str] = field(default_factory=list)
     letters: dict[tuple[int, int], DeadLetterRow] = field(default_factory=dict)
     tried: list[str] = field(default_factory=list)
@@ -41,52 +41,45 @@ class RememberingSink:
                 raise ConnectionError("the store is away")
             if token not in self.tokens:
                 self.tokens.append(token)
-                self.rows |= {row.call_key: row for row in rows}
+                self.rows |= {(row.tenant, row.call_key): row for row in rows}
 
     def insert_dead_letters(self, letters: Sequence[DeadLetterRow], token: str) -> None:
         del token
         with self.lock:
             self.letters |= {(letter.partition, letter.offset): letter for letter in letters}
 
-    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
+    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, Sequence[KnownCall]]:
         with self.lock:
-            return {key: known_call(self.rows[key]) for key in call_keys if key in self.rows}
+            return known_calls(self.rows.values(), call_keys)
 
     def newest_made_ms(self, before_ms: int) -> int | None:
         with self.lock:
-            made = [key >> 80 for key in self.rows if key >> 80 < before_ms]
+            made = [key >> 80 for _, key in self.rows if key >> 80 < before_ms]
         return max(made, default=None)
 
     def ahead_of(self, after_ms: int, ids_max: int) -> Sequence[int]:
         with self.lock:
-            return sorted((key for key in self.rows if key >> 80 > after_ms), reverse=True)[:ids_max]
+            return sorted({key for _, key in self.rows if key >> 80 > after_ms}, reverse=True)[:ids_max]
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         with self.lock:
-            return sum(1 for row in rows if row.call_key not in self.rows)
+            return sum(1 for row in rows if (row.tenant, row.call_key) not in self.rows)
+
+
+def known_calls(rows: Iterable[CallRow], call_keys: Sequence[int]) -> dict[int, tuple[KnownCall, ...]]:
+    """Return what the store would tell of these ids."""
+    wanted = set(call_keys)
+    found: dict[int, tuple[KnownCall, ...]] = {}
+    for row in rows:
+        if row.call_key in wanted:
+            found[row.call_key] = (*found.get(row.call_key, ()), known_call(row))
+    return found
 
 
 def known_call(row: CallRow) -> KnownCall:
     """Return what the store would tell of a row."""
-    return KnownCall(
-        call=row.call,
-        revision=row.call.revision,
-        content_hash=row.content_hash,
-        first_ingested_at_ns=row.first_ingested_at_ns,
-        bodies_key=row.bodies_key,
-        ingested_at_ns=row.ingested_at_ns,
-        counted_at_ns=row.counted_at_ns,
-        prompt_fingerprint=row.prompt_fingerprint,
-        corrected=row.corrected,
-        cost_nanousd=row.cost_nanousd,
-        tenant=row.tenant,
-        model=row.model,
-        estimated_input_tokens=row.estimated_input_tokens,
-        estimated_output_tokens=row.estimated_output_tokens,
-        topic_id=row.topic_id,
-        partition=row.partition,
-        offset=row.offset,
-    )
+    names = set(KnownCall.__struct_fields__) - {"revision"}
+    return KnownCall(revision=row.call.revision, **{name: getattr(row, name) for name in names})
 
 
 @dataclass

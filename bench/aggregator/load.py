@@ -39,7 +39,7 @@ def ranges(calls: int, book: PriceBook) -> list[list[Partial]]:
             appended_at_ns=[time.time_ns()] * calls,
             headers=[{}] * calls,
         )
-        batch = step(records, StepContext(SeenIds(0), {}, lambda _: {}, book))
+        batch = step(records, StepContext(SeenIds(0), (), lambda _: {}, book))
         made.append(partials_of(batch, batch.rows[-1].ingested_at_ns, frozenset()))
     return made
 

@@ -143,8 +143,9 @@ def call_at(at_ns: int, node: int, told: str) -> StoredCall:
     ended_ns = at_ns + CALL_MS * 1_000_000
     return StoredCall(
         call=call,
-        place=CallPlace(call.call_id or "", day, 1),
+        place=CallPlace(call.call_id or "", day, 1, ""),
         tenant="",
+        is_stated=False,
         started_at_ns=at_ns,
         first_ingested_at_ns=ended_ns,
         ingested_at_ns=ended_ns,

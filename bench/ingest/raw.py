@@ -36,7 +36,7 @@ def blocks() -> list[list[pa.Table]]:
             values += templates[part % 16].body(batch * ROWS + part * 500)[0].splitlines()
         now = time.time_ns()
         records = Records("t", "topic", 0, batch * ROWS, values, [b"k"] * ROWS, [now] * ROWS, [{}] * ROWS)
-        rows = step(records, StepContext(seen, {}, lambda _: {}, book)).rows
+        rows = step(records, StepContext(seen, (), lambda _: {}, book)).rows
         made.append([calls_block(rows), bodies_block(rows), ids_block(rows)])
     return made
 

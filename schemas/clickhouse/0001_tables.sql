@@ -6,7 +6,7 @@ CREATE DATABASE IF NOT EXISTS llmtrail;
 CREATE TABLE IF NOT EXISTS llmtrail.calls_data
 (
   ingest_day Date COMMENT 'Day (UTC) on which the first event of the call was appended to the log; the partition.' CODEC(ZSTD(1)),
-  call_id UUID COMMENT 'Id of the call, made once by the emitter; the idempotency key.' CODEC(ZSTD(1)),
+  call_id UUID COMMENT 'Id of the call, made once by the emitter; with its tenant the idempotency key.' CODEC(ZSTD(1)),
   revision UInt32 COMMENT 'Revision of the record; the highest one is shown.' CODEC(T64, ZSTD(1)),
   request_id Nullable(String) COMMENT 'The application''s own request id: what a support ticket holds.' CODEC(ZSTD(1)),
   trace_id Nullable(String) COMMENT 'Trace id, as 32 hexadecimal digits where it came from OpenTelemetry.' CODEC(ZSTD(1)),
@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS llmtrail.calls_data
   parent_span_id Nullable(String) COMMENT 'Span id of the call''s parent.' CODEC(ZSTD(1)),
   session_id Nullable(String) COMMENT 'Session or conversation that the call belongs to.' CODEC(ZSTD(1)),
   provider_request_id Nullable(String) COMMENT 'The provider''s id of the (last) request.' CODEC(ZSTD(1)),
-  tenant LowCardinality(String) COMMENT 'Tenant of the token that sent the event; empty where there is none.' CODEC(ZSTD(1)),
+  tenant LowCardinality(String) COMMENT 'Tenant of the call: of the token that sent it, else what its event stated; empty where there is none. With the call id it names the call.' CODEC(ZSTD(1)),
   user_id Nullable(String) COMMENT 'The end user on whose behalf the call was made.' CODEC(ZSTD(1)),
   feature LowCardinality(Nullable(String)) COMMENT 'Product feature that made the call.' CODEC(ZSTD(1)),
   service LowCardinality(Nullable(String)) COMMENT 'Service that made the call.' CODEC(ZSTD(1)),
@@ -147,7 +147,7 @@ CREATE TABLE IF NOT EXISTS llmtrail.calls_data
 )
 ENGINE = ReplacingMergeTree(revision)
 PARTITION BY ingest_day
-ORDER BY (ingest_day, toUInt128(call_id))
+ORDER BY (ingest_day, toUInt128(call_id), tenant)
 TTL ingest_day + INTERVAL 400 DAY
 SETTINGS
   fsync_after_insert = 1, fsync_part_directory = 1,
@@ -164,7 +164,7 @@ CREATE TABLE IF NOT EXISTS llmtrail.bodies_data
   bodies_key UInt64 COMMENT 'Hash of trace id, else request id, else call id, as the call''s first event has them.',
   call_id UUID COMMENT 'Id of the call.',
   revision UInt32 COMMENT 'Revision that brought this content.',
-  tenant LowCardinality(String) COMMENT 'Tenant of the token that sent the event; empty where there is none.',
+  tenant LowCardinality(String) COMMENT 'Tenant of the call: of the token that sent it, else what its event stated; empty where there is none. With the call id it names the call.',
   request_id Nullable(String) COMMENT 'The application''s own request id.',
   input Nullable(String) COMMENT 'Variables that the prompt was filled with; JSON text exactly as it was sent.',
   messages Nullable(String) COMMENT 'Messages sent to the model; JSON text exactly as it was sent.',
@@ -178,7 +178,7 @@ CREATE TABLE IF NOT EXISTS llmtrail.bodies_data
 )
 ENGINE = ReplacingMergeTree(revision)
 PARTITION BY ingest_day
-ORDER BY (ingest_day, bodies_key, toUInt128(call_id))
+ORDER BY (ingest_day, bodies_key, toUInt128(call_id), tenant)
 TTL ingest_day + INTERVAL 90 DAY
 SETTINGS
   fsync_after_insert = 1, fsync_part_directory = 1,
@@ -193,13 +193,14 @@ CREATE TABLE IF NOT EXISTS llmtrail.ids_data
 (
   id_hash UInt64 DEFAULT cityHash64(id) COMMENT 'cityHash64 of the id: WHERE id_hash = cityHash64(''…'').' CODEC(ZSTD(1)),
   kind LowCardinality(String) COMMENT 'Kind of id: request, trace, session, provider_request, ticket, or call (where the call id does not tell its day).' CODEC(ZSTD(1)),
+  tenant LowCardinality(String) COMMENT 'Tenant of that call; with the call id it names the call.' CODEC(ZSTD(1)),
   call_id UUID COMMENT 'A call that bears the id.' CODEC(ZSTD(1)),
   ingest_day Date COMMENT 'Partition of the call.' CODEC(ZSTD(1)),
   bodies_key UInt64 COMMENT 'Place of the call''s content in `bodies`.' CODEC(ZSTD(1)),
   id String EPHEMERAL COMMENT 'The id itself: hashed at insert, not kept here.'
 )
 ENGINE = ReplacingMergeTree
-ORDER BY (id_hash, toUInt128(call_id))
+ORDER BY (id_hash, tenant, toUInt128(call_id))
 TTL ingest_day + INTERVAL 400 DAY
 SETTINGS
   fsync_after_insert = 1, fsync_part_directory = 1,
@@ -243,6 +244,7 @@ COMMENT 'Rejected events as written; read `dead_letters`.';
 CREATE TABLE IF NOT EXISTS llmtrail.price_corrections
 (
   corrected_day Date COMMENT 'Day (UTC) of the correction; the partition.' CODEC(ZSTD(1)),
+  tenant LowCardinality(String) COMMENT 'Tenant of the call; with the call id it names the call.' CODEC(ZSTD(1)),
   call_id UUID COMMENT 'The call whose cost was corrected.' CODEC(ZSTD(1)),
   ingest_day Date COMMENT 'Partition of the call.' CODEC(ZSTD(1)),
   revision UInt32 COMMENT 'Revision of the call that was corrected.' CODEC(T64, ZSTD(1)),
@@ -258,7 +260,7 @@ CREATE TABLE IF NOT EXISTS llmtrail.price_corrections
 )
 ENGINE = ReplacingMergeTree
 PARTITION BY corrected_day
-ORDER BY (corrected_day, toUInt128(call_id), corrected_at)
+ORDER BY (corrected_day, toUInt128(call_id), tenant, corrected_at)
 TTL corrected_day + INTERVAL 400 DAY
 SETTINGS
   fsync_after_insert = 1, fsync_part_directory = 1,

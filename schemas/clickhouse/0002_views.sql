@@ -4,7 +4,7 @@
 CREATE OR REPLACE VIEW llmtrail.calls
 (
   ingest_day Date COMMENT 'Day (UTC) on which the first event of the call was appended to the log; the partition.',
-  call_id UUID COMMENT 'Id of the call, made once by the emitter; the idempotency key.',
+  call_id UUID COMMENT 'Id of the call, made once by the emitter; with its tenant the idempotency key.',
   revision UInt32 COMMENT 'Revision of the record; the highest one is shown.',
   request_id Nullable(String) COMMENT 'The application''s own request id: what a support ticket holds.',
   trace_id Nullable(String) COMMENT 'Trace id, as 32 hexadecimal digits where it came from OpenTelemetry.',
@@ -12,7 +12,7 @@ CREATE OR REPLACE VIEW llmtrail.calls
   parent_span_id Nullable(String) COMMENT 'Span id of the call''s parent.',
   session_id Nullable(String) COMMENT 'Session or conversation that the call belongs to.',
   provider_request_id Nullable(String) COMMENT 'The provider''s id of the (last) request.',
-  tenant LowCardinality(String) COMMENT 'Tenant of the token that sent the event; empty where there is none.',
+  tenant LowCardinality(String) COMMENT 'Tenant of the call: of the token that sent it, else what its event stated; empty where there is none. With the call id it names the call.',
   user_id Nullable(String) COMMENT 'The end user on whose behalf the call was made.',
   feature LowCardinality(Nullable(String)) COMMENT 'Product feature that made the call.',
   service LowCardinality(Nullable(String)) COMMENT 'Service that made the call.',
@@ -187,12 +187,12 @@ COMMENT 'One row for each LLM call: its latest revision.';
 CREATE OR REPLACE VIEW llmtrail.attempts
 (
   ingest_day Date COMMENT 'Day (UTC) on which the first event of the call was appended to the log; the partition.',
-  call_id UUID COMMENT 'Id of the call, made once by the emitter; the idempotency key.',
+  call_id UUID COMMENT 'Id of the call, made once by the emitter; with its tenant the idempotency key.',
   revision UInt32 COMMENT 'Revision of the record; the highest one is shown.',
   request_id Nullable(String) COMMENT 'The application''s own request id: what a support ticket holds.',
   trace_id Nullable(String) COMMENT 'Trace id, as 32 hexadecimal digits where it came from OpenTelemetry.',
   session_id Nullable(String) COMMENT 'Session or conversation that the call belongs to.',
-  tenant LowCardinality(String) COMMENT 'Tenant of the token that sent the event; empty where there is none.',
+  tenant LowCardinality(String) COMMENT 'Tenant of the call: of the token that sent it, else what its event stated; empty where there is none. With the call id it names the call.',
   user_id Nullable(String) COMMENT 'The end user on whose behalf the call was made.',
   feature LowCardinality(Nullable(String)) COMMENT 'Product feature that made the call.',
   provider LowCardinality(Nullable(String)) COMMENT 'Provider that was called: openai, anthropic, …',
@@ -280,7 +280,7 @@ CREATE OR REPLACE VIEW llmtrail.bodies
   bodies_key UInt64 COMMENT 'Hash of trace id, else request id, else call id, as the call''s first event has them.',
   call_id UUID COMMENT 'Id of the call.',
   revision UInt32 COMMENT 'Revision that brought this content.',
-  tenant LowCardinality(String) COMMENT 'Tenant of the token that sent the event; empty where there is none.',
+  tenant LowCardinality(String) COMMENT 'Tenant of the call: of the token that sent it, else what its event stated; empty where there is none. With the call id it names the call.',
   request_id Nullable(String) COMMENT 'The application''s own request id.',
   input Nullable(String) COMMENT 'Variables that the prompt was filled with; JSON text exactly as it was sent.',
   messages Nullable(String) COMMENT 'Messages sent to the model; JSON text exactly as it was sent.',
@@ -315,6 +315,7 @@ CREATE OR REPLACE VIEW llmtrail.ids
 (
   id_hash UInt64 COMMENT 'cityHash64 of the id: WHERE id_hash = cityHash64(''…'').',
   kind LowCardinality(String) COMMENT 'Kind of id: request, trace, session, provider_request, ticket, or call (where the call id does not tell its day).',
+  tenant LowCardinality(String) COMMENT 'Tenant of that call; with the call id it names the call.',
   call_id UUID COMMENT 'A call that bears the id.',
   ingest_day Date COMMENT 'Partition of the call.',
   bodies_key UInt64 COMMENT 'Place of the call''s content in `bodies`.'
@@ -322,6 +323,7 @@ CREATE OR REPLACE VIEW llmtrail.ids
 AS SELECT
   id_hash,
   kind,
+  tenant,
   call_id,
   ingest_day,
   bodies_key

@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from msgspec import Raw
+from msgspec import Raw, structs
 
 from alert_messages import RETRY_STORM
 from llmtrail.core.call import Attempt
@@ -25,12 +25,12 @@ from llmtrail.store.arrow import DAY_NS
 from llmtrail.store.errors import MigrationError, StoreError, StoreUnavailableError
 from llmtrail.store.handle import Handle, Limits, PooledHandle, open_chdb, open_http
 from llmtrail.store.insert import calls_block, insert_calls, insert_corrections, insert_dead_letters
-from llmtrail.store.known import known_calls, missing_rows, present_offsets, recent_ids
+from llmtrail.store.known import known_calls, missing_rows, present_offsets
 from llmtrail.store.lookup import find_request
 from llmtrail.store.migrate import Migration, migrate, read_migrations
 from llmtrail.store.proof import Worst, requests_of
 from llmtrail.store.retention import DEFAULT_DAYS, retention_days, set_retention
-from llmtrail.store.rows import Correction, DeadLetterRow
+from llmtrail.store.rows import CallRow, Correction, DeadLetterRow
 from llmtrail_alerts.message import look_command
 from llmtrail_ingest.dead_letter import DeadLetterWriter, letter_of, letter_value
 from stored_calls import NOW_NS, a_call, a_call_id, a_full_call, a_row
@@ -87,7 +87,7 @@ def test_every_statement_of_every_migration_may_run_twice(store: Handle) -> None
 def test_a_whole_call_comes_back_as_it_went_in(store: Handle, number: int) -> None:
     row = a_row(a_full_call(number), offset=number)
     insert_calls(store, [row], f"whole-{number}")
-    known = known_calls(store, [row.call_key])[row.call_key]
+    known = known_calls(store, [row.call_key])[row.call_key][0]
     assert known.call == row.call
     assert (known.content_hash, known.bodies_key) == (row.content_hash, row.bodies_key)
     assert (known.first_ingested_at_ns, known.offset) == (row.first_ingested_at_ns, number)
@@ -105,13 +105,13 @@ def test_of_two_revisions_in_one_block_only_the_later_is_shown(store: Handle, nu
         assert list(shown) == [(wanted,)]
     ids = store.query(f"SELECT count() FROM llmtrail.ids WHERE id_hash = cityHash64('two-{number}')")
     assert list(ids) == [(1,)]
-    assert known_calls(store, [later.call_key])[later.call_key].call == later.call
+    assert known_calls(store, [later.call_key])[later.call_key][0].call == later.call
 
 
 def test_a_call_without_anything_optional_has_null_for_all_of_it(store: Handle, number: int) -> None:
     row = a_row(a_call(number), cost_nanousd=None, cost_source="unpriced", unpriced_reason="no_price")
     insert_calls(store, [row], f"bare-{number}")
-    known = known_calls(store, [row.call_key])[row.call_key]
+    known = known_calls(store, [row.call_key])[row.call_key][0]
     assert known.call == row.call
     rows = store.query(
         "SELECT input_tokens, cost_nanousd, retry_count, attempt_count, feature, attributes FROM llmtrail.calls "
@@ -148,7 +148,7 @@ def test_a_higher_revision_replaces_the_row_and_keeps_the_body_it_did_not_bring(
 @pytest.mark.parametrize("kind", ["request", "trace", "session", "provider_request", "ticket", "call", "attempt"])
 def test_any_id_leads_to_the_whole_request(store: Handle, number: int, kind: str) -> None:
     call = a_full_call(number)
-    other = a_call(number + 500_000, request_id=call.request_id, started_at=NOW_NS + 5)
+    other = a_call(number + 500_000, request_id=call.request_id, tenant=call.tenant, started_at=NOW_NS + 5)
     insert_calls(store, [a_row(other, started_at_ns=NOW_NS + 5), a_row(call)], f"ids-{number}")
     ids = {
         "request": call.request_id,
@@ -233,7 +233,7 @@ def test_an_attempt_of_which_little_is_known_is_a_row_all_the_same(store: Handle
         "SELECT number, http_status, backoff_ms FROM llmtrail.attempts WHERE call_id = {id:UUID}", {"id": call.call_id}
     )
     assert sorted(tuple(row) for row in rows) == [(1, None, None), (2, None, None)]
-    assert known_calls(store, [a_row(call).call_key])[a_row(call).call_key].call == call
+    assert known_calls(store, [a_row(call).call_key])[a_row(call).call_key][0].call == call
 
 
 def test_times_beyond_what_the_column_holds_are_clamped_and_kept_in_the_event(store: Handle, number: int) -> None:
@@ -241,7 +241,7 @@ def test_times_beyond_what_the_column_holds_are_clamped_and_kept_in_the_event(st
         a_call(number, started_at="9999-12-31T00:00:00Z"), started_at_ns=253_402_214_400 * 10**9, clock_skew=True
     )
     insert_calls(store, [row], f"clamped-{number}")
-    assert known_calls(store, [row.call_key])[row.call_key].call.started_at == "9999-12-31T00:00:00Z"
+    assert known_calls(store, [row.call_key])[row.call_key][0].call.started_at == "9999-12-31T00:00:00Z"
     rows = store.query(
         "SELECT toYear(started_at) FROM llmtrail.calls WHERE call_id = {id:UUID}", {"id": a_call_id(number)}
     )
@@ -292,26 +292,51 @@ def test_letters_at_equal_offsets_of_two_partitions_are_both_stored(store: Handl
     assert [tuple(row) for row in store.query(ask, {"topic": topic_id})] == [(0, "of 0"), (1, "of 1")]
 
 
-def test_recent_ids_are_those_first_ingested_in_the_span(store: Handle, number: int) -> None:
-    start_ns = NOW_NS + number * DAY_NS
-    rows = [
-        a_row(a_call(number + place), first_ingested_at_ns=start_ns + place * 3_600 * 10**9, content_hash=place)
-        for place in range(5)
-    ]
-    insert_calls(store, rows, f"recent-{number}")
-    found = list(recent_ids(store, start_ns + 3_600 * 10**9, start_ns + 4 * 3_600 * 10**9))
-    assert sorted((one.call_key, one.content_hash) for one in found) == sorted(
-        (row.call_key, row.content_hash) for row in rows[1:4]
+def test_two_tenants_calls_of_one_id_are_two_calls_wherever_they_are_stored(store: Handle, number: int) -> None:
+    call = a_full_call(number)
+    later = structs.replace(call, revision=call.revision + 1, output=Raw(b'"of evil"'))
+    rows = [a_row(call, tenant="acme"), a_row(later, tenant="evil", first_ingested_at_ns=NOW_NS + DAY_NS)]
+    for row in rows:
+        insert_calls(store, [row], f"two-{number}-{row.tenant}")
+    known = known_calls(store, [rows[0].call_key])[rows[0].call_key]
+    assert {one.tenant: one.call for one in known} == {"acme": call, "evil": later}
+    assert missing_rows(store, rows) == 0
+    assert missing_rows(store, [a_row(call, tenant="globex")]) == 1
+    for id_value in (call.call_id or "", f"r-{number}"):
+        for row in rows:
+            document = find_request(store, id_value, tenant=row.tenant)
+            assert document is not None
+            assert [one["revision"] for one in document["calls"]] == [row.call.revision]
+        both = find_request(store, id_value)
+        assert both is not None
+        assert (both["tenants"], len(both["calls"])) == (["acme", "evil"], 2)
+        assert "of evil" not in str(find_request(store, id_value, tenant="acme"))
+    outputs = "SELECT tenant, output FROM llmtrail.bodies WHERE call_id = {id:UUID} ORDER BY tenant"
+    found = [tuple(row) for row in store.query(outputs, {"id": call.call_id})]
+    assert [tenant for tenant, _ in found] == ["acme", "evil"]
+    assert "of evil" not in str(found[0])
+
+
+def test_a_correction_is_of_one_tenants_call_alone(store: Handle, number: int) -> None:
+    rows = [a_row(a_full_call(number), tenant=tenant, cost_nanousd=5) for tenant in ("acme", "evil")]
+    insert_calls(store, rows, f"of-one-{number}")
+    insert_corrections(store, [a_correction(rows[0])], f"of-one-{number}")
+    found = store.query(
+        "SELECT tenant, cost_nanousd FROM llmtrail.calls WHERE call_id = {id:UUID} ORDER BY tenant",
+        {"id": rows[0].call.call_id},
     )
+    assert [tuple(row) for row in found] == [("acme", 77), ("evil", 5)]
+    known = {one.tenant: one.corrected for one in known_calls(store, [rows[0].call_key])[rows[0].call_key]}
+    assert known["evil"] is None
+    assert known["acme"] is not None
 
 
-def test_a_correction_changes_the_cost_shown_and_leaves_an_entry(store: Handle, number: int) -> None:
-    row = a_row(a_full_call(number), cost_nanousd=None, cost_source="unpriced", unpriced_reason="no_price")
-    insert_calls(store, [row], f"correct-{number}")
-    correction = Correction(
+def a_correction(row: CallRow) -> Correction:
+    return Correction(
+        tenant=row.tenant,
         call_key=row.call_key,
         ingest_day=row.first_ingested_at_ns // DAY_NS,
-        revision=3,
+        revision=row.call.revision,
         old_cost_nanousd=None,
         new_cost_nanousd=77,
         old_price_id=None,
@@ -322,6 +347,12 @@ def test_a_correction_changes_the_cost_shown_and_leaves_an_entry(store: Handle, 
         corrected_at_ns=NOW_NS + DAY_NS,
         book_id="book-2",
     )
+
+
+def test_a_correction_changes_the_cost_shown_and_leaves_an_entry(store: Handle, number: int) -> None:
+    row = a_row(a_full_call(number), cost_nanousd=None, cost_source="unpriced", unpriced_reason="no_price")
+    insert_calls(store, [row], f"correct-{number}")
+    correction = a_correction(row)
     for _ in range(2):
         insert_corrections(store, [correction], f"correction-{number}")
     document = find_request(store, f"r-{number}")
@@ -333,7 +364,7 @@ def test_a_correction_changes_the_cost_shown_and_leaves_an_entry(store: Handle, 
         "SELECT count() FROM llmtrail.calls WHERE call_id = {id:UUID} AND cost_corrected_at > 0", key
     )
     assert corrected[0][0] == 1
-    assert known_calls(store, [row.call_key])[row.call_key].call == row.call
+    assert known_calls(store, [row.call_key])[row.call_key][0].call == row.call
 
 
 def an_alert(number: int, **changes: Any) -> AlertRow:

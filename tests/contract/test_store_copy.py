@@ -46,6 +46,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Handle]:
 
 def _correction(number: int, at_ns: int) -> Correction:
     return Correction(
+        tenant="acme",
         call_key=uuid.UUID(a_call_id(number)).int,
         ingest_day=NOW_NS // NS_PER_DAY,
         revision=3,

@@ -43,7 +43,7 @@ def _gpu(slot: int = 0, host: str = "node-1", index: int = 0, **told: Any) -> Gp
 
 
 def _call(key: int, femtousd: int | None, second: int = 0) -> OwnCall:
-    return OwnCall(key, 20_000, 1, HOUR_S + second, femtousd or 0, 0, femtousd, 7, "self_hosted", "own_gpu:a")
+    return OwnCall("", key, 20_000, 1, HOUR_S + second, femtousd or 0, 0, femtousd, 7, "self_hosted", "own_gpu:a")
 
 
 def _settle(
@@ -184,7 +184,7 @@ def test_a_slice_of_a_gpu_does_not_cost_what_the_gpu_does() -> None:
 def test_a_call_weighs_what_its_tokens_cost_before_rounding() -> None:
     usage = Usage(input_tokens=1, output_tokens=0)
     call = Call(started_at=1, request_model="m-a", usage=usage)
-    row = StoredCost(call, 1, 20_000, 3, NOW_NS, None, "unpriced", None)
+    row = StoredCost(call, "", 1, 20_000, 3, NOW_NS, None, "unpriced", None)
     own = weighed(row, Rates("p", input=400_000, output=1))
     assert (own.femtousd, own.input_tokens, own.started_at_s) == (400_000, 1, NOW_NS // 10**9)
     assert weighed(row, None).femtousd is None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from kafka_writers import known_calls
 from llmtrail.core.call import Call
 from llmtrail.core.ids import uuid7
 from llmtrail.core.pricing import UnpricedReason
@@ -19,6 +20,7 @@ from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
 
 START_NS = 1_780_000_000_000_000_000
 SEEDS = range(60)
+TENANTS = ("acme", "globex")
 
 
 class DiedError(BaseException):
@@ -29,8 +31,8 @@ class DiedError(BaseException):
 class FakeSink:
     """Keeps rows as replacing tables do, and dies where it is told to."""
 
-    rows: dict[tuple[int, int], CallRow] = field(default_factory=dict)
-    bodies: dict[int, CallRow] = field(default_factory=dict)
+    rows: dict[tuple[str, int, int], CallRow] = field(default_factory=dict)
+    bodies: dict[tuple[str, int], CallRow] = field(default_factory=dict)
     letters: dict[int, DeadLetterRow] = field(default_factory=dict)
     tokens: set[str] = field(default_factory=set)
 
@@ -38,14 +40,14 @@ class FakeSink:
         die_here()
         if f"{token}:calls" not in self.tokens:
             for row in rows:
-                self.rows[row.call_key, row.call.revision] = row
+                self.rows[row.tenant, row.call_key, row.call.revision] = row
             self.tokens.add(f"{token}:calls")
         die_here()
         if f"{token}:bodies" not in self.tokens:
             for row in rows:
-                former = self.bodies.get(row.call_key)
+                former = self.bodies.get((row.tenant, row.call_key))
                 if row.writes_body and (former is None or row.call.revision >= former.call.revision):
-                    self.bodies[row.call_key] = row
+                    self.bodies[row.tenant, row.call_key] = row
             self.tokens.add(f"{token}:bodies")
         die_here()
 
@@ -54,36 +56,21 @@ class FakeSink:
         for letter in letters:
             self.letters[letter.offset] = letter
 
-    def latest(self) -> dict[int, CallRow]:
-        return {key: self.rows[key, max(r for k, r in self.rows if k == key)] for key in {k for k, _ in self.rows}}
+    def latest(self) -> dict[tuple[str, int], CallRow]:
+        found: dict[tuple[str, int], CallRow] = {}
+        for (tenant, key, _), row in sorted(self.rows.items(), key=lambda item: item[0]):
+            found[tenant, key] = row
+        return found
 
-    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
-        latest = self.latest()
-        return {
-            key: KnownCall(
-                call=row.call,
-                revision=row.call.revision,
-                content_hash=row.content_hash,
-                first_ingested_at_ns=row.first_ingested_at_ns,
-                bodies_key=row.bodies_key,
-                ingested_at_ns=row.ingested_at_ns,
-                counted_at_ns=row.counted_at_ns,
-                prompt_fingerprint=row.prompt_fingerprint,
-                cost_nanousd=row.cost_nanousd,
-                tenant=row.tenant,
-                model=row.model,
-                topic_id=row.topic_id,
-                partition=row.partition,
-                offset=row.offset,
-            )
-            for key in call_keys
-            if (row := latest.get(key))
-        }
+    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, Sequence[KnownCall]]:
+        return known_calls(self.latest().values(), call_keys)
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         latest = self.latest()
         return sum(
-            1 for row in rows if row.call_key not in latest or latest[row.call_key].call.revision < row.call.revision
+            1
+            for row in rows
+            if (former := latest.get((row.tenant, row.call_key))) is None or former.call.revision < row.call.revision
         )
 
 
@@ -107,15 +94,15 @@ class Connection:
         del token
         self.sink.insert_dead_letters(letters, self._die_here)
 
-    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
+    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, Sequence[KnownCall]]:
         return self.sink.known_calls(call_keys)
 
     def newest_made_ms(self, before_ms: int) -> int | None:
-        made = [key >> 80 for key, _ in self.sink.rows if (key >> 76) & 0xF == 7]
+        made = [key >> 80 for _, key, _ in self.sink.rows if (key >> 76) & 0xF == 7]
         return max((ms for ms in made if ms < before_ms), default=None)
 
     def ahead_of(self, after_ms: int, ids_max: int) -> Sequence[int]:
-        made = {key for key, _ in self.sink.rows if (key >> 76) & 0xF == 7 and key >> 80 > after_ms}
+        made = {key for _, key, _ in self.sink.rows if (key >> 76) & 0xF == 7 and key >> 80 > after_ms}
         return sorted(made, reverse=True)[:ids_max]
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
@@ -163,6 +150,8 @@ def event(rng: random.Random, ids: list[str]) -> bytes:
         "request_model": "m",
         "revision": rng.choice([0, 0, 0, 1, 2]),
     }
+    if rng.random() < 0.3:
+        fields["tenant"] = rng.choice(TENANTS)
     if rng.random() < 0.7:
         fields["messages"] = [{"role": "user", "content": rng.choice("ab")}]
     if rng.random() < 0.5:
@@ -197,7 +186,10 @@ def filled(batches: Sequence[Append]) -> MemoryLog:
     return log
 
 
-def outcome(sink: FakeSink) -> tuple[dict[int, Call], dict[int, tuple[bytes, bytes]], set[int]]:
+Name = tuple[str, int]
+
+
+def outcome(sink: FakeSink) -> tuple[dict[Name, Call], dict[Name, tuple[bytes, bytes]], set[int]]:
     calls = {key: row.call for key, row in sink.latest().items()}
     bodies = {key: (bytes(row.call.messages), bytes(row.call.attributes)) for key, row in sink.bodies.items()}
     return calls, bodies, set(sink.letters)
@@ -208,7 +200,12 @@ def test_a_writer_that_dies_anywhere_leaves_what_an_undisturbed_one_leaves(seed:
     rng = random.Random(seed)
     ids: list[str] = []
     batches = [
-        Append(CALLS, values, [str(rng.randint(0, 3)).encode() for _ in values])
+        Append(
+            CALLS,
+            values,
+            [str(rng.randint(0, 3)).encode() for _ in values],
+            rng.choice(({}, {}, *({"tenant": tenant} for tenant in TENANTS))),
+        )
         for values in ([event(rng, ids) for _ in range(rng.randint(1, 12))] for _ in range(rng.randint(1, 12)))
     ]
     sent = sum(len(batch.values) for batch in batches)

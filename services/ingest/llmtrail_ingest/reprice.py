@@ -28,6 +28,7 @@ class StoredCost:
     """A stored call and its cost as it stands. `call` needs models, provider, usage, parameters, operation, failure."""
 
     call: Call
+    tenant: str
     call_key: int
     ingest_day: int  # days since 1970-01-01
     revision: int
@@ -69,6 +70,7 @@ def _reason(row: StoredCost, priced: Priced) -> CorrectionReason | None:
 
 def _correction(row: StoredCost, priced: Priced, reason: CorrectionReason, book_id: str, now_ns: int) -> Correction:
     return Correction(
+        tenant=row.tenant,
         call_key=row.call_key,
         ingest_day=row.ingest_day,
         revision=row.revision,

@@ -51,6 +51,7 @@ class HourOutcome(StrEnum):
 class OwnCall:
     """A stored call of a deployment, as far as settling needs it."""
 
+    tenant: str
     call_key: int
     ingest_day: int
     revision: int
@@ -97,6 +98,7 @@ def weighed(row: StoredCost, rates: Rates | None) -> OwnCall:
     if rates is not None:
         exact = cost_femtousd(usage, rates, needs_output=row.call.operation != "embeddings")
     return OwnCall(
+        tenant=row.tenant,
         call_key=row.call_key,
         ingest_day=row.ingest_day,
         revision=row.revision,
@@ -143,6 +145,7 @@ def corrections_of(hour: SettledHour, book_id: str, now_ns: int) -> list[Correct
     source = CostSource.SELF_HOSTED_FINAL.value
     return [
         Correction(
+            tenant=call.tenant,
             call_key=call.call_key,
             ingest_day=call.ingest_day,
             revision=call.revision,
@@ -227,7 +230,9 @@ def _add(found: _Sum, gpu: GpuTime, share: Fraction, nanousd_per_hour: int | Non
 
 
 def _settled(start_s: int, name: str, calls: Sequence[OwnCall], came_to: _Sum, terms: Terms) -> SettledHour:
-    weighing = sorted((call for call in calls if call.femtousd is not None), key=lambda call: call.call_key)
+    weighing = sorted(
+        (call for call in calls if call.femtousd is not None), key=lambda call: (call.call_key, call.tenant)
+    )
     weights = [call.femtousd or 0 for call in weighing]
     outcome = _outcome(calls, came_to, terms.rates.get(name), any(weights))
     busy_nanousd, idle_nanousd = round(came_to.busy), round(came_to.idle)

@@ -32,6 +32,7 @@ def stored_cost(one: "StoredCall", day: date) -> "StoredCost":
     given, gave = one.estimated_input_tokens, one.estimated_output_tokens
     return StoredCost(
         call=one.call,
+        tenant=one.tenant,
         call_key=UUID(one.call.call_id or "").int,
         ingest_day=(day - date(1970, 1, 1)).days,
         revision=one.call.revision,

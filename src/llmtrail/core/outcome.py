@@ -27,7 +27,6 @@ class RejectReason(StrEnum):
     BAD_TIME = "bad_time"
     BAD_ID = "bad_id"
     UNKNOWN_SCHEMA_VERSION = "unknown_schema_version"
-    OTHER_TENANT = "other_tenant"  # the call of this id belongs to another tenant than the token that sent the event
 
 
 class RefuseReason(StrEnum):

@@ -76,7 +76,7 @@ class MeasuredSink:
         """Insert dead letters; a letter of the same place again replaces itself."""
         self._sink.insert_dead_letters(letters, token)
 
-    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
+    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, Sequence[KnownCall]]:
         """Return what is stored of these calls, latest revision each."""
         return self._sink.known_calls(call_keys)
 

@@ -6,7 +6,7 @@ from llmtrail.core.cell import Cell
 from llmtrail.core.minutes import Stretch
 from llmtrail.store.handle import Handle
 from llmtrail.store.insert import insert_calls, insert_dead_letters
-from llmtrail.store.known import known_calls
+from llmtrail.store.known import known_calls, missing_rows
 from llmtrail.store.minutes import MinuteRow, insert_minutes, stored_scopes, stored_sums, stored_versions
 from llmtrail.store.newest import ahead_of, newest_made_ms
 from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
@@ -26,7 +26,7 @@ class StoreSink:
         """Insert dead letters; a letter of the same place again replaces itself."""
         insert_dead_letters(self._handle, letters, token)
 
-    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
+    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, Sequence[KnownCall]]:
         """Return what is stored of these calls, latest revision each."""
         return known_calls(self._handle, call_keys, with_bodies=True)
 
@@ -40,9 +40,7 @@ class StoreSink:
 
     def missing_rows(self, rows: Sequence[CallRow]) -> int:
         """Count the rows that are in the store neither as they are nor in a later revision."""
-        wanted = {row.call_key: row.call.revision for row in rows}
-        stored = known_calls(self._handle, list(wanted), with_bodies=False)
-        return sum(1 for key, revision in wanted.items() if key not in stored or stored[key].revision < revision)
+        return missing_rows(self._handle, rows)
 
 
 class MinuteSink:

@@ -58,7 +58,7 @@ class LettersToLog:
         if too_large:
             self._sink.insert_dead_letters(too_large, token)
 
-    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
+    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, Sequence[KnownCall]]:
         """Return what is stored of these calls, latest revision each."""
         return self._sink.known_calls(call_keys)
 

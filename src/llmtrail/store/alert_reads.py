@@ -100,15 +100,16 @@ def find_firing(handle: Handle, question: AlertQuestion) -> list[AlertDocument]:
 
 
 def find_of_request(
-    handle: Handle, request_ids: Iterable[str], scopes: Iterable[Scope], made_ns: tuple[int, int]
+    handle: Handle, requests: Iterable[tuple[str, str]], scopes: Iterable[Scope], made_ns: tuple[int, int]
 ) -> list[AlertDocument]:
     """Return what concerns a request: decisions that name it as a proof, and what held for its scopes meanwhile.
 
+    `requests` are the tenants whose decisions are told ("": of no tenant), each with an id that they may name.
     `made_ns` is when its calls began, the first and the last. Each has `concerns`: `names_it` or `held`.
     """
-    ids = tuple(dict.fromkeys(request_ids))[:SCOPES_MAX]
+    ids = tuple(dict.fromkeys(requests))[:SCOPES_MAX]
     wanted = tuple(dict.fromkeys(scopes))[:SCOPES_MAX]
-    places = _places(handle, [*map(request_ref, ids), *map(scope_ref, wanted)], made_ns)
+    places = _places(handle, [*(request_ref(*one) for one in ids), *map(scope_ref, wanted)], made_ns)
     if not places:
         return []
     days = ", ".join(dict.fromkeys(f"'{place.decided_day}'" for place in places))
@@ -124,7 +125,11 @@ def find_of_request(
     found = sorted(once.values(), key=lambda one: (one["decided_at"], one["alert_id"]))[:OF_REQUEST_MAX]
     # Two names may share a hash: only what really names the request, or is about a scope of it, concerns it.
     about = {scope.text() for scope in wanted}
-    named = {one["alert_id"] for one in found if not set(ids).isdisjoint(one["request_ids"])}
+    named = {
+        one["alert_id"]
+        for one in found
+        if not set(ids).isdisjoint((one["tenant"], name) for name in one["request_ids"])
+    }
     concerned = [one for one in found if one["alert_id"] in named or one["scope"] in about]
     return [one | {"concerns": "names_it" if one["alert_id"] in named else "held"} for one in concerned]
 

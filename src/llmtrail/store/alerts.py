@@ -1,5 +1,6 @@
 """Insert what was decided of budgets and alarms, and who changed rules. Knows nothing of how it was decided."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -107,14 +108,16 @@ def scope_ref(scope: Scope) -> str:
     return scope.text()
 
 
-def request_ref(request_id: str) -> str:
-    """Return what a decision that names a request is found by. No scope reads like it."""
-    return f"request {request_id}"
+def request_ref(tenant: str, request_id: str) -> str:
+    """Return what a decision of a tenant ("": of none) that names a request is found by. No scope reads like it."""
+    return f"request {json.dumps([tenant, request_id])}"
 
 
 def _insert_refs(handle: Handle, rows: Sequence[AlertRow], token: str) -> None:
     refs = [(row, scope_ref(Scope(row.tenant, ScopeKind(row.scope_kind), tuple(row.scope))), False) for row in rows]
-    refs += [(row, request_ref(name), True) for row in rows if row.reason != RESOLVED for name in row.request_ids]
+    refs += [
+        (row, request_ref(row.tenant, name), True) for row in rows if row.reason != RESOLVED for name in row.request_ids
+    ]
     columns = {
         "ref": pa.array([ref for _, ref, _ in refs], _TEXT),
         "named": pa.array([named for _, _, named in refs], pa.bool_()),

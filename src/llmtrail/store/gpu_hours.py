@@ -62,12 +62,12 @@ def calls_of_hour(handle: Handle, hour_s: int, models: Collection[str], after: s
     wanted = "1" if "" in models else f"{model} IN {{models:Array(String)}}"
     # A call is stored on the day on which it arrived, by its sender's clock at most a day before it began.
     rows = handle.query(
-        f"SELECT toString(call_id), toString(ingest_day) FROM llmtrail.calls_data WHERE {wanted} "  # noqa: S608 - ours
+        f"SELECT toString(call_id), groupUniqArray(toString(ingest_day)) FROM llmtrail.calls_data WHERE {wanted} "  # noqa: S608 - ours
         "AND ingest_day >= toDate({from:DateTime('UTC')}) - 1 AND started_at >= {from:DateTime('UTC')} "
         "AND started_at < {until:DateTime('UTC')} AND toUInt128(call_id) > toUInt128({after:String}) "
-        "GROUP BY call_id, ingest_day ORDER BY toUInt128(call_id) LIMIT {most:UInt32}",
+        "GROUP BY call_id ORDER BY toUInt128(call_id) LIMIT {most:UInt32}",
         told,
     )
     if not rows:
         return []
-    return read_by_id(handle, [str(row[0]) for row in rows], sorted({str(row[1]) for row in rows})).calls
+    return read_by_id(handle, [str(row[0]) for row in rows], sorted({str(day) for row in rows for day in row[1]})).calls

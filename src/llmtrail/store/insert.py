@@ -32,8 +32,8 @@ FROM (
   SELECT * FROM llmtrail.calls_data FINAL
   WHERE ingest_day IN ({days}) AND toUInt128(call_id) IN (SELECT toUInt128(call_id) FROM {made})
 ) AS calls
-INNER JOIN (SELECT * FROM {made} ORDER BY corrected_at DESC LIMIT 1 BY call_id
-) AS new ON calls.call_id = new.call_id AND calls.revision = new.revision
+INNER JOIN (SELECT * FROM {made} ORDER BY corrected_at DESC LIMIT 1 BY tenant, call_id
+) AS new ON calls.tenant = new.tenant AND calls.call_id = new.call_id AND calls.revision = new.revision
 """
 _MADE = """(
   SELECT * FROM llmtrail.price_corrections FINAL
@@ -95,6 +95,7 @@ def insert_corrections(handle: Handle, corrections: Sequence[Correction], token:
     get = _getter(corrections)
     columns = {
         "corrected_day": arrow.days(get("corrected_at_ns")),
+        "tenant": pa.array(get("tenant"), _TEXT),
         "call_id": arrow.uuids(get("call_key")),
         "ingest_day": pa.array(get("ingest_day"), pa.int32()).cast(pa.date32()),
         "revision": pa.array(get("revision"), pa.int64()),
@@ -167,6 +168,7 @@ def ids_block(rows: Sequence[CallRow]) -> pa.Table:
     columns = {
         "id": pa.array(texts, _TEXT),
         "kind": pa.array(kinds, _TEXT),
+        "tenant": pa.array(get("tenant"), _TEXT),
         "call_id": arrow.uuids(get("call_key")),
         "ingest_day": arrow.days(get("first_ingested_at_ns")),
         "bodies_key": pa.array(get("bodies_key"), pa.uint64()),

@@ -1,20 +1,18 @@
 """What the store already holds: for recovery after a crash, and for telling repeats from news."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, timedelta
 
 from llmtrail.store.arrow import DAY_NS
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle
-from llmtrail.store.records import StoredCall, places_sql, read_by_id
-from llmtrail.store.rows import CallRow, Corrected, KnownCall, KnownId
+from llmtrail.store.records import Place, StoredCall, places_sql, read_by_id
+from llmtrail.store.rows import CallRow, Corrected, KnownCall
 
 # Ids travel inside the SQL text; a thousand of them are 50 kB, far below the engine's limit of 256 kB.
 KEYS_PER_QUERY = 1_000
-# Rows of `recent_ids` that are held in memory at a time.
 _EPOCH = date(1970, 1, 1)
-_SLICE_NS = DAY_NS // 24
 
 # Table -> (offset column, columns of the position).
 _POSITIONS = {
@@ -42,35 +40,21 @@ def present_offsets(
     return int(rows[0][0])
 
 
-def recent_ids(handle: Handle, since_ns: int, until_ns: int) -> Iterator[KnownId]:
-    """Return what is known of every call first ingested in [since_ns, until_ns), an hour at a time."""
-    for start_ns in range(since_ns, until_ns, _SLICE_NS):
-        rows = handle.query(
-            "SELECT toString(call_id), max(revision), argMax(content_hash, revision), "
-            "toUnixTimestamp64Nano(min(first_ingested_at)), any(bodies_key) FROM llmtrail.calls_data "
-            "WHERE ingest_day >= toDate(fromUnixTimestamp64Nano({since:Int64}, 'UTC')) "
-            "AND ingest_day <= toDate(fromUnixTimestamp64Nano({until:Int64}, 'UTC')) "
-            "AND first_ingested_at >= fromUnixTimestamp64Nano({since:Int64}, 'UTC') "
-            "AND first_ingested_at < fromUnixTimestamp64Nano({until:Int64}, 'UTC') GROUP BY call_id",
-            {"since": start_ns, "until": min(start_ns + _SLICE_NS, until_ns)},
-        )
-        for call_id, revision, content_hash, first_ns, bodies_key in rows:
-            yield KnownId(uuid.UUID(call_id).int, int(revision), int(content_hash), int(first_ns), int(bodies_key))
-
-
-def known_calls(handle: Handle, call_keys: Sequence[int], *, with_bodies: bool = True) -> dict[int, KnownCall]:
-    """Return the stored calls among `call_keys`, whole enough to merge a later revision into.
+def known_calls(
+    handle: Handle, call_keys: Sequence[int], *, with_bodies: bool = True
+) -> dict[int, tuple[KnownCall, ...]]:
+    """Return what is stored under these ids, of every tenant, whole enough to merge a later revision into.
 
     Without bodies the content fields of the call are empty.
     """
-    known: dict[int, KnownCall] = {}
+    known: dict[int, tuple[KnownCall, ...]] = {}
     for start in range(0, len(call_keys), KEYS_PER_QUERY):
         call_ids = [str(uuid.UUID(int=key)) for key in call_keys[start : start + KEYS_PER_QUERY]]
         found = read_by_id(handle, call_ids, (), positions=True)
         calls = found.with_bodies(handle) if with_bodies else found.calls
         for stored, position in zip(calls, found.positions, strict=True):
             key = uuid.UUID(stored.call.call_id).int
-            known[key] = KnownCall(
+            one = KnownCall(
                 call=stored.call,
                 revision=stored.call.revision,
                 content_hash=position.content_hash,
@@ -82,6 +66,7 @@ def known_calls(handle: Handle, call_keys: Sequence[int], *, with_bodies: bool =
                 prompt_fingerprint=stored.prompt_fingerprint,
                 corrected=_corrected(stored),
                 tenant=stored.tenant,
+                is_stated=stored.is_stated,
                 model=stored.model,
                 estimated_input_tokens=stored.estimated_input_tokens,
                 estimated_output_tokens=stored.estimated_output_tokens,
@@ -89,6 +74,7 @@ def known_calls(handle: Handle, call_keys: Sequence[int], *, with_bodies: bool =
                 partition=position.partition,
                 offset=position.offset,
             )
+            known[key] = (*known.get(key, ()), one)
     return known
 
 
@@ -106,15 +92,20 @@ def _corrected(stored: StoredCall) -> Corrected | None:
 
 def missing_rows(handle: Handle, rows: Sequence[CallRow]) -> int:
     """Count the rows that are in `calls_data` neither as they are nor in a later revision."""
+    wanted = list({(row.tenant, row.call_key): row for row in rows}.items())
     missing = 0
-    for start in range(0, len(rows), KEYS_PER_QUERY):
-        some = rows[start : start + KEYS_PER_QUERY]
-        where = places_sql((_day(row.first_ingested_at_ns), str(uuid.UUID(int=row.call_key))) for row in some)
+    for start in range(0, len(wanted), KEYS_PER_QUERY):
+        some = wanted[start : start + KEYS_PER_QUERY]
+        places = [
+            Place(str(uuid.UUID(int=row.call_key)), _day(row.first_ingested_at_ns), row.bodies_key, row.tenant)
+            for _, row in some
+        ]
         found = handle.query(
-            f"SELECT toString(call_id), max(revision) FROM llmtrail.calls_data WHERE {where} GROUP BY call_id"  # noqa: S608
+            "SELECT tenant, toString(call_id), max(revision) FROM llmtrail.calls_data "  # noqa: S608 - keys only
+            f"WHERE {places_sql(places)} GROUP BY tenant, call_id"
         )
-        latest = {uuid.UUID(call_id).int: int(revision) for call_id, revision in found}
-        missing += sum(1 for row in some if latest.get(row.call_key, -1) < row.call.revision)
+        latest = {(tenant, uuid.UUID(call_id).int): int(revision) for tenant, call_id, revision in found}
+        missing += sum(1 for name, row in some if latest.get(name, -1) < row.call.revision)
     return missing
 
 

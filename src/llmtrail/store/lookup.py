@@ -19,7 +19,17 @@ from llmtrail.store.gpu_join import GpuDocument, gpus_of_calls
 from llmtrail.store.gpu_places import stored_deployments
 from llmtrail.store.handle import Handle, Limits
 from llmtrail.store.ids import named_ids
-from llmtrail.store.records import Bodies, Place, StoredCall, joined, meanwhile, read_bodies, read_by_id, read_places
+from llmtrail.store.records import (
+    Bodies,
+    Place,
+    StoredCall,
+    joined,
+    meanwhile,
+    read_bodies,
+    read_by_id,
+    read_places,
+    text_sql,
+)
 
 # A session may hold thousands of calls; more than this is a query, not a page.
 CALLS_MAX = 200
@@ -34,7 +44,7 @@ _CONTENT = ("input", "messages", "prompt", "output", "tool_calls")
 _JSON = ("parameters", "attributes")
 # A time in an id beyond the year 2262 is no time.
 _UUID7_MS_MAX = TIME_MAX_NS // 1_000_000
-_PLACE = msgspec.json.Decoder(tuple[str, str, int])
+_PLACE = msgspec.json.Decoder(tuple[str, str, int, str])
 
 # A keyed read is spared threads of its own for formatting: they took 0.2 ms of the two or three that it takes.
 _QUICK = {"output_format_parallel_formatting": 0}
@@ -51,24 +61,34 @@ def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> Re
     `id_value` may be a request, call, trace, session, provider request or ticket id. With `tenant`, calls of any
     other tenant do not exist.
     """
+    reader = _Reader(handle, tenant)
     # Needs nothing of the calls, so it is there when they are.
-    deployments = meanwhile(lambda: stored_deployments(handle))
-    begun = _find(handle, id_value)
+    deployments = meanwhile(reader.deployments)
+    begun = _find(reader, id_value)
     if begun is None:
         return None
     # What else is known of these calls is read while the rest of the request is still looked for: few have a rest.
-    stored = _in_order(begun.calls, tenant)
-    beside = _beside(handle, stored, deployments.result())
-    stored = _in_order(joined(begun.calls, begun.bodies.result()), tenant)
-    if siblings := _in_order(begun.siblings(handle), tenant):
-        stored = _in_order((*stored, *siblings), tenant)
-        beside = _beside(handle, stored, deployments.result())
-    if not stored:
-        return None
+    beside = _beside(reader, _in_order(begun.calls), deployments.result())
+    stored = _in_order(joined(begun.calls, begun.bodies.result()))
+    if siblings := begun.siblings(reader):
+        stored = _in_order((*stored, *siblings))
+        beside = _beside(reader, stored, deployments.result())
     document = _document(id_value, begun.kind, stored) | beside.decisions
     for call, gpu in zip(document["calls"], beside.gpus.result(), strict=True):
         call["gpu"] = gpu
     return document
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    """Where a look-up reads, and for whom: a tenant (None: whoever may see all), for whom no other's rows exist."""
+
+    handle: Handle
+    tenant: str | None
+
+    def deployments(self) -> Collection[Deployment]:
+        """Return the deployments that GPUs are found by; none for a tenant, since GPUs serve all."""
+        return stored_deployments(self.handle) if self.tenant is None else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +101,16 @@ class _Begun:
     root: str | None = None
     hits: Future[list[Place]] | None = None
 
-    def siblings(self, handle: Handle) -> list[StoredCall]:
-        """Read the other calls of the request."""
+    def siblings(self, reader: _Reader) -> list[StoredCall]:
+        """Read the other calls of the request: those of its own tenant."""
         if self.hits is None:
             return []
-        have = {one.place.call_id for one in self.calls}
-        missing = [place for place in self.hits.result() if place.call_id not in have]
+        have = {one.place.name for one in self.calls}
+        missing = [place for place in self.hits.result() if place.name not in have]
         if not missing:
             return []
-        bodies = meanwhile(lambda: read_bodies(handle, missing))
-        found = [one for one in read_places(handle, missing).calls if self.root in named_ids(one.call)]
+        bodies = meanwhile(lambda: read_bodies(reader.handle, missing))
+        found = [one for one in read_places(reader.handle, missing).calls if self.root in named_ids(one.call)]
         return joined(found, bodies.result())
 
 
@@ -102,23 +122,38 @@ class _Beside:
     gpus: Future[list[GpuDocument | None]]
 
 
-def _beside(handle: Handle, stored: Sequence[StoredCall], deployments: Collection[Deployment]) -> _Beside:
-    gpus = meanwhile(lambda: gpus_of_calls(handle, stored[:CALLS_MAX], deployments))
-    return _Beside(_concerned(handle, stored) if stored else {}, gpus)
+def _beside(reader: _Reader, stored: Sequence[StoredCall], deployments: Collection[Deployment]) -> _Beside:
+    shown = stored[:CALLS_MAX]
+    if reader.tenant is None:
+        gpus = meanwhile(lambda: gpus_of_calls(reader.handle, shown, deployments))
+    else:
+        # A node serves every tenant, and a call may say that it ran on any: what a node did tells of the others.
+        gpus = Future()
+        gpus.set_result([None] * len(shown))
+    return _Beside(_concerned(reader, stored), gpus)
 
 
-def _in_order(calls: Iterable[StoredCall], tenant: str | None) -> list[StoredCall]:
-    """Return the calls of a tenant, or all, by time."""
-    mine = (one for one in calls if tenant is None or one.tenant == tenant)
-    return sorted(mine, key=lambda one: (one.started_at_ns, one.call.call_id or ""))
+def _in_order(calls: Iterable[StoredCall]) -> list[StoredCall]:
+    """Return the calls by time."""
+    return sorted(calls, key=lambda one: (one.started_at_ns, one.call.call_id or "", one.tenant))
 
 
-def _concerned(handle: Handle, stored: Sequence[StoredCall]) -> RequestDocument:
-    """Return decisions on budgets and alarms that name the request, or held for its feature, user, ... meanwhile."""
-    names = [name for one in stored[:CALLS_MAX] for name in (one.call.request_id, one.call.call_id) if name]
+def _concerned(reader: _Reader, stored: Sequence[StoredCall]) -> RequestDocument:
+    """Return decisions on budgets and alarms that name the request, or held for its feature, user, ... meanwhile.
+
+    Those of its own tenant; and who may see all is told of those that are of no tenant: of GPUs.
+    """
+    owners = ((one.tenant, "") if reader.tenant is None else (one.tenant,) for one in stored[:CALLS_MAX])
+    names = [
+        (owner, name)
+        for one, tenants in zip(stored, owners, strict=False)
+        for name in (one.call.request_id, one.call.call_id)
+        if name
+        for owner in tenants
+    ]
     scopes = (scope for one in stored[:CALLS_MAX] for scope in _scopes(one))
     made_ns = (min(one.started_at_ns for one in stored), max(one.started_at_ns for one in stored))
-    found = find_of_request(handle, names, scopes, made_ns)
+    found = find_of_request(reader.handle, names, scopes, made_ns)
     return {
         "budget_decisions": [one for one in found if one["rule_kind"] == "budget"],
         "alerts": [one for one in found if one["rule_kind"] != "budget"],
@@ -148,36 +183,40 @@ def _scopes(stored: StoredCall) -> Iterable[Scope]:
             yield Scope(stored.tenant, kind, named)
 
 
-def _find(handle: Handle, id_value: str) -> _Begun | None:
+def _find(reader: _Reader, id_value: str) -> _Begun | None:
     call_id = _as_uuid(id_value)
     if call_id is not None and call_id.version == 7 and call_id.int >> 80 < _UUID7_MS_MAX:
         # A call id of this kind has no entry: it tells its day itself. (A trace id may look like one.)
-        calls = read_by_id(handle, [str(call_id)], _days_about(call_id)).calls
+        calls = read_by_id(reader.handle, [str(call_id)], _days_about(call_id), tenant=reader.tenant).calls
         if calls:
-            return _begun(handle, "call", calls, meanwhile(lambda: read_bodies(handle, [one.place for one in calls])))
-    begun = _find_entry(handle, id_value)
+            bodies = meanwhile(lambda: read_bodies(reader.handle, [one.place for one in calls]))
+            return _begun(reader, "call", calls, bodies)
+    begun = _find_entry(reader, id_value)
     if begun is None and call_id is not None and str(call_id) != id_value:
-        return _find_entry(handle, str(call_id))
+        return _find_entry(reader, str(call_id))
     return begun
 
 
-def _find_entry(handle: Handle, id_value: str) -> _Begun | None:
-    hits = _hits(handle, id_value)
+def _find_entry(reader: _Reader, id_value: str) -> _Begun | None:
+    hits = _hits(reader, id_value)
     if not hits:
         return None
     # The entries tell where content lies too, so calls and content are read at once.
-    bodies = meanwhile(lambda: read_bodies(handle, hits))
-    calls = read_places(handle, hits).calls
+    bodies = meanwhile(lambda: read_bodies(reader.handle, hits))
+    calls = read_places(reader.handle, hits).calls
     # Two ids may share a hash: only a call that really bears the id is part of the answer.
     named = [(kind, one) for one in calls if (kind := _kinds(one.call).get(id_value)) is not None]
-    return _begun(handle, named[0][0], [one for _, one in named], bodies) if named else None
+    return _begun(reader, named[0][0], [one for _, one in named], bodies) if named else None
 
 
-def _begun(handle: Handle, kind: str, calls: Sequence[StoredCall], bodies: Future[Bodies]) -> _Begun:
-    root = calls[0].call.request_id or calls[0].call.trace_id
+def _begun(reader: _Reader, kind: str, calls: Sequence[StoredCall], bodies: Future[Bodies]) -> _Begun:
+    first = calls[0]
+    root = first.call.request_id or first.call.trace_id
     if kind in _WHOLE or root is None:
         return _Begun(kind, calls, bodies)
-    return _Begun(kind, calls, bodies, root, meanwhile(lambda: _hits(handle, root)))
+    # A request is its tenant's, whoever else uses its id.
+    own = _Reader(reader.handle, first.tenant)
+    return _Begun(kind, calls, bodies, root, meanwhile(lambda: _hits(own, root)))
 
 
 def _kinds(call: Call) -> dict[str, str]:
@@ -196,14 +235,15 @@ def _days_about(call_id: uuid.UUID) -> list[str]:
     return [(made + timedelta(days=shift)).isoformat() for shift in (-1, 0, 1)]
 
 
-def _hits(handle: Handle, id_value: str) -> list[Place]:
-    # Digits are safe in the text itself.
-    lines = handle.query_bytes(
-        "SELECT call_id, ingest_day, bodies_key FROM llmtrail.ids_data "  # noqa: S608 - digits only.
-        f"WHERE id_hash = {city_hash64(id_value.encode('utf-8', 'surrogatepass'))} LIMIT {HITS_MAX}",
+def _hits(reader: _Reader, id_value: str) -> list[Place]:
+    # Digits are safe in the text itself, and so is the literal.
+    mine = "" if reader.tenant is None else f"AND tenant = {text_sql(reader.tenant)} "
+    lines = reader.handle.query_bytes(
+        "SELECT call_id, ingest_day, bodies_key, tenant FROM llmtrail.ids_data "  # noqa: S608 - as above.
+        f"WHERE id_hash = {city_hash64(id_value.encode('utf-8', 'surrogatepass'))} {mine}LIMIT {HITS_MAX}",
         "JSONCompactEachRow",
     )
-    hits = {place.call_id: place for place in (Place(*_PLACE.decode(line)) for line in lines.splitlines())}
+    hits = {place.name: place for place in (Place(*_PLACE.decode(line)) for line in lines.splitlines())}
     return list(hits.values())[: CALLS_MAX + 1]
 
 
@@ -217,6 +257,7 @@ def _document(id_value: str, kind: str, stored: Sequence[StoredCall]) -> Request
         "trace_id": _first(one.call.trace_id for one in shown),
         "session_id": _first(one.call.session_id for one in shown),
         "tenant": _first(one.tenant or None for one in shown),
+        "tenants": sorted({one.tenant for one in shown}),
         "user_id": _first(one.call.user_id for one in shown),
         "feature": _first(one.call.feature for one in shown),
         "cost_nanousd": sum(costs) if costs else None,
@@ -253,6 +294,7 @@ def _call_document(stored: StoredCall) -> dict[str, Any]:
             "error": call.parser.error,
         }
     return document | {
+        "tenant": stored.tenant or None,
         "model": stored.model or None,
         "estimated_input_tokens": stored.estimated_input_tokens,
         "estimated_output_tokens": stored.estimated_output_tokens,

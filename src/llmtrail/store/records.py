@@ -30,13 +30,15 @@ _CALL_NAMES = (
 )
 _POSITION_NAMES = ("content_hash", "src_topic_id", "src_partition", "src_offset")
 _COST_NAMES = ("cost_nanousd", "cost_source", "price_id", "unpriced_reason")
-_BODY_NAMES = ("call_id", *BODY_COLUMNS.values())
+_BODY_NAMES = ("tenant", "call_id", *BODY_COLUMNS.values())
 _NO_BODY: Mapping[str, Any] = dict.fromkeys(_BODY_NAMES)
 
 _LINE = msgspec.json.Decoder(list[Any])
 
-# The content of calls, by call id.
-Bodies = Mapping[str, Mapping[str, Any]]
+# A call's tenant and its id: what names it.
+Name = tuple[str, str]
+# The content of calls.
+Bodies = Mapping[Name, Mapping[str, Any]]
 
 
 class _Record(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
@@ -53,6 +55,7 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
     model: str = ""
     estimated_input_tokens: int | None = None
     estimated_output_tokens: int | None = None
+    is_stated: bool = False
 
 
 _ENCODER = msgspec.json.Encoder()
@@ -66,6 +69,12 @@ class Place:
     call_id: str
     ingest_day: str  # YYYY-MM-DD
     bodies_key: int
+    tenant: str
+
+    @property
+    def name(self) -> Name:
+        """What names the call."""
+        return self.tenant, self.call_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +84,7 @@ class StoredCall:
     call: Call
     place: Place
     tenant: str
+    is_stated: bool
     started_at_ns: int
     first_ingested_at_ns: int
     ingested_at_ns: int
@@ -122,7 +132,7 @@ class Found:
 
 def joined(calls: Iterable[StoredCall], bodies: Bodies) -> list[StoredCall]:
     """Return the calls with their content."""
-    return [replace(one, call=_whole(one.call, bodies.get(one.place.call_id, _NO_BODY))) for one in calls]
+    return [replace(one, call=_whole(one.call, bodies.get(one.place.name, _NO_BODY))) for one in calls]
 
 
 def encode_record(row: CallRow) -> bytes:
@@ -149,30 +159,40 @@ def encode_record(row: CallRow) -> bytes:
             row.model,
             row.estimated_input_tokens,
             row.estimated_output_tokens,
+            # Of most calls it is false, and left out.
+            *((True,) if row.is_stated else ()),
         )
     )
 
 
 def read_places(handle: Handle, places: Sequence[Place]) -> Found:
     """Read these calls without their content; reads only their granules."""
-    where = places_sql((place.ingest_day, place.call_id) for place in places)
-    return _found(_read_calls(handle, where, _CALL_NAMES))
+    named = {place.name for place in places}
+    rows = _read_calls(handle, places_sql(places), _CALL_NAMES)
+    return _found([row for row in rows if (row["tenant"], row["call_id"]) in named])
 
 
-def read_by_id(handle: Handle, call_ids: Sequence[str], days: Sequence[str], *, positions: bool = False) -> Found:
-    """Read calls by id without their content, on these days or, where `days` is empty, on any."""
+def read_by_id(
+    handle: Handle, call_ids: Sequence[str], days: Sequence[str], *, tenant: str | None = None, positions: bool = False
+) -> Found:
+    """Read calls by id without their content, of a tenant (None: of all that have one of the id), on these days.
+
+    Where `days` is empty, on any.
+    """
     where = f"toUInt128(call_id) IN ({', '.join(map(_key, call_ids))})"
     if days:
         where += f" AND ingest_day IN ({', '.join(map(_quoted, days))})"
+    if tenant is not None:
+        where += f" AND tenant = {text_sql(tenant)}"
     return _found(_read_calls(handle, where, (*_CALL_NAMES, *_POSITION_NAMES) if positions else _CALL_NAMES))
 
 
 def read_bodies(handle: Handle, places: Sequence[Place]) -> Bodies:
     """Read the content of the calls at these places."""
     keys = ", ".join(str(key) for key in sorted({place.bodies_key for place in places}))
-    where = f"{places_sql((place.ingest_day, place.call_id) for place in places)} AND bodies_key IN ({keys})"
+    where = f"{places_sql(places)} AND bodies_key IN ({keys})"
     rows = _read(handle, ", ".join(_BODY_NAMES), "llmtrail.bodies_data", where, _BODY_NAMES)
-    return {row["call_id"]: row for row in rows}
+    return {(row["tenant"], row["call_id"]): row for row in rows}
 
 
 def meanwhile(work: Callable[[], _T]) -> Future[_T]:
@@ -180,14 +200,20 @@ def meanwhile(work: Callable[[], _T]) -> Future[_T]:
     return _READERS.submit(work)
 
 
-def places_sql(days_and_ids: Iterable[tuple[str, str]]) -> str:
-    """Return the condition that holds for exactly these calls and reads only their granules."""
-    days: dict[str, None] = {}
-    keys: list[str] = []
-    for day, call_id in days_and_ids:
-        days[day] = None
-        keys.append(_key(call_id))
-    return f"ingest_day IN ({', '.join(map(_quoted, days))}) AND toUInt128(call_id) IN ({', '.join(keys)})"
+def places_sql(places: Sequence[Place]) -> str:
+    """Return the condition that holds for these calls and reads only their granules.
+
+    Of several tenants it may hold for calls of one that bear another's id: `Place.name` tells them apart.
+    """
+    days = ", ".join(_quoted(day) for day in dict.fromkeys(place.ingest_day for place in places))
+    keys = ", ".join(_key(place.call_id) for place in places)
+    tenants = ", ".join(text_sql(tenant) for tenant in sorted({place.tenant for place in places}))
+    return f"ingest_day IN ({days}) AND toUInt128(call_id) IN ({keys}) AND tenant IN ({tenants})"
+
+
+def text_sql(text: str) -> str:
+    """Return any text as a literal that no text ends."""
+    return f"unhex('{text.encode('utf-8', 'surrogatepass').hex()}')"
 
 
 def _read_calls(handle: Handle, where: str, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -195,13 +221,12 @@ def _read_calls(handle: Handle, where: str, names: Sequence[str]) -> list[dict[s
     corrected = [row for row in rows if row["cost_corrected_at_ns"] is not None]
     if corrected:
         # The record tells the first price; corrections are rare enough to be read apart.
-        where = places_sql((row["ingest_day"], row["call_id"]) for row in corrected)
-        costs = _read(
-            handle, _columns(("call_id", *_COST_NAMES)), "llmtrail.calls_data", where, ("call_id", *_COST_NAMES)
-        )
-        by_id = {cost["call_id"]: cost for cost in costs}
+        where = places_sql([_place(row) for row in corrected])
+        columns = ("tenant", "call_id", *_COST_NAMES)
+        costs = _read(handle, _columns(columns), "llmtrail.calls_data", where, columns)
+        by_name = {(cost["tenant"], cost["call_id"]): cost for cost in costs}
         for row in corrected:
-            row["costs"] = by_id[row["call_id"]]
+            row["costs"] = by_name[row["tenant"], row["call_id"]]
     return rows
 
 
@@ -228,7 +253,7 @@ def _quoted(day: str) -> str:
 
 
 def _place(row: Mapping[str, Any]) -> Place:
-    return Place(row["call_id"], row["ingest_day"], row["bodies_key"])
+    return Place(row["call_id"], row["ingest_day"], row["bodies_key"], row["tenant"])
 
 
 def _found(rows: Sequence[Mapping[str, Any]]) -> Found:
@@ -245,6 +270,7 @@ def _stored(row: Mapping[str, Any]) -> StoredCall:
         call=msgspec.structs.replace(kept.call, **own),
         place=_place(row),
         tenant=row["tenant"],
+        is_stated=kept.is_stated,
         started_at_ns=kept.started_at_ns,
         first_ingested_at_ns=row["first_ingested_at_ns"],
         ingested_at_ns=row["ingested_at_ns"],

@@ -40,7 +40,8 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     price_id: str | None
     unpriced_reason: str | None
     prompt_fingerprint: str | None
-    tenant: str  # of the first event; empty where there is none
+    tenant: str  # of the first event; empty where there is none. With the call id it names the call
+    is_stated: bool = False  # whether the first event stated the tenant, and its token belonged to none
     model: str = ""  # the model's one name (core.model_identity); empty where no model is known
     # Tokens of an answered call whose source reports none, estimated from its text.
     estimated_input_tokens: int | None = None
@@ -74,6 +75,7 @@ class DeadLetterRow:
 class Correction:
     """One correction of a stored cost; the entry stays, beside the corrected call."""
 
+    tenant: str
     call_key: int
     ingest_day: int  # days since 1970-01-01, the call's partition
     revision: int
@@ -86,17 +88,6 @@ class Correction:
     reason: str
     corrected_at_ns: int
     book_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class KnownId:
-    """What the store remembers of a call for telling repeats from news."""
-
-    call_key: int
-    revision: int
-    content_hash: int
-    first_ingested_at_ns: int
-    bodies_key: int
 
 
 class KnownCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -114,6 +105,7 @@ class KnownCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     prompt_fingerprint: str | None = None
     corrected: Corrected | None = None
     tenant: str
+    is_stated: bool = False
     model: str = ""
     estimated_input_tokens: int | None = None
     estimated_output_tokens: int | None = None

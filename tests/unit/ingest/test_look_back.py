@@ -77,7 +77,7 @@ def test_a_repeat_that_is_read_later_than_its_revision_takes_nothing_back() -> N
     again = [event(0), event(1), event(0, revision=1, latency_ms=5.0), event(2), event(0), event(3)]
     cursor_over(Partition(0, again), counted).look_back()
     key = int(json.loads(event(0))["call_id"].replace("-", ""), 16)
-    known = counted.known([key])[key]
+    [known] = counted.known([key])[key]
     assert (known.revision, known.call.latency_ms) == (1, 5.0)
 
 

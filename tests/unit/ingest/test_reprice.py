@@ -36,7 +36,7 @@ def _book(**prices: int) -> Book:
 def _stored(model: str, tokens: int, book: Book, key: int = 1) -> StoredCost:
     call = Call(started_at=1, request_model=model, usage=Usage(input_tokens=tokens, output_tokens=0))
     priced = price(call, 1, book)
-    return StoredCost(call, key, 20_000, 3, 1, priced.cost_nanousd, priced.cost_source, priced.price_id)
+    return StoredCost(call, "", key, 20_000, 3, 1, priced.cost_nanousd, priced.cost_source, priced.price_id)
 
 
 def _apply(row: StoredCost, corrections: list[Correction]) -> StoredCost:
@@ -104,7 +104,7 @@ def test_applied_and_planned_again_nothing_is_left(calls: list[tuple[str, int]],
 
 def test_an_estimated_call_is_priced_again_by_the_tokens_that_were_estimated() -> None:
     timeout = Call(started_at=1, request_model="a", status=Status.ERROR, failure_mode=FailureMode.TIMEOUT)
-    row = StoredCost(timeout, 1, 20_000, 3, 1, 300, "estimated", "a@2", Estimate(100, 50))
+    row = StoredCost(timeout, "", 1, 20_000, 3, 1, 300, "estimated", "a@2", Estimate(100, 50))
     (entry,) = plan_corrections([row], _book(a=3), NOW_NS)
     assert (entry.old_cost_nanousd, entry.new_cost_nanousd, entry.new_cost_source) == (300, 450, "estimated")
     # Without them, and without the text, nothing is known better.
@@ -113,5 +113,5 @@ def test_an_estimated_call_is_priced_again_by_the_tokens_that_were_estimated() -
 
 def test_a_stored_failure_that_no_provider_bills_is_corrected_to_nothing() -> None:
     limited = Call(started_at=1, request_model="a", status=Status.ERROR, failure_mode=FailureMode.RATE_LIMITED)
-    (entry,) = plan_corrections([StoredCost(limited, 1, 20_000, 3, 1, None, "unpriced", None)], _book(a=3), NOW_NS)
+    (entry,) = plan_corrections([StoredCost(limited, "", 1, 20_000, 3, 1, None, "unpriced", None)], _book(a=3), NOW_NS)
     assert (entry.new_cost_nanousd, entry.new_cost_source, entry.reason) == (0, "not_billed", "now_priced")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from kafka_writers import known_call
+from kafka_writers import known_calls
 from llmtrail.core.cell import Cell
 from llmtrail.core.ids import uuid7
 from llmtrail.core.partial import Partial
@@ -32,7 +32,7 @@ class Writers:
 
     def __init__(self, way: str, book: GenaiPriceBook = BOOK) -> None:
         self.way, self.book = way, book
-        self.rows: dict[int, CallRow] = {}
+        self.rows: dict[tuple[str, int], CallRow] = {}
         self.counted = CountedCalls(1_000)
         self.partials: list[Partial] = []
         self.offset = 0
@@ -49,17 +49,21 @@ class Writers:
             headers=[{"tenant": tenant} if tenant else {}],
         )
         self.offset += 1
-        batch = step(records, StepContext(SeenIds(2**62), {}, self.known, self.book, decided))
+        batch = step(records, StepContext(SeenIds(2**62), (), self.known, self.book, decided))
         self.partials += partials_of(batch, int(at_s * NS))
         for row in batch.rows:
-            self.rows[row.call_key] = row
+            self.rows[row.tenant, row.call_key] = row
             self.counted.remember(row)
         return batch
 
-    def known(self, keys: Sequence[int]) -> Mapping[int, KnownCall]:
+    def known(self, keys: Sequence[int]) -> Mapping[int, Sequence[KnownCall]]:
         if self.way == "remembered":
             return self.counted.known(keys)
-        return {key: known_call(self.rows[key]) for key in keys if key in self.rows}
+        return known_calls(self.rows.values(), keys)
+
+    @staticmethod
+    def key(event: Mapping[str, Any]) -> int:
+        return int(event["call_id"].replace("-", ""), 16)
 
     @property
     def row(self) -> CallRow:
@@ -152,34 +156,65 @@ def test_a_revision_of_the_parser_alone_leaves_money_as_it_was(writers: Writers,
     assert after.cost_nanousd == (writers.row.cost_nanousd or 0)
 
 
-def test_a_token_without_tenant_revises_and_the_call_stays_its_tenants(writers: Writers) -> None:
+@pytest.mark.parametrize("token", ["acme", ""])
+def test_a_token_without_tenant_revises_the_call_of_the_tenant_that_it_states(writers: Writers, token: str) -> None:
     event = call(tenant="acme")
-    writers.send(event, NOW_S + 5, tenant="acme")
-    writers.send(revised(event, feature="chat"), NOW_S + 9)
+    writers.send(event, NOW_S + 5, tenant=token)
+    writers.send(revised(event, feature="chat", tenant="acme"), NOW_S + 9)
     assert (writers.row.tenant, writers.row.call.feature) == ("acme", "chat")
     assert [cell.cost_nanousd for cell in writers.cells('["acme","tenant"]').values()] == [HUNDRED_USD]
     assert writers.cells() == {}
 
 
+@pytest.mark.parametrize(("first", "later", "owner"), [("acme", {}, "acme"), (None, {"tenant": "acme"}, "")])
+def test_a_sender_without_tenant_may_state_one_once_or_later_and_the_call_keeps_what_came_first(
+    writers: Writers, first: str | None, later: dict[str, str], owner: str
+) -> None:
+    event = call(**({"tenant": first} if first else {}))
+    writers.send(event, NOW_S + 5)
+    writers.send(event, NOW_S + 6, tenant="globex")  # which comes first is chance
+    for revision in (1, 2):
+        writers.send(revised(event, revision, feature="chat", **later), NOW_S + 8 + revision)
+    row = writers.rows[owner, writers.key(event)]
+    assert (row.call.revision, row.call.feature, len(writers.rows)) == (2, "chat", 2)
+
+
 @pytest.mark.parametrize("owner", ["acme", ""])
-def test_another_tenants_token_revises_nothing(writers: Writers, owner: str) -> None:
+@pytest.mark.parametrize("foreign_first", [False, True])
+def test_another_tenants_event_of_the_same_id_is_a_call_of_its_own(
+    writers: Writers, owner: str, foreign_first: bool
+) -> None:
     event = call()
-    writers.send(event, NOW_S + 5, tenant=owner)
-    before = writers.row
-    for foreign in (revised(event, feature="chat"), event):
-        batch = writers.send(foreign, NOW_S + 9, tenant="globex")
-        assert [letter.reason for letter in batch.dead_letters] == ["other_tenant"]
-        assert (batch.dead_letters[0].tenant, batch.rows, batch.skipped) == ("globex", [], {})
-    assert writers.row == before
+    foreign = revised(event, 7, feature="chat", output="mine now")
+    order = [(event, owner), (foreign, "globex")]
+    for at_s, (sent, tenant) in enumerate(reversed(order) if foreign_first else order):
+        batch = writers.send(sent, NOW_S + 5 + at_s, tenant=tenant)
+        assert (len(batch.rows), batch.revisions, batch.skipped, batch.dead_letters) == (1, set(), {}, [])
+    again = writers.send(event, NOW_S + 9, tenant=owner)
+    assert list(again.skipped.values()) == ["duplicate"]
+    mine = writers.rows[owner, writers.key(event)]
+    assert (mine.call.revision, mine.call.feature, mine.cost_nanousd) == (0, None, HUNDRED_USD)
+    assert [cell.cost_nanousd for cell in writers.cells(f'["{owner}","tenant"]').values()] == [HUNDRED_USD]
 
 
-def test_a_repeated_range_rejects_again_what_was_another_tenants(writers: Writers) -> None:
+def test_a_sender_of_no_tenant_that_states_none_is_never_led_to_a_tenants_call(writers: Writers) -> None:
+    # A tenant knows the id beforehand and comes first; what is sent later without a tenant must not become its call.
+    event = call(messages=[{"role": "user", "content": "secret"}])
+    writers.send(revised(event), NOW_S + 5, tenant="evil")
+    writers.send(event | {"revision": 3}, NOW_S + 6)
+    assert b"secret" not in bytes(writers.rows["evil", writers.key(event)].call.messages)
+    assert b"secret" in bytes(writers.rows["", writers.key(event)].call.messages)
+
+
+def test_a_repeated_range_revises_the_call_that_it_revised_before(writers: Writers) -> None:
     event = call()
-    writers.send(event, NOW_S + 5, tenant="acme")
-    first = writers.send(revised(event), NOW_S + 9, tenant="globex")
-    decided = from_note(to_note(Decisions("", first.skipped, frozenset(first.revisions), frozenset(first.foreign))))
-    again = writers.send(revised(event), NOW_S + 9, tenant="globex", decided=decided)
-    assert [letter.reason for letter in again.dead_letters] == ["other_tenant"]
+    writers.send(event, NOW_S + 5)
+    late = revised(event, tenant="acme", feature="chat")
+    first = writers.send(late, NOW_S + 9)
+    writers.send(event, NOW_S + 9, tenant="acme")  # is stored already when the range is repeated
+    note = to_note(Decisions("", first.skipped, frozenset(first.revisions), first.adopted))
+    again = writers.send(late, NOW_S + 9, decided=from_note(note))
+    assert [row.tenant for row in again.rows] == [""]
 
 
 CORRECTED = Corrected(12 * NS, "self_hosted_final", "own_gpu:a", None, (NOW_S + 7) * NS)
@@ -289,7 +324,7 @@ def test_ids_of_two_tenants_that_collide_are_never_each_others_repeats(writers: 
     # mozilla/fxa pull request 21129: one tenant's valid event was taken for a duplicate of another's.
     writers.send(call(), NOW_S + 1, tenant="a")
     batch = writers.send(call(), NOW_S + 2, tenant="b")
-    assert (batch.skipped, [letter.reason for letter in batch.dead_letters]) == ({}, ["other_tenant"])
+    assert (batch.skipped, batch.dead_letters, sorted(tenant for tenant, _ in writers.rows)) == ({}, [], ["a", "b"])
 
 
 def test_a_retry_after_a_write_that_failed_is_counted(writers: Writers) -> None:

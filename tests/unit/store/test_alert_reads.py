@@ -44,7 +44,7 @@ def decided(alert_id: str, feature: str, minutes: int, level: str = "hard", **ch
 
 def found(store: Handle, feature: str, request_id: str = "r") -> list[tuple[str, str]]:
     scope = Scope("acme", ScopeKind.FEATURE, (feature,))
-    told = find_of_request(store, [request_id], [scope], (NOW_NS, NOW_NS))
+    told = find_of_request(store, [("acme", request_id)], [scope], (NOW_NS, NOW_NS))
     return [(one["alert_id"].removeprefix(f"{feature}: "), one["concerns"]) for one in told]
 
 

@@ -11,7 +11,7 @@ from llmtrail.core.call import Attempt
 from llmtrail.store import arrow
 from llmtrail.store.ids import named_ids, tells_its_day
 from llmtrail.store.insert import bodies_block, calls_block, ids_block
-from llmtrail.store.records import encode_record, places_sql
+from llmtrail.store.records import Place, encode_record, places_sql
 from stored_calls import NOW_NS, a_call, a_full_call, a_row
 
 
@@ -103,7 +103,7 @@ def test_blocks_of_one_and_of_many_rows_have_a_row_for_each() -> None:
 
 def test_whatever_is_no_uuid_never_reaches_sql() -> None:
     try:
-        places_sql([("2026-11-18", "x') OR 1=1 --")])
+        places_sql([Place("x') OR 1=1 --", "2026-11-18", 0, "")])
     except ValueError:
         return
     raise AssertionError("text that is no UUID became SQL")

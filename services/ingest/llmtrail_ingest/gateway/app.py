@@ -94,7 +94,6 @@ class Gateway:
     def __init__(self, parts: GatewayParts, config: GatewayConfig) -> None:
         self.parts = parts
         self.config = config
-        self._door = Door(self._make_id, self._join)
         # Twice the largest body at least: a sender alone must be able to send it.
         self._bodies = Shares(max(config.bodies_bytes_max, 2 * config.limits.body_bytes_max))
         self._workers = Workers()
@@ -222,8 +221,9 @@ class Gateway:
     def _admitted(self, body: bytes, *, tenant: str | None, source: str) -> _Admitted:
         """Decide in a thread, which keeps health checks and other senders answered while a large body is read."""
         error = ""
+        door = Door(self._make_id, partial(self._join, tenant or ""))
         try:
-            admission = admit(body, self.config.policy, self._door)
+            admission = admit(body, self.config.policy, door)
         except BadEventError as bad:
             admission = Admission(rejected=[Rejected(0, None, bad.reason, bad.detail, body)])
             error = bad.detail[:DETAIL_LENGTH_MAX]
@@ -268,8 +268,8 @@ class Gateway:
         for rejected in admission.rejected:
             tally.add(Fate.REJECTED, rejected.reason, 1)
 
-    def _join(self, value: bytes, key: bytes) -> tuple[bytes, bytes]:
-        return self.parts.natives.native(value, key, self.parts.clock.now_ns())
+    def _join(self, owner: str, value: bytes, key: bytes) -> tuple[bytes, bytes]:
+        return self.parts.natives.native(value, key, self.parts.clock.now_ns(), owner)
 
     def _make_id(self) -> str:
         return uuid7(self.parts.clock.now_ns(), self.parts.random(10))

@@ -9,6 +9,7 @@ import base64
 import binascii
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Final
 
 import msgspec
@@ -21,6 +22,8 @@ from llmtrail_ingest.dead_letter import LETTER_HEADER, Letter, Origin, letters_a
 from llmtrail_ingest.gateway.admit import Admission, Door, admit
 
 LETTERS_MAX: Final = 1_000
+# What a call's tenant, its event and its log key become beside what OTLP told of the call.
+Join = Callable[[str, bytes, bytes], tuple[bytes, bytes]]
 _TEXT = Annotated[str, msgspec.Meta(max_length=4_096)]
 _NUMBER = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 
@@ -82,9 +85,7 @@ def read_replay(body: bytes) -> Replay:
         raise BadEventError(RejectReason.NOT_JSON, f"this is no list of dead letters: {cause}") from cause
 
 
-def replayed(
-    letters: Sequence[Again], policy: ContentPolicy, join: Callable[[bytes, bytes], tuple[bytes, bytes]], now_ns: int
-) -> Replayed:
+def replayed(letters: Sequence[Again], policy: ContentPolicy, join: Join, now_ns: int) -> Replayed:
     """Decide what each letter becomes now, in order."""
     result = Replayed()
     for letter in letters:
@@ -95,14 +96,14 @@ def replayed(
 def _send_again(
     letter: Again,
     policy: ContentPolicy,
-    join: Callable[[bytes, bytes], tuple[bytes, bytes]],
+    join: Join,
     now_ns: int,
     result: Replayed,
 ) -> None:
     headers = {"source": "replay", "schema": "call.v1"} | ({"tenant": letter.tenant} if letter.tenant else {})
     try:
         value = base64.b64decode(letter.value_base64, validate=True)
-        admission = admit(value, policy, Door(_ids_of(letter), join))
+        admission = admit(value, policy, Door(_ids_of(letter), partial(join, letter.tenant)))
     except (BadEventError, binascii.Error) as bad:
         reason = bad.reason if isinstance(bad, BadEventError) else RejectReason.NOT_JSON
         outcome = Outcome(letter, 0, reason, getattr(bad, "detail", str(bad)))

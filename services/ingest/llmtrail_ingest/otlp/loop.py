@@ -169,7 +169,8 @@ class SettleLoop:
                 if not records.values:
                     break
                 for value, key, headers in zip(records.values, records.keys, records.headers, strict=True):
-                    self._natives.remember(value, key, now_ns, is_native=headers.get("source") != "otlp")
+                    is_native, owner = headers.get("source") != "otlp", headers.get("tenant", "")
+                    self._natives.remember(value, key, now_ns, owner, is_native=is_native)
                 offset = records.next_offset
 
     def _read(self, partition: int, cursor: _Cursor, now_ns: int) -> int:

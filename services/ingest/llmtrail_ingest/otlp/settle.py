@@ -18,7 +18,7 @@ from llmtrail.core.ids import derived_call_id, log_key
 from llmtrail_ingest.otlp.event import Fields
 from llmtrail_ingest.otlp.group import SPAN_KINDS, Group, Node, StreamRequests, log_belongs, stream_belongs
 from llmtrail_ingest.otlp.lone import lone_event
-from llmtrail_ingest.otlp.natives import NativeCalls
+from llmtrail_ingest.otlp.natives import Asked, NativeCalls
 from llmtrail_ingest.otlp.records import Part, PartKind
 from llmtrail_ingest.otlp.trace import (
     RECORDS_MAX,
@@ -351,8 +351,10 @@ class Settler:
         if value is None:
             return None
         key = log_key(call_id).encode()
-        models = (part.model,)
-        if self._natives.claim(part.response_id, models, part.start_ns, call_id, key, now_ns, revision=0) is not None:
+        stated = part.context.get("tenant") or part.resource.get("tenant", "")
+        models = frozenset((part.model,))
+        asked = Asked((part.tenant, call_id), key, part.response_id, models, part.start_ns, stated)
+        if self._natives.claim(asked, now_ns, revision=0) is not None:
             return None
         self.counts.calls += 1
         rest_lone(trace, call_id)
@@ -369,9 +371,13 @@ class Settler:
         return events
 
     def _publish_call(self, trace: Trace, group: Group, fields: Fields, now_ns: int) -> Event | None:
-        call_id, key = self._identity(group, now_ns)
-        told = self._natives.told_fields(call_id)
+        owner = trace.key[0]
+        call_id, key = self._identity(group, fields, now_ns)
+        told = self._natives.told_fields((owner, call_id))
         published = trace.graph.published.setdefault(call_id, Published({}, -1))
+        if "tenant" in published.hashes:
+            # A call is known by its tenant, so it keeps the one that was stated first.
+            fields.pop("tenant", None)
         changed = {
             name: value
             for name, value in fields.items()
@@ -382,7 +388,7 @@ class Settler:
         published.hashes.update((name, hash(value)) for name, value in changed.items())
         is_first = published.revision < 0
         revision = max(trace.records - 1, published.revision + 1)
-        published.revision = self._natives.next_revision(call_id, revision)
+        published.revision = self._natives.next_revision((owner, call_id), revision)
         if is_first and not told:
             self.counts.calls += 1
         else:
@@ -390,15 +396,11 @@ class Settler:
             for name in _REPEATED & fields.keys():
                 if isinstance(value := fields[name], bytes):
                     changed[name] = value
-        if trace.key[0]:
-            changed["tenant"] = msgspec.json.encode(trace.key[0])
-        return Event(
-            key=key,
-            value=_json(call_id, published.revision, changed),
-            tenant=trace.key[0],
-        )
+        if owner:
+            changed["tenant"] = msgspec.json.encode(owner)
+        return Event(key=key, value=_json(call_id, published.revision, changed), tenant=owner)
 
-    def _identity(self, group: Group, now_ns: int) -> tuple[str, bytes]:
+    def _identity(self, group: Group, fields: Fields, now_ns: int) -> tuple[str, bytes]:
         """Return the id and log key under which the call was first published; a new call's id is told by its span."""
         part = group.canonical.part
         known = [node.call_id for node in group.nodes if node.call_id]
@@ -408,8 +410,11 @@ class Settler:
         call_id = known[0] if known else derived
         key = log_key(call_id).encode()
         response_id = next((node.part.response_id for node in group.nodes if node.part.response_id), "")
-        models = {model for node in group.nodes if (model := node.part.model)}
-        claimed = self._natives.claim(response_id, models, part.start_ns, call_id, key, now_ns)
+        models = frozenset(model for node in group.nodes if (model := node.part.model))
+        stated = fields.get("tenant")
+        tenant = msgspec.json.decode(stated, type=str) if isinstance(stated, bytes) else ""
+        asked = Asked((part.tenant, call_id), key, response_id, models, part.start_ns, tenant)
+        claimed = self._natives.claim(asked, now_ns)
         if claimed is not None:
             if not known:
                 self.counts.native_joins += 1

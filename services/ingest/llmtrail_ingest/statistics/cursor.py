@@ -81,7 +81,7 @@ class PartialsSink:
     def insert_dead_letters(self, letters: Sequence[DeadLetterRow], token: str) -> None:
         """Store nothing: the rows' cursor keeps them."""
 
-    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
+    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, Sequence[KnownCall]]:
         """Return what was counted of these calls, as far as it is remembered."""
         return self._counted.known(call_keys)
 
@@ -167,7 +167,7 @@ class StatisticsCursor:
                 self._counted.forget_before(records.appended_at_ns[0] // _NS_PER_MS)
             # Nothing is surely new here: what an earlier run of records told of a call is known by `counted` alone.
             seen = SeenIds(_NEVER_MS)
-            context = StepContext(seen=seen, under_way={}, look_up=self._counted.known, book=self._book)
+            context = StepContext(seen=seen, under_way=(), look_up=self._counted.known, book=self._book)
             # A revision that was not counted, because its call was no longer remembered, is not to be taken back.
             for row in without_unmatched(step(records, context), self._counted.horizon_ms).rows:
                 self._counted.remember(row)

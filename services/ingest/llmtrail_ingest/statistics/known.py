@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from llmtrail.core.price_inputs import price_inputs
 from llmtrail.store.rows import CallRow, KnownCall
 from llmtrail_ingest.writer.seen import made_at_ms, tells_time
+from llmtrail_ingest.writer.step import laid_over
 
 # What a policy declared for a failure counts, so that a revision takes back what was counted.
 _ALSO = ("policy_declared",)
@@ -23,16 +24,21 @@ class CountedCalls:
 
     def __init__(self, calls_max: int) -> None:
         self._calls_max = calls_max
-        self._calls: OrderedDict[int, KnownCall] = OrderedDict()
+        # By id: the calls of all tenants that have one of it.
+        self._calls: OrderedDict[int, tuple[KnownCall, ...]] = OrderedDict()
+        self._count = 0
         # Of a forgotten call nothing is known any more; none of them was made after this.
         self.horizon_ms = 0
 
     def remember(self, row: CallRow) -> None:
         """Remember a call as it counts now."""
-        self._calls.pop(row.call_key, None)
-        self._calls[row.call_key] = _without_content(row)
-        if len(self._calls) > self._calls_max:
-            key, _ = self._calls.popitem(last=False)
+        former, now = self._calls.pop(row.call_key, ()), _without_content(row)
+        known = laid_over(former, now) if former else (now,)
+        self._calls[row.call_key] = known
+        self._count += len(known) - len(former)
+        while self._count > self._calls_max:
+            key, forgotten = self._calls.popitem(last=False)
+            self._count -= len(forgotten)
             # Of an id from clocks that are ahead nothing is known until ours have caught up; what claims more tells
             # nothing, and would leave no revision to be matched.
             made_ms = made_at_ms(key, row.ingested_at_ns // _NS_PER_MS + _AHEAD_MS_MAX)
@@ -43,8 +49,8 @@ class CountedCalls:
         """Take note that nothing is known of calls made before a time, in epoch milliseconds."""
         self.horizon_ms = max(self.horizon_ms, made_ms)
 
-    def known(self, call_keys: Sequence[int]) -> dict[int, KnownCall]:
-        """Return those of the calls that are remembered."""
+    def known(self, call_keys: Sequence[int]) -> dict[int, tuple[KnownCall, ...]]:
+        """Return what is remembered under these ids."""
         return {key: self._calls[key] for key in call_keys if key in self._calls}
 
     def ahead_of(self, after_ms: int, ids_max: int) -> list[int]:
@@ -73,6 +79,7 @@ def _without_content(row: CallRow) -> KnownCall:
         prompt_fingerprint=row.prompt_fingerprint,
         cost_nanousd=row.cost_nanousd,
         tenant=row.tenant,
+        is_stated=row.is_stated,
         model=row.model,
         estimated_input_tokens=row.estimated_input_tokens,
         estimated_output_tokens=row.estimated_output_tokens,

@@ -19,7 +19,8 @@ class Decisions:
     book_id: str
     skipped: dict[int, SkipReason] = field(default_factory=dict)
     revisions: frozenset[int] = frozenset()
-    foreign: frozenset[int] = frozenset()
+    # Whose call a revision revises, where its event names another tenant, or none.
+    adopted: dict[int, str] = field(default_factory=dict)
 
 
 class _Note(msgspec.Struct, omit_defaults=True):
@@ -28,7 +29,7 @@ class _Note(msgspec.Struct, omit_defaults=True):
     book: str
     skip: dict[SkipReason, list[tuple[int, int]]] = {}
     revise: list[tuple[int, int]] = []
-    foreign: list[tuple[int, int]] = []
+    adopt: dict[str, list[tuple[int, int]]] = {}
 
 
 def to_note(decisions: Decisions) -> str:
@@ -36,11 +37,14 @@ def to_note(decisions: Decisions) -> str:
     by_reason: dict[SkipReason, list[int]] = {}
     for index, reason in decisions.skipped.items():
         by_reason.setdefault(reason, []).append(index)
+    by_tenant: dict[str, list[int]] = {}
+    for index, tenant in decisions.adopted.items():
+        by_tenant.setdefault(tenant, []).append(index)
     note = _Note(
         book=decisions.book_id,
         skip={reason: _runs(indexes) for reason, indexes in by_reason.items()},
         revise=_runs(decisions.revisions),
-        foreign=_runs(decisions.foreign),
+        adopt={tenant: _runs(indexes) for tenant, indexes in by_tenant.items()},
     )
     return msgspec.json.encode(note).decode()
 
@@ -55,7 +59,7 @@ def from_note(note: str) -> Decisions:
         book_id=read.book,
         skipped={index: reason for reason, runs in read.skip.items() for index in _indexes(runs)},
         revisions=frozenset(_indexes(read.revise)),
-        foreign=frozenset(_indexes(read.foreign)),
+        adopted={index: tenant for tenant, runs in read.adopt.items() for index in _indexes(runs)},
     )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections import ChainMap, Counter, deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from llmtrail_ingest.tally import Fate, Tally
 from llmtrail_ingest.writer.decisions import Decisions, from_note, to_note
 from llmtrail_ingest.writer.lanes import RANGES_MAX, Lanes
 from llmtrail_ingest.writer.seen import AHEAD_IDS_MAX, AHEAD_MS_MAX, SeenIds
-from llmtrail_ingest.writer.step import Batch, Standing, StepContext, step
+from llmtrail_ingest.writer.step import Batch, StepContext, step
 
 _LOG = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class Sink(Protocol):
     def insert_dead_letters(self, letters: Sequence[DeadLetterRow], token: str) -> None:
         """Insert the dead letters of one range; the same token again adds nothing."""
 
-    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
-        """Return what is stored of these calls, latest revision each."""
+    def known_calls(self, call_keys: Sequence[int]) -> Mapping[int, Sequence[KnownCall]]:
+        """Return what is stored under these ids, latest revision each: a call of every tenant that has one."""
 
     def newest_made_ms(self, before_ms: int) -> int | None:
         """Return a time after which no UUIDv7 of the store was made, leaving out those from `before_ms` on."""
@@ -223,7 +223,7 @@ class Writer:
         earlier = [plan for _, plan, _ in self._in_flight]
         while True:
             batch = self._step(records, None)
-            decisions = Decisions(self._book_id(), batch.skipped, frozenset(batch.revisions), frozenset(batch.foreign))
+            decisions = Decisions(self._book_id(), batch.skipped, frozenset(batch.revisions), batch.adopted)
             note = to_note(decisions)
             plan = Plan(records.topic_id, records.partition, records.first_offset, records.next_offset, note)
             try:
@@ -255,10 +255,9 @@ class Writer:
         return records
 
     def _step(self, records: Records, decided: Decisions | None) -> Batch:
-        under_way: Mapping[int, Standing] = ChainMap(*(batch.known for batch, _, _ in reversed(self._in_flight)))
         context = StepContext(
             seen=self._seen,
-            under_way=under_way,
+            under_way=[batch.known for batch, _, _ in reversed(self._in_flight)],
             look_up=self._look_up,
             book=self._parts.book(decided.book_id if decided else ""),
             decided=decided,
@@ -279,7 +278,7 @@ class Writer:
     def _book_id(self) -> str:
         return self._parts.book("").book_id
 
-    def _look_up(self, call_keys: Sequence[int]) -> Mapping[int, KnownCall]:
+    def _look_up(self, call_keys: Sequence[int]) -> Mapping[int, Sequence[KnownCall]]:
         return self._parts.sink.known_calls(call_keys) if call_keys else {}
 
     def _insert(self, batch: Batch) -> None:

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import TypeVar
 
 import msgspec
 
 from llmtrail.core import codec, merge, times
 from llmtrail.core.call import Call
 from llmtrail.core.ids import derived_call_id, request_key
-from llmtrail.core.outcome import BadEventError, Reject, RejectReason, Skip, SkipReason
+from llmtrail.core.outcome import BadEventError, Reject, Skip, SkipReason
 from llmtrail.core.partial import counts_at_ns
 from llmtrail.core.price_inputs import are_priced_alike
 from llmtrail.core.pricing import PriceBook, price
@@ -26,14 +27,11 @@ SKEW_NS_MAX = 24 * 3600 * 1_000_000_000
 _NS_PER_MS = 1_000_000
 
 
-_OTHER_TENANT = Reject(
-    RejectReason.OTHER_TENANT,
-    "a call of this call_id was sent by another tenant, and only that tenant may send it again: give the call an id of "
-    "its own (a new UUIDv7).",
-)
-
 # A call as it stands: on its way to the store, or in it.
 Standing = CallRow | KnownCall
+# The calls of one id as they stand, one a tenant: a call is known by its tenant and its id.
+Namesakes = tuple[Standing, ...]
+_Stands = TypeVar("_Stands", bound=Standing)
 
 
 @dataclass(slots=True)
@@ -48,8 +46,9 @@ class Batch:
     dead_letters: list[DeadLetterRow] = field(default_factory=list)
     skipped: dict[int, SkipReason] = field(default_factory=dict)  # by place in the range
     revisions: set[int] = field(default_factory=set)  # by place in the range
-    foreign: set[int] = field(default_factory=set)  # by place in the range: rejected, the call is another tenant's
-    known: dict[int, Standing] = field(default_factory=dict)
+    # By place in the range: whose call a revision revises, where the event itself names another tenant, or none.
+    adopted: dict[int, str] = field(default_factory=dict)
+    known: dict[int, Namesakes] = field(default_factory=dict)
     formers: dict[int, Standing] = field(default_factory=dict)  # what a row revises, by the row's place in `rows`
 
     @property
@@ -70,6 +69,8 @@ class _Event(msgspec.Struct, frozen=True, gc=False):
     call: Call
     key: int
     content_hash: int
+    tenant: str  # the token's, else what the event states; empty where neither names one
+    is_trusted: bool  # whether its token belongs to no tenant, and so may speak for any
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +81,8 @@ class StepContext:
     """
 
     seen: SeenIds
-    under_way: Mapping[int, Standing]
-    look_up: Callable[[Sequence[int]], Mapping[int, KnownCall]]
+    under_way: Sequence[Mapping[int, Namesakes]]  # the latest range first
+    look_up: Callable[[Sequence[int]], Mapping[int, Sequence[KnownCall]]]
     book: PriceBook
     decided: Decisions | None = None
     # Whether only our own gateway, which checks every event, writes to this log.
@@ -96,30 +97,63 @@ def step(records: Records, context: StepContext) -> Batch:
     batch = Batch(records.topic_id, records.partition, records.first_offset, records.next_offset)
     events = _decode(records, batch, checked=context.checked)
     stored = context.look_up(_to_look_up(events, records, context))
+    layers = (batch.known, *context.under_way, stored)
     for event in events:
-        known = batch.known.get(event.key) or context.under_way.get(event.key) or stored.get(event.key)
-        sender = records.headers[event.index].get("tenant", "")
-        match _verdict(event, sender, known, context.decided):
+        known = _known_of(event, layers, context.decided)
+        match _disposition(event, known, context.decided):
             case Skip(reason):
                 batch.skipped[event.index] = reason
-            case Reject() as reject:
-                batch.foreign.add(event.index)
-                batch.dead_letters.append(_dead_letter(records, event.index, reject, checked=context.checked))
             case Verdict.NEW:
                 _accept(event, None, records, batch, context)
             case Verdict.REVISION:
                 batch.revisions.add(event.index)
+                if known is not None and known.tenant != event.tenant:
+                    batch.adopted[event.index] = known.tenant
                 _accept(event, known, records, batch, context)
     return batch
 
 
-def _verdict(event: _Event, sender: str, known: Standing | None, decided: Decisions | None) -> Verdict | Skip | Reject:
+def _known_of(
+    event: _Event, layers: Sequence[Mapping[int, Sequence[Standing]]], decided: Decisions | None
+) -> Standing | None:
+    """Return the call that an event is about, the latest of what is known of it."""
+    found = [layer[event.key] for layer in layers if event.key in layer]
+    if not found:
+        return None
+    by_tenant: dict[str, Standing] = {}
+    for calls in found:
+        for one in calls:
+            by_tenant.setdefault(one.tenant, one)
+    if decided is not None:
+        return by_tenant.get(decided.adopted.get(event.index, event.tenant))
+    return own_call(by_tenant, event.tenant, is_trusted=event.is_trusted)
+
+
+def own_call(by_tenant: Mapping[str, Standing], tenant: str, *, is_trusted: bool) -> Standing | None:
+    """Return which call of an id an event is about, of those known, by tenant.
+
+    It is its tenant's. A token of no tenant need not repeat what the first event stated, nor have stated it then; it is
+    believed on calls that tokens of no tenant sent, and never led to one that a tenant may have sent before it.
+    """
+    exact = by_tenant.get(tenant)
+    if exact is not None or not is_trusted:
+        return exact
+    if tenant:
+        return by_tenant.get("")
+    stated = [one for one in by_tenant.values() if one.is_stated]
+    return min(stated, key=lambda one: (one.first_ingested_at_ns, one.tenant), default=None)
+
+
+def laid_over(calls: Sequence[_Stands], later: _Stands) -> tuple[_Stands, ...]:
+    """Return the calls of one id with `later` in place of its tenant's."""
+    return (*(one for one in calls if one.tenant != later.tenant), later)
+
+
+def _disposition(event: _Event, known: Standing | None, decided: Decisions | None) -> Verdict | Skip:
     if decided is None:
-        return resolve(event.call.revision, event.content_hash, known, sender)
+        return resolve(event.call.revision, event.content_hash, known)
     if event.index in decided.skipped:
         return Skip(decided.skipped[event.index])
-    if event.index in decided.foreign:
-        return _OTHER_TENANT
     return Verdict.REVISION if event.index in decided.revisions else Verdict.NEW
 
 
@@ -132,15 +166,10 @@ class Place(msgspec.Struct, frozen=True, gc=False):
     appended_at_ns: int
 
 
-def resolve(revision: int, content_hash: int, known: Standing | None, sender: str = "") -> Verdict | Skip | Reject:
-    """Decide what an event is to what is known of its call: new, a revision of it, a repeat to skip, or not its own.
-
-    `sender` is the tenant of the token that sent it. Whose token names none may revise any call.
-    """
+def resolve(revision: int, content_hash: int, known: Standing | None) -> Verdict | Skip:
+    """Decide what an event is to what is known of its call: new, a revision of it, or a repeat to skip."""
     if known is None:
         return Verdict.NEW
-    if sender and sender != known.tenant:
-        return _OTHER_TENANT
     if revision > known.call.revision:
         return Verdict.REVISION
     if content_hash == known.content_hash:
@@ -165,7 +194,9 @@ def _decode(records: Records, batch: Batch, *, checked: bool) -> list[_Event]:
             reject = Reject(bad.reason, bad.detail)
             batch.dead_letters.append(_dead_letter(records, index, reject, checked=checked))
         else:
-            events.append(_Event(index, call, key, content_hash(value)))
+            sender = records.headers[index].get("tenant", "")
+            tenant = sender or call.tenant or ""
+            events.append(_Event(index, call, key, content_hash(value), tenant, not sender))
     return events
 
 
@@ -173,13 +204,17 @@ def _to_look_up(events: Sequence[_Event], records: Records, context: StepContext
     """Return the calls that only the store can tell about: those not surely new; in a repeat, those revised."""
     if context.decided is not None:
         return [event.key for event in events if event.index in context.decided.revisions]
-    seen, under_way = context.seen, context.under_way
+    seen = context.seen
     return [
         event.key
         for event in events
-        if event.key not in under_way
-        and not seen.surely_new(event.key, records.appended_at_ns[event.index] // _NS_PER_MS)
+        if not seen.surely_new(event.key, records.appended_at_ns[event.index] // _NS_PER_MS)
+        and not _is_under_way(event, context.under_way)
     ]
+
+
+def _is_under_way(event: _Event, under_way: Sequence[Mapping[int, Namesakes]]) -> bool:
+    return any(one.tenant == event.tenant for calls in under_way for one in calls.get(event.key, ()))
 
 
 def _accept(event: _Event, known: Standing | None, records: Records, batch: Batch, context: StepContext) -> None:
@@ -187,7 +222,7 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
     call = with_reconciled_usage(merge.merge_calls(known.call, event.call) if known else event.call)
     started_at_ns = times.to_ns(call.started_at)
     priced = price(call, started_at_ns, context.book)
-    first = known or _first_of(event, started_at_ns, place, records)
+    first = known or _first_of(event, started_at_ns, place)
     row = CallRow(
         call=call,
         call_key=event.key,
@@ -209,6 +244,7 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
         estimated_output_tokens=priced.estimated_output_tokens,
         prompt_fingerprint=event.call.prompt_fingerprint or prompt_fingerprint(event.call) or first.prompt_fingerprint,
         tenant=first.tenant,
+        is_stated=first.is_stated,
         model=context.book.model(call),
         writes_body=known is None or _has_content(event.call),
         corrected=None if known is None else _still_corrected(known, call),
@@ -216,7 +252,8 @@ def _accept(event: _Event, known: Standing | None, records: Records, batch: Batc
     if known is not None:
         batch.formers[len(batch.rows)] = known
     batch.rows.append(row)
-    batch.known[event.key] = row
+    former = batch.known.get(event.key)
+    batch.known[event.key] = (row,) if former is None else laid_over(former, row)
     context.seen.add(event.key, place.appended_at_ns // _NS_PER_MS)
 
 
@@ -227,16 +264,18 @@ class _First(msgspec.Struct, gc=False):
     counted_at_ns: int | None
     bodies_key: int
     tenant: str
+    is_stated: bool
     prompt_fingerprint: str | None = None
 
 
-def _first_of(event: _Event, started_at_ns: int, place: Place, records: Records) -> _First:
+def _first_of(event: _Event, started_at_ns: int, place: Place) -> _First:
     call = event.call
     return _First(
         place.appended_at_ns,
         counts_at_ns(started_at_ns, call.latency_ms, place.appended_at_ns),
         bodies_key(request_key(call.trace_id, call.request_id, call.call_id or "")),
-        records.headers[event.index].get("tenant") or call.tenant or "",
+        event.tenant,
+        event.is_trusted and bool(event.tenant),
     )
 
 
