@@ -8,7 +8,8 @@ from msgspec import Raw
 from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Usage, Versions
 from llmtrail.core.failure import FailureMode, Status
 from llmtrail.core.ids import uuid7
-from llmtrail.store.rows import CallRow
+from llmtrail.store.arrow import DAY_NS
+from llmtrail.store.rows import CallRow, Correction
 
 NOW_NS = 1_795_000_000_123_456_789  # 2026-11-18
 
@@ -112,3 +113,22 @@ def a_row(call: Call, **fields: Any) -> CallRow:
         "content_hash": 2**64 - 1,
     }
     return CallRow(**(wanted | fields))
+
+
+def a_correction(row: CallRow) -> Correction:
+    """Return a correction of a stored call."""
+    return Correction(
+        tenant=row.tenant,
+        call_key=row.call_key,
+        ingest_day=row.first_ingested_at_ns // DAY_NS,
+        revision=row.call.revision,
+        old_cost_nanousd=None,
+        new_cost_nanousd=77,
+        old_price_id=None,
+        new_price_id="book-2:entry",
+        new_cost_source="computed",
+        new_unpriced_reason=None,
+        reason="price became known",
+        corrected_at_ns=NOW_NS + DAY_NS,
+        book_id="book-2",
+    )

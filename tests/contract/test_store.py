@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from msgspec import Raw, structs
+from msgspec import Raw
 
 from alert_messages import RETRY_STORM
 from llmtrail.core.call import Attempt
@@ -30,10 +30,10 @@ from llmtrail.store.lookup import find_request
 from llmtrail.store.migrate import Migration, migrate, read_migrations
 from llmtrail.store.proof import Worst, requests_of
 from llmtrail.store.retention import DEFAULT_DAYS, retention_days, set_retention
-from llmtrail.store.rows import CallRow, Correction, DeadLetterRow
+from llmtrail.store.rows import DeadLetterRow
 from llmtrail_alerts.message import look_command
 from llmtrail_ingest.dead_letter import DeadLetterWriter, letter_of, letter_value
-from stored_calls import NOW_NS, a_call, a_call_id, a_full_call, a_row
+from stored_calls import NOW_NS, a_call, a_call_id, a_correction, a_full_call, a_row
 from web_house import serving_store
 
 _NUMBERS = count(1_000, 100)  # Tests that need more calls count on from theirs.
@@ -290,63 +290,6 @@ def test_letters_at_equal_offsets_of_two_partitions_are_both_stored(store: Handl
         assert DeadLetterWriter(log, StoreSink(store)).run_once() == 1
     ask = "SELECT `partition`, detail FROM llmtrail.dead_letters WHERE topic_id = {topic:String} ORDER BY `partition`"
     assert [tuple(row) for row in store.query(ask, {"topic": topic_id})] == [(0, "of 0"), (1, "of 1")]
-
-
-def test_two_tenants_calls_of_one_id_are_two_calls_wherever_they_are_stored(store: Handle, number: int) -> None:
-    call = a_full_call(number)
-    later = structs.replace(call, revision=call.revision + 1, output=Raw(b'"of evil"'))
-    rows = [a_row(call, tenant="acme"), a_row(later, tenant="evil", first_ingested_at_ns=NOW_NS + DAY_NS)]
-    for row in rows:
-        insert_calls(store, [row], f"two-{number}-{row.tenant}")
-    known = known_calls(store, [rows[0].call_key])[rows[0].call_key]
-    assert {one.tenant: one.call for one in known} == {"acme": call, "evil": later}
-    assert missing_rows(store, rows) == 0
-    assert missing_rows(store, [a_row(call, tenant="globex")]) == 1
-    for id_value in (call.call_id or "", f"r-{number}"):
-        for row in rows:
-            document = find_request(store, id_value, tenant=row.tenant)
-            assert document is not None
-            assert [one["revision"] for one in document["calls"]] == [row.call.revision]
-        both = find_request(store, id_value)
-        assert both is not None
-        assert (both["tenants"], len(both["calls"])) == (["acme", "evil"], 2)
-        assert "of evil" not in str(find_request(store, id_value, tenant="acme"))
-    outputs = "SELECT tenant, output FROM llmtrail.bodies WHERE call_id = {id:UUID} ORDER BY tenant"
-    found = [tuple(row) for row in store.query(outputs, {"id": call.call_id})]
-    assert [tenant for tenant, _ in found] == ["acme", "evil"]
-    assert "of evil" not in str(found[0])
-
-
-def test_a_correction_is_of_one_tenants_call_alone(store: Handle, number: int) -> None:
-    rows = [a_row(a_full_call(number), tenant=tenant, cost_nanousd=5) for tenant in ("acme", "evil")]
-    insert_calls(store, rows, f"of-one-{number}")
-    insert_corrections(store, [a_correction(rows[0])], f"of-one-{number}")
-    found = store.query(
-        "SELECT tenant, cost_nanousd FROM llmtrail.calls WHERE call_id = {id:UUID} ORDER BY tenant",
-        {"id": rows[0].call.call_id},
-    )
-    assert [tuple(row) for row in found] == [("acme", 77), ("evil", 5)]
-    known = {one.tenant: one.corrected for one in known_calls(store, [rows[0].call_key])[rows[0].call_key]}
-    assert known["evil"] is None
-    assert known["acme"] is not None
-
-
-def a_correction(row: CallRow) -> Correction:
-    return Correction(
-        tenant=row.tenant,
-        call_key=row.call_key,
-        ingest_day=row.first_ingested_at_ns // DAY_NS,
-        revision=row.call.revision,
-        old_cost_nanousd=None,
-        new_cost_nanousd=77,
-        old_price_id=None,
-        new_price_id="book-2:entry",
-        new_cost_source="computed",
-        new_unpriced_reason=None,
-        reason="price became known",
-        corrected_at_ns=NOW_NS + DAY_NS,
-        book_id="book-2",
-    )
 
 
 def test_a_correction_changes_the_cost_shown_and_leaves_an_entry(store: Handle, number: int) -> None:

@@ -18,7 +18,7 @@ from kafka_writers import fresh_trail
 from llmtrail.core.cell import Cell
 from llmtrail.core.ids import log_key, uuid7
 from llmtrail.core.scope import Scope, ScopeKind
-from world_histories import DAY_S, NS, Event, Truth
+from world_truth import DAY_S, NS, Event, Truth
 
 SEEDS = range(20)
 DEEDS = 12  # of each history

@@ -22,7 +22,8 @@ from llmtrail_alerts.periods import period_of
 from llmtrail_alerts.rule_changes import renames, snapshot
 from llmtrail_alerts.rules import Rules
 from llmtrail_alerts.targets import is_meant
-from world_histories import MODELS, NS, TENANTS, ZONES, Way, World, play
+from world_histories import MODELS, TENANTS, ZONES, Way, World, play
+from world_truth import NS
 
 HISTORIES = 2_000
 TOGETHER = 100

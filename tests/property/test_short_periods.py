@@ -11,7 +11,8 @@ from llmtrail_alerts.decide import decide_all
 from llmtrail_alerts.model import Budget, GroupKey, GroupState, Level, Period, Severity, Target, Unit
 from llmtrail_alerts.quiet import Quiet
 from llmtrail_alerts.watch import StatisticsWatch
-from world_histories import BEGAN_NS, NS, Clock, Embedded
+from world_histories import BEGAN_NS, Clock, Embedded
+from world_truth import NS
 
 LIMIT_NANOUSD = 2 * NS
 KNOWN_S_MAX = 5
