@@ -38,6 +38,7 @@ from world_truth import BOOK, DAY_S, NS, Event, Truth
 
 BEGAN_NS = 1_795_000_000 * NS
 PARTITIONS = 2
+__all__ = ["DAY_S", "NS", "Event", "Truth"]
 LANES = Lanes()
 TENANTS = ("", "", "acme", "globex")
 ZONES = ("UTC", "Asia/Tokyo", "America/Los_Angeles")  # whose months are kept
@@ -416,7 +417,7 @@ def rows_are_right(world: World) -> None:
         assert found == wanted, way.name
         assert {key: row.corrected for key, row in rows.items()} == corrected, way.name
         counts = {fate: way.tally.total(fate) for fate in (Fate.STORED, Fate.SKIPPED, Fate.REJECTED)}
-        assert counts == {Fate.STORED: truth.stored, Fate.SKIPPED: truth.skipped, Fate.REJECTED: 0}, way.name
+        assert list(counts.values()) == [truth.stored, truth.skipped, truth.rejected], way.name
         assert not way.store.letters, way.name
 
 

@@ -50,6 +50,7 @@ class Truth:
     def __init__(self) -> None:
         self.calls: dict[tuple[str, str], Known] = {}
         self.skipped = 0
+        self.rejected = 0  # whatever id an event bears, it is somebody's
         self.stored = 0
 
     def call_of(self, event: Event, token: str) -> Known | None:
