@@ -8,9 +8,14 @@ from threading import Thread
 from typing import Any
 
 import uvicorn
+from starlette import types
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 
 from eventually import eventually
+from llmtrail.access.gate import Gate
+from llmtrail.core.access.authenticate import Tokens
+from llmtrail.core.access.grant import Grant, TokenScope
 from llmtrail.core.limit import LimitLevel, LimitState
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail_web.limit_board import LimitBoard
@@ -59,13 +64,15 @@ def limits_house(port: int = 0, tenant: str = "") -> Iterator[LimitsHouse]:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.bind(("127.0.0.1", port))
     house = LimitsHouse(listener.getsockname()[1], LimitBoard(f"b{id(listener):x}"))
+    anyone = Grant("", tenant or None, frozenset(TokenScope))
 
-    def readable(header: str | None) -> str | None:
-        house.authorizations.append(header)
-        return tenant
+    app = Starlette(routes=limit_routes(house.board, Gate(lambda: Tokens(anyone=anyone), lambda: 0)))
 
-    app = Starlette(routes=limit_routes(house.board, readable))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off", ws="none"))
+    async def heard(scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
+        house.authorizations.append(Headers(scope=scope).get("authorization"))
+        await app(scope, receive, send)
+
+    server = uvicorn.Server(uvicorn.Config(heard, log_level="critical", lifespan="off", ws="none"))
     thread = Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()
     try:

@@ -19,6 +19,7 @@ make_once() {  # make_once NAME TEXT
 
 make_once ingest_token "$(random)"
 make_once read_token "$(random)"
+make_once metrics_token "$(random)"
 make_once clickhouse_password "$(random)"
 password=$(< secrets/clickhouse_password)
 make_once clickhouse_url "http://llmtrail:$password@clickhouse:8123"

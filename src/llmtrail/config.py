@@ -2,11 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
+
+from llmtrail.secret_file import SecretFileError, read_secret_file
 
 _MIB = 1024 * 1024
 _GIB = 1024 * _MIB
@@ -84,17 +87,46 @@ class ServerConfig:
         return self.data / "store"
 
 
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class SecretConfig:
+    """One of several secrets of a token, so that it can be replaced while the former one is still used."""
+
+    # The secret itself: at least 128 bits of entropy.
+    token: str = ""
+    # Or the file that holds it, which nobody else may read.
+    token_file: Path | None = None
+    # Or its SHA-256 in hexadecimal digits, as `llmtrail tokens new` writes it.
+    sha256: str = ""
+    # From when it is valid (2027-01-31T00:00:00Z). Absent: at once.
+    not_before: Moment | None = None
+    # Until when. Absent: until it is taken out.
+    expires_at: Moment | None = None
+    # When it was made; tells people only.
+    created_at: Moment | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class TokenConfig:
-    """One bearer token and what it grants. The secret stands in `token` or in the file `token_file`."""
+    """One bearer token and what it grants. The secret stands in `token`, `token_file`, `sha256` or `secrets`."""
 
-    # The secret itself.
+    # The secret itself: at least 128 bits of entropy (`llmtrail tokens new`, `openssl rand -hex 32`).
     token: str = ""
-    # Or the file that holds it.
+    # Or the file that holds it, which nobody else may read.
     token_file: Path | None = None
+    # Or its SHA-256 in hexadecimal digits.
+    sha256: str = ""
+    # From when it is valid (2027-01-31T00:00:00Z). Absent: at once.
+    not_before: Moment | None = None
+    # Until when. Absent: until it is taken out.
+    expires_at: Moment | None = None
+    # Or several secrets of the same name, for rotation: a list of tables with the six keys of one.
+    secrets: tuple[SecretConfig, ...] = ()
     # Whose events it brings, whatever they say themselves; and whose it may read. Absent: everyone's.
     tenant: str | None = None
-    # What it allows: ingest, read, admin.
+    # What it allows: ingest, gpu, read, content, act, activate, admin.
     scopes: tuple[str, ...] = ("ingest", "read")
 
 
@@ -106,6 +138,9 @@ class IngestConfig:
     content: Content = Content.REDACTED
     # Who may send and read: one table [ingest.tokens.NAME] a token, with the keys below. None: everyone on loopback.
     tokens: Mapping[str, TokenConfig] = field(default_factory=dict)
+    # A file of more of them, which `llmtrail tokens` writes and running processes take up within two seconds. Absent:
+    # tokens.toml in the data folder, where there is one.
+    tokens_file: Path | None = None
     # Bytes of one body, unpacked. 500 calls of 3 kB are 1.5 MB: ten such batches fit, a 50 MB upload does not.
     body_bytes_max: Positive = 16 * _MIB
     # Bytes of bodies in hand, all senders together. One sender may hold as much as is free: half, where it is alone.
@@ -284,7 +319,7 @@ class GpuConfig:
     nvml: NvmlUse = NvmlUse.AUTO
     # The gateway that takes samples; with [kafka] bootstrap_servers they go to Kafka instead.
     gateway: str = "http://127.0.0.1:4318"
-    # A token that may ingest, where the gateway asks for one.
+    # A token with the scope gpu, where the gateway asks for one.
     token: str = ""
     # Or the file that holds it.
     token_file: Path | None = None
@@ -309,15 +344,20 @@ class Config:
 
 
 def read_secret(text: str, file: Path | None, name: str) -> str:
-    """Return the secret `name`, given as text or as a file that holds it; raise ConfigError unless exactly one is."""
+    """Return the secret `name`, given as text or as a private file that holds it.
+
+    Raises ConfigError unless exactly one is given and it holds more than blanks.
+    """
     if bool(text) == (file is not None):
         raise ConfigError(f"{name}: give exactly one of {name} and {name}_file.")
     if file is None:
-        return text
+        if not text.strip():
+            raise ConfigError(f"{name} is empty; write the secret, or leave the setting out.")
+        return text.strip()
     try:
-        return file.read_text(encoding="utf-8").strip()
-    except OSError as cause:
-        raise ConfigError(f"{name}_file: cannot read {file}.") from cause
+        return read_secret_file(file)
+    except SecretFileError as cause:
+        raise ConfigError(f"{name}_file: {cause}") from cause
 
 
 def store_url(store: StoreConfig) -> str:
@@ -334,13 +374,13 @@ def kafka_client(kafka: KafkaConfig) -> dict[str, str]:
     if kafka.client_file is None:
         return settings
     try:
-        lines = kafka.client_file.read_text(encoding="utf-8").splitlines()
-    except OSError as cause:
-        raise ConfigError(f"kafka.client_file: cannot read {kafka.client_file}.") from cause
+        lines = read_secret_file(kafka.client_file).splitlines()
+    except SecretFileError as cause:
+        raise ConfigError(f"kafka.client_file: {cause}") from cause
     for number, line in enumerate(map(str.strip, lines), start=1):
         key, equals, value = line.partition("=")
         if line and not line.startswith("#"):
-            if not equals:
+            if not equals or not value.strip():
                 raise ConfigError(f"kafka.client_file: line {number} of {kafka.client_file} is no key=value.")
             settings[key.strip()] = value.strip()
     return settings

@@ -1,11 +1,12 @@
 """Read `llmtrail.toml`, the environment and the command line once, into frozen settings."""
 
 import difflib
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -14,7 +15,11 @@ from llmtrail.config import Config, ConfigError
 FILE_NAME = "llmtrail.toml"
 ENV_PREFIX = "LLMTRAIL_"
 ENV_NESTING = "__"  # LLMTRAIL_INGEST__BATCH_ROWS; names without it belong to the SDK
+# A name and password in an address.
+_USERINFO = re.compile(r"://[^/@\s]+@")
 ENV_KAFKA = "LLMTRAIL_KAFKA"  # the SDK's name for the brokers: whoever sets it means every part
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +58,19 @@ def load_config(
             _put(settings, origins, key, value, "command line")
     _join_client_keys(settings)
     _check_keys(settings, Config, "", origins)
-    return Loaded(_convert(settings, origins), origins)
+    return Loaded(_convert(settings, Config, origins), origins)
+
+
+def decode_toml(text: str, kind: type[T], name: str) -> T:
+    """Return a text of TOML as settings of `kind`; raises ConfigError, which names the file `name` and the key."""
+    try:
+        found = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as cause:
+        raise ConfigError(f"{name}: {cause}") from cause
+    origins: dict[str, str] = {}
+    _flatten("", found, origins, name)
+    _check_keys(found, kind, "", origins)
+    return _convert(found, kind, origins)
 
 
 def _merge_file(file: Path, settings: dict[str, Any], origins: dict[str, str]) -> None:
@@ -127,10 +144,17 @@ def _check_keys(table: Mapping[str, Any], kind: type, prefix: str, origins: Mapp
             if not isinstance(value, dict):
                 raise ConfigError(f"{_origin(key, origins)}: {key!r} is a table; write [{key}].")
             _check_keys(value, hint, f"{key}.", origins)
-        elif get_origin(hint) is Mapping and isinstance(value, dict):
-            for entry, inner in value.items():
-                if isinstance(inner, dict):
-                    _check_keys(inner, get_args(hint)[1], f"{key}.{entry}.", origins)
+        for entry, inner, inner_kind in _inner_tables(hint, value):
+            _check_keys(inner, inner_kind, f"{key}.{entry}.", origins)
+
+
+def _inner_tables(hint: Any, value: object) -> Iterator[tuple[str, Mapping[str, Any], type]]:
+    """Yield the tables within a table of tables or a list of them: name or number, the table, what it should be."""
+    if get_origin(hint) is Mapping and isinstance(value, dict):
+        yield from ((name, inner, get_args(hint)[1]) for name, inner in value.items() if isinstance(inner, dict))
+    if get_origin(hint) is tuple and isinstance(value, list):
+        kind = get_args(hint)[0]
+        yield from ((str(place), inner, kind) for place, inner in enumerate(value, 1) if isinstance(inner, dict))
 
 
 def _nearest(name: str, prefix: str, valid: Mapping[str, object]) -> str:
@@ -142,9 +166,9 @@ def _origin(key: str, origins: Mapping[str, str]) -> str:
     return next((where for known, where in origins.items() if known == key or known.startswith(f"{key}.")), FILE_NAME)
 
 
-def _convert(settings: Mapping[str, Any], origins: Mapping[str, str]) -> Config:
+def _convert(settings: Mapping[str, Any], kind: type[T], origins: Mapping[str, str]) -> T:
     try:
-        return msgspec.convert(settings, Config, strict=False, dec_hook=_decode)
+        return msgspec.convert(settings, kind, strict=False, dec_hook=_decode)
     except msgspec.ValidationError as cause:
         what, _, place = str(cause).partition(" - at `$.")
         key = place.rstrip("`")
@@ -172,7 +196,7 @@ def _walk(prefix: str, value: object) -> list[tuple[str, object]]:
 
 def _shown(key: str, value: object) -> str:
     # Which of a client's settings are secret is librdkafka's business, and grows with it.
-    secret = key.rpartition(".")[2] in {"token", "url"} or key.startswith("kafka.client.")
+    secret = key.rpartition(".")[2] in {"token", "url", "secrets"} or key.startswith("kafka.client.")
     if value is None or value == "":
         return "-"
-    return "(hidden)" if secret else str(value)
+    return "(hidden)" if secret else _USERINFO.sub("://(hidden)@", str(value))

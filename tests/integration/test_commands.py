@@ -19,8 +19,9 @@ from llmtrail.cli.app import build
 from llmtrail.cli.client import House, find_house, get_request, post, stream_sql
 from llmtrail.cli.demo_scenario import GPU_LOST_AT, LOCAL, Kind, Phase, plan
 from llmtrail.cli.exits import CommandError, Exit
+from tokens import strong
 
-TOKEN = "a-token-of-the-tests"
+TOKEN = strong("a token of the tests")
 TRACE = "TIMESTAMP,ContextTokens,GeneratedTokens\n" + "".join(
     f"2023-11-16 18:15:{second:02d}.6805900,{374 + second},{44 if second % 5 else 0}\n" for second in range(60)
 )

@@ -15,6 +15,7 @@ from house import House, running_house
 from llmtrail.log.local import LocalLog
 from llmtrail.log.port import CALLS, Append
 from llmtrail_ingest.dead_letter import Letter, letters_append
+from tokens import strong
 
 # More than one page of the command, and more than `list` prints.
 GOOD, BAD = 430, 5
@@ -32,7 +33,7 @@ def event(number: int, age: timedelta = timedelta(minutes=5)) -> dict[str, Any]:
 
 def token(text: str, tenant: str = "") -> str:
     of_tenant = f'tenant = "{tenant}"\n' if tenant else ""
-    return f'[ingest.tokens.{text}]\ntoken = "{text}"\nscopes = ["ingest", "read"]\n{of_tenant}'
+    return f'[ingest.tokens.{text}]\ntoken = "{strong(text)}"\nscopes = ["ingest", "read", "act"]\n{of_tenant}'
 
 
 def letter(value: dict[str, Any], tenant: str | None = None) -> Letter:
@@ -132,18 +133,18 @@ def test_a_letter_that_is_too_long_to_be_sent_holds_up_no_other(tmp_path: Path) 
 def test_only_a_token_of_no_tenant_sends_letters_again(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     tokens = token("of-acme", "acme") + token("of-nobody")
-    with running_house(folder, tokens, token="of-acme") as house:
+    with running_house(folder, tokens, token=strong("of-acme")) as house:
         refused = house.ask("POST", "/v1/dead-letters/replay", b'{"letters":[]}')
         assert refused.status == 403
         assert b"a token that belongs to none" in refused.body
-        house.token = "of-nobody"
+        house.token = strong("of-nobody")
         assert house.ask("POST", "/v1/dead-letters/replay", b'{"letters":[]}').status == 200
         assert house.ask("POST", "/v1/dead-letters/replay", b'{"letters":[{}]}').status == 400
 
 
 def test_a_body_that_is_nothing_keeps_the_tenant_of_its_token(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    with running_house(folder, token("of-acme", "acme") + token("of-nobody"), token="of-acme") as house:
+    with running_house(folder, token("of-acme", "acme") + token("of-nobody"), token=strong("of-acme")) as house:
         assert house.post("{no json").status == 400
-        house.token = "of-nobody"
+        house.token = strong("of-nobody")
         eventually(lambda: house.sql("SELECT tenant FROM llmtrail.dead_letters") == [["acme"]], 20)

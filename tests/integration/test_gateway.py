@@ -12,6 +12,7 @@ import pytest
 import zstandard
 
 from house import House, running_house
+from tokens import strong
 
 
 @pytest.fixture(scope="module")
@@ -160,25 +161,26 @@ def test_secrets_are_redacted_on_this_way_in_too(house: House) -> None:
 
 
 def test_tokens_are_demanded_and_name_the_tenant(tmp_path: Path) -> None:
-    config = """
+    acme, other = strong("acme"), strong("other")
+    config = f"""
         [ingest]
         content = "full"
         [ingest.tokens.acme]
-        token = "acme-token"
+        token = "{acme}"
         tenant = "acme"
         [ingest.tokens.other]
-        token = "other-token"
+        token = "{other}"
         tenant = "other"
         scopes = ["read"]
     """
     with running_house(tmp_path, config) as house:
         assert house.post(json.dumps(event("t"))).status == 401
-        house.token = "other-token"
+        house.token = other
         assert house.post(json.dumps(event("t"))).status == 403
-        house.token = "acme-token"
+        house.token = acme
         assert house.post(json.dumps(event("t", tenant="other"))).status == 200
         assert house.request("t")["tenant"] == "acme"
-        house.token = "other-token"
+        house.token = other
         assert house.ask("GET", "/v1/requests/t").status == 404
         house.token = None
         assert house.ask("GET", "/v1/requests/t").status == 401

@@ -12,15 +12,17 @@ from alert_rules import write_rules
 from eventually import eventually
 from house import Answer, House, running_house
 from llmtrail.testing.recorders import pagerduty, slack_webhook
+from tokens import strong
 
 TOLD_S_MAX = 20.0
-_CONFIG = """
+ALL, ACME = strong("all"), strong("acme")
+_CONFIG = f"""
 [ingest.tokens.all]
-token = "all-of-it"
+token = "{ALL}"
 scopes = ["ingest", "read"]
 
 [ingest.tokens.acme]
-token = "acme-only"
+token = "{ACME}"
 scopes = ["ingest", "read"]
 tenant = "acme"
 """
@@ -55,11 +57,11 @@ def ask(house: House, path: str, headers: dict[str, str]) -> Answer:
 
 
 def test_what_fires_and_what_is_spent_is_told_to_whom_it_concerns(house: House) -> None:
-    everybody, acme = {"authorization": "Bearer all-of-it"}, {"authorization": "Bearer acme-only"}
+    everybody, acme = {"authorization": f"Bearer {ALL}"}, {"authorization": f"Bearer {ACME}"}
     spend(house, "acme-only", ["a-0", "a-1"], 0.15)
-    spend(house, "all-of-it", [f"r-{number}" for number in range(4)], 0.15)
+    spend(house, ALL, [f"r-{number}" for number in range(4)], 0.15)
     eventually(lambda: len(ask(house, "/v1/alerts", everybody).json["firing"]) == 1, TOLD_S_MAX)
-    spend(house, "all-of-it", ["r-4", "r-5", "r-6", "r-7"], 0.15)
+    spend(house, ALL, ["r-4", "r-5", "r-6", "r-7"], 0.15)
     eventually(lambda: len(ask(house, "/v1/alerts", everybody).json["decisions"]) == 2, TOLD_S_MAX)
 
     told = ask(house, "/v1/alerts?rule=search-day&feature=search", everybody).json
@@ -82,7 +84,7 @@ def test_what_fires_and_what_is_spent_is_told_to_whom_it_concerns(house: House) 
     (own,) = ask(house, "/v1/budgets?rule=user-day", acme).json["budgets"]
     assert [one["tenant"] for one in own["scopes"]] == ["acme"]
 
-    spend(house, "all-of-it", ["late"], 0.0001)
+    spend(house, ALL, ["late"], 0.0001)
     eventually(lambda: ask(house, "/v1/requests/late", everybody).status == 200, TOLD_S_MAX)
     late = ask(house, "/v1/requests/late", everybody).json
     assert [(one["rule"], one["concerns"], one["hard"]) for one in late["budget_decisions"]] == [

@@ -10,6 +10,7 @@ import httpx
 import lz4.frame
 import pytest
 
+from llmtrail.access.gate import open_gate
 from llmtrail.store.handle import Limits, open_chdb
 from llmtrail.store.insert import insert_calls
 from llmtrail.store.migrate import migrate
@@ -30,7 +31,9 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     migrate(store)
     insert_calls(store, [a_row(a_full_call(number)) for number in range(1, CALLS + 1)], "calls")
     try:
-        with served(sql_app(store, SqlConfig(limits=Limits(execution_s=5, result_rows=5_000)))) as listening:
+        with served(
+            sql_app(store, SqlConfig(limits=Limits(execution_s=5, result_rows=5_000)), open_gate())
+        ) as listening:
             yield listening
     finally:
         store.close()

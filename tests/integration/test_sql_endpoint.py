@@ -15,6 +15,7 @@ import httpx
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from llmtrail.access.gate import open_gate
 from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
 from llmtrail.store.insert import insert_calls
 from llmtrail.store.lookup import find_request
@@ -23,6 +24,7 @@ from llmtrail_web.sql_endpoint import SqlConfig, sql_app
 from llmtrail_web.sql_guard import HARMLESS_TABLE_FUNCTIONS, REFUSED_TABLE_FUNCTIONS
 from sql_served import served
 from stored_calls import a_full_call, a_row
+from tokens import gate_of, secret
 
 CALLS = 50
 
@@ -51,7 +53,7 @@ def sql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sql]:
     insert_calls(store, [a_row(a_full_call(number)) for number in range(1, CALLS + 1)], "calls")
     limits = Limits(execution_s=2, memory_bytes=200_000_000, result_rows=5_000)
     try:
-        with served(sql_app(store, SqlConfig(limits=limits))) as port:
+        with served(sql_app(store, SqlConfig(limits=limits), open_gate())) as port:
             yield Sql(port, store, folder)
     finally:
         store.close()
@@ -248,7 +250,7 @@ def test_every_table_function_of_the_engine_is_judged(sql: Sql) -> None:
 
 def test_more_queries_than_may_wait_are_told_to_come_back(sql: Sql) -> None:
     config = SqlConfig(limits=Limits(execution_s=5), queries_max=1, waiting_max=0)
-    with served(sql_app(sql.store, config)) as port:
+    with served(sql_app(sql.store, config, open_gate())) as port:
         url = f"http://127.0.0.1:{port}/"
         with ThreadPoolExecutor(4) as clients:
             asked = [clients.submit(httpx.post, url, content="SELECT sleep(2)", timeout=30) for _ in range(4)]
@@ -260,7 +262,7 @@ def test_more_queries_than_may_wait_are_told_to_come_back(sql: Sql) -> None:
 
 
 def test_a_token_is_demanded_in_any_of_the_clients_ways(sql: Sql) -> None:
-    with served(sql_app(sql.store, SqlConfig(tokens=("other", "s3cret")))) as port:
+    with served(sql_app(sql.store, SqlConfig(), gate_of(secret("other"), secret("s3cret")))) as port:
         url = f"http://127.0.0.1:{port}/?query=SELECT+1"
         refused = httpx.get(url)
         assert (refused.status_code, refused.headers["X-ClickHouse-Exception-Code"]) == (401, "516")

@@ -11,6 +11,7 @@ import pytest
 import uvicorn
 
 from eventually import eventually
+from llmtrail.access.gate import open_gate
 from llmtrail.store.handle import open_chdb
 from llmtrail.store.insert import insert_calls
 from llmtrail.store.migrate import migrate
@@ -30,7 +31,7 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     insert_calls(store, [a_row(a_full_call(number)) for number in range(1, 4)], "calls")
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(sql_app(store, SqlConfig()), log_level="warning", ws="none"))
+    server = uvicorn.Server(uvicorn.Config(sql_app(store, SqlConfig(), open_gate()), log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
     try:

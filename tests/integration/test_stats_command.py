@@ -12,20 +12,22 @@ from eventually import eventually
 from house import House, running_house
 from llmtrail.cli.app import build
 from llmtrail.cli.exits import CommandError, Exit
+from tokens import strong
 
 COUNTED_S_MAX = 20.0
-TOKENS = """
+EVERYTHING, ACME, NOTHING = strong("everything"), strong("acme"), strong("nothing")
+TOKENS = f"""
 [stats]
 zones = ["UTC", "Asia/Kolkata"]
 [ingest.tokens.all]
-token = "sees-everything"
+token = "{EVERYTHING}"
 scopes = ["read", "ingest"]
 [ingest.tokens.acme]
-token = "sees-acme"
+token = "{ACME}"
 scopes = ["read"]
 tenant = "acme"
 [ingest.tokens.blind]
-token = "sees-nothing"
+token = "{NOTHING}"
 scopes = ["ingest"]
 """
 
@@ -55,9 +57,7 @@ def calls_of(house: House) -> int:
 
 def told(folder: Path, *words: str) -> str:
     """Return what the command prints; raises CommandError as it does."""
-    said = CliRunner().invoke(
-        build(), ["stats", *words, "--data", str(folder)], env={"LLMTRAIL_TOKEN": "sees-everything"}
-    )
+    said = CliRunner().invoke(build(), ["stats", *words, "--data", str(folder)], env={"LLMTRAIL_TOKEN": EVERYTHING})
     if said.exception is not None:
         raise said.exception
     return said.stdout
@@ -76,7 +76,7 @@ def leaves_with(code: Exit, folder: Path, *words: str) -> bool:
 
 def test_figures_are_told_while_it_runs_and_afterwards(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    with running_house(folder, TOKENS, token="sees-everything") as house:
+    with running_house(folder, TOKENS, token=EVERYTHING) as house:
         send(
             house,
             call(tenant="acme", feature="search", user_id="u1", request_id="r1"),
@@ -111,7 +111,7 @@ def test_figures_are_told_while_it_runs_and_afterwards(tmp_path: Path) -> None:
 
 def check_tenants(house: House) -> None:
     """A token of one tenant is told of that one only."""
-    acme = House(house.http_url, house.sql_url, house.process, "sees-acme")
+    acme = House(house.http_url, house.sql_url, house.process, ACME)
     document = acme.ask("GET", "/v1/stats?kind=user").json
     assert {scope["tenant"] for scope in document["scopes"]} == {"acme"}
     assert (document["skewed"], document["overflowed"], document["let_go"]) == (None, None, None)
@@ -122,8 +122,8 @@ def check_tenants(house: House) -> None:
 
 
 def check_refusals(house: House) -> None:
-    for token in ("", "sees-nothing", "unknown"):
-        assert House(house.http_url, house.sql_url, house.process, token).ask("GET", "/v1/stats").status == 401
+    for token, status in {"": 401, "unknown": 401, NOTHING: 403}.items():
+        assert House(house.http_url, house.sql_url, house.process, token).ask("GET", "/v1/stats").status == status
     for wrong, says in {
         "window=2h": "there are 1m, 5m, 1h",
         "kind=planet": "there are tenant, feature",

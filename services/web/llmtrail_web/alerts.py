@@ -10,9 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from llmtrail.access.gate import Gate
+from llmtrail.core.access.grant import Grant, TokenScope
 from llmtrail.store.alert_reads import ALERTS_MAX, AlertDocument, AlertQuestion, rfc3339
 from llmtrail.store.errors import StoreError
-from llmtrail_web.requests import Readable
 
 # Each reads some days of a table, or adds up statistics: more at once only wait for each other.
 ANSWERS_AT_ONCE_MAX = 2
@@ -25,7 +26,6 @@ SCOPES_MAX = 1_000
 _NS = 1_000_000_000
 _ALERT_PARAMETERS = ("rule", "feature", "user", "tenant", "since", "limit", "firing")
 _BUDGET_PARAMETERS = ("rule", "tenant", "limit")
-_DENIED = {"error": "send a token that may read as `Authorization: Bearer …`."}
 
 
 class BadAlertQuestionError(ValueError):
@@ -50,22 +50,19 @@ class AlertSource(Protocol):
 Budgets = Callable[[str | None, str | None, int, int], list[dict[str, Any]]]
 
 
-def alert_routes(source: AlertSource, now_ns: Callable[[], int], readable: Readable) -> list[Route]:
+def alert_routes(source: AlertSource, now_ns: Callable[[], int], gate: Gate) -> list[Route]:
     """Return `GET /v1/alerts`: what fires now, and the latest decisions.
 
     Parameters: rule, feature, user, tenant, since (RFC 3339 or epoch seconds), limit, firing=true (only what fires).
     """
-    gate = asyncio.Semaphore(ANSWERS_AT_ONCE_MAX)
+    turns = asyncio.Semaphore(ANSWERS_AT_ONCE_MAX)
 
-    async def get_alerts(request: Request) -> Response:
-        tenant = readable(request.headers.get("authorization"))
-        if tenant is None:
-            return _json(401, _DENIED)
+    async def get_alerts(request: Request, grant: Grant) -> Response:
         try:
             parameters = _once(request.query_params.multi_items(), _ALERT_PARAMETERS)
-            question = _question(parameters, _within(parameters.get("tenant"), tenant), now_ns())
+            question = _question(parameters, _within(parameters.get("tenant"), grant.tenant or ""), now_ns())
             only_firing = _flag(parameters.get("firing"))
-            async with gate:
+            async with turns:
                 answer = await asyncio.to_thread(_alerts, source, question, only_firing=only_firing)
         except ForeignTenantError as error:
             return _json(403, {"error": str(error)})
@@ -75,30 +72,27 @@ def alert_routes(source: AlertSource, now_ns: Callable[[], int], readable: Reada
             return _json(503, {"error": f"the store cannot be asked: {error}"}, {"retry-after": "1"})
         return _json(200, answer)
 
-    return [Route("/v1/alerts", get_alerts, methods=["GET"])]
+    return [Route("/v1/alerts", gate.guard(TokenScope.READ, get_alerts), methods=["GET"])]
 
 
 def budget_routes(
-    budgets: Budgets, now_ns: Callable[[], int], readable: Readable, not_ready: Callable[[], str] = lambda: ""
+    budgets: Budgets, now_ns: Callable[[], int], gate: Gate, not_ready: Callable[[], str] = lambda: ""
 ) -> list[Route]:
     """Return `GET /v1/budgets`: how far each budget is spent, the dearest `limit` scopes of each.
 
     `not_ready` says why nobody can tell yet, "" where all is well.
     """
-    gate = asyncio.Semaphore(ANSWERS_AT_ONCE_MAX)
+    turns = asyncio.Semaphore(ANSWERS_AT_ONCE_MAX)
 
-    async def get_budgets(request: Request) -> Response:
-        tenant = readable(request.headers.get("authorization"))
-        if tenant is None:
-            return _json(401, _DENIED)
+    async def get_budgets(request: Request, grant: Grant) -> Response:
         try:
             parameters = _once(request.query_params.multi_items(), _BUDGET_PARAMETERS)
-            wanted = _within(parameters.get("tenant"), tenant)
+            wanted = _within(parameters.get("tenant"), grant.tenant or "")
             limit = _number(parameters.get("limit"), SCOPES, SCOPES_MAX)
             reason = not_ready()
             if reason:
                 return _json(503, {"error": f"budgets cannot be told yet: {reason}."}, {"retry-after": "1"})
-            async with gate:
+            async with turns:
                 found = await asyncio.to_thread(budgets, parameters.get("rule"), wanted, limit, now_ns())
         except ForeignTenantError as error:
             return _json(403, {"error": str(error)})
@@ -106,7 +100,7 @@ def budget_routes(
             return _json(400, {"error": str(error)})
         return _json(200, {"now": rfc3339(now_ns()), "budgets": found})
 
-    return [Route("/v1/budgets", get_budgets, methods=["GET"])]
+    return [Route("/v1/budgets", gate.guard(TokenScope.READ, get_budgets), methods=["GET"])]
 
 
 def _alerts(source: AlertSource, question: AlertQuestion, *, only_firing: bool) -> dict[str, Any]:

@@ -7,33 +7,31 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from llmtrail.access.gate import Gate
+from llmtrail.core.access.grant import Grant, TokenScope
 from llmtrail.core.board_document import BadQuestionError
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.gpu_document import gpu_document, gpu_question_of
-from llmtrail_web.requests import Readable
-from llmtrail_web.stats import ANSWERS_AT_ONCE_MAX, NO_TOKEN, answer, given_once
+from llmtrail_web.stats import ANSWERS_AT_ONCE_MAX, answer, given_once
 
 
 def gpu_stats_routes(
-    board: GpuBoard, now_ns: Callable[[], int], readable: Readable, not_ready: Callable[[], str] = lambda: ""
+    board: GpuBoard, now_ns: Callable[[], int], gate: Gate, not_ready: Callable[[], str] = lambda: ""
 ) -> list[Route]:
     """Return `GET /v1/gpu`. `not_ready` says why the board cannot answer yet, "" where it can."""
-    gate = asyncio.Semaphore(ANSWERS_AT_ONCE_MAX)
+    turns = asyncio.Semaphore(ANSWERS_AT_ONCE_MAX)
 
-    async def get_gpu(request: Request) -> Response:
-        tenant = readable(request.headers.get("authorization"))
-        if tenant is None:
-            return answer(401, {"error": NO_TOKEN})
-        if tenant:
+    async def get_gpu(request: Request, grant: Grant) -> Response:
+        if not grant.sees_everyone:
             # A GPU serves every tenant: what it does tells one of the others.
-            return answer(403, {"error": f"GPUs belong to no tenant, and this token may read {tenant!r} only."})
+            return answer(403, {"error": f"GPUs belong to no tenant, and this token may read {grant.tenant!r} only."})
         try:
             question = gpu_question_of(given_once(request.query_params.multi_items()))
         except BadQuestionError as error:
             return answer(400, {"error": str(error)})
         if reason := not_ready():
             return answer(503, {"error": f"statistics are not read yet: {reason}."}, {"retry-after": "1"})
-        async with gate:
+        async with turns:
             return answer(200, await asyncio.to_thread(gpu_document, board, question, now_ns()))
 
-    return [Route("/v1/gpu", get_gpu, methods=["GET"])]
+    return [Route("/v1/gpu", gate.guard(TokenScope.READ, get_gpu), methods=["GET"])]

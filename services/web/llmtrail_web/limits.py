@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from llmtrail.access.gate import Gate
+from llmtrail.core.access.grant import Grant, TokenScope
 from llmtrail.core.limit_page import LimitPage, encode_page
-from llmtrail_web.requests import Readable
 
 # Under the half minute after which proxies begin to call a silent connection dead.
 WAIT_S_MAX = 25.0
@@ -35,24 +36,21 @@ class LimitSource(Protocol):
         """Return how many readers wait."""
 
 
-def limit_routes(source: LimitSource, readable: Readable) -> list[Route]:
+def limit_routes(source: LimitSource, gate: Gate) -> list[Route]:
     """Return `GET /v1/limits?since=GENERATION&wait_s=SECONDS`: what limits say, and what changed since.
 
     Without `since`, and where what the reader knows is too old, the answer is `full`. With `wait_s` (up to 25) it comes
     when there is news, or as 304. `If-None-Match` with the answer's ETag says the same as `since`.
     """
 
-    async def get_limits(request: Request) -> Response:
-        tenant = readable(request.headers.get("authorization"))
-        if tenant is None:
-            return _json(401, {"error": "send a token that may read as `Authorization: Bearer …`."})
+    async def get_limits(request: Request, grant: Grant) -> Response:
         since = request.query_params.get("since") or (request.headers.get("if-none-match") or "").strip().strip('"')
         wait_s = _wait_s(request.query_params.get("wait_s"))
         if wait_s is None or len(since) > _SINCE_LENGTH_MAX:
             return _json(400, {"error": f"wait_s is a number of seconds, 0 to {WAIT_S_MAX:.0f}; since a generation."})
-        return await _answer(source, since, tenant, wait_s)
+        return await _answer(source, since, grant.tenant or "", wait_s)
 
-    return [Route("/v1/limits", get_limits, methods=["GET"])]
+    return [Route("/v1/limits", gate.guard(TokenScope.READ, get_limits), methods=["GET"])]
 
 
 async def _answer(source: LimitSource, since: str, tenant: str, wait_s: float) -> Response:

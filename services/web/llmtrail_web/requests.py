@@ -9,37 +9,34 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from llmtrail.access.gate import Gate
+from llmtrail.core.access.grant import Grant, TokenScope
 from llmtrail.core.call import ID_LENGTH_MAX
 
 LookUp = Callable[[str, str | None], Mapping[str, Any] | None]
-# Says the tenant ("" for all) whose requests the bearer may read, or None where it may read nothing.
-Readable = Callable[[str | None], str | None]
 
 # A look-up reads a few granules; more at once than this only wait for the same disk.
 LOOK_UPS_AT_ONCE_MAX = 8
 
 
-def request_routes(look_up: LookUp, readable: Readable) -> list[Route]:
+def request_routes(look_up: LookUp, gate: Gate) -> list[Route]:
     """Return `GET /v1/requests/{request_id}`: the document that `llmtrail show --json` prints.
 
     `look_up(id, tenant)` finds a request by any of its ids, for one tenant or (None) for all.
     """
-    gate = asyncio.Semaphore(LOOK_UPS_AT_ONCE_MAX)
+    turns = asyncio.Semaphore(LOOK_UPS_AT_ONCE_MAX)
 
-    async def get_request(request: Request) -> Response:
-        tenant = readable(request.headers.get("authorization"))
-        if tenant is None:
-            return _json(401, {"error": "send a token that may read as `Authorization: Bearer …`."})
+    async def get_request(request: Request, grant: Grant) -> Response:
         wanted = request.path_params["request_id"]
         if len(wanted) > ID_LENGTH_MAX:
             return _json(404, {"error": f"no id is longer than {ID_LENGTH_MAX} characters.", "request_id": wanted[:64]})
-        async with gate:
-            document = await asyncio.to_thread(look_up, wanted, tenant or None)
+        async with turns:
+            document = await asyncio.to_thread(look_up, wanted, grant.tenant)
         if document is None:
             return _json(404, {"error": _NOT_FOUND, "request_id": wanted})
         return _json(200, document)
 
-    return [Route("/v1/requests/{request_id:path}", get_request, methods=["GET"])]
+    return [Route("/v1/requests/{request_id:path}", gate.guard(TokenScope.READ, get_request), methods=["GET"])]
 
 
 _NOT_FOUND = (

@@ -1,12 +1,9 @@
 """Speak ClickHouse's HTTP interface, read-only, over any store handle. Knows nothing of how calls get in."""
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import functools
 import gzip
-import hmac
 import re
 import threading
 import zlib
@@ -21,10 +18,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from llmtrail.access.gate import AccessRefusedError, Gate
 from llmtrail.clock import random_bytes
+from llmtrail.core.access.authenticate import AccessReason, AccessRefusal
+from llmtrail.core.access.grant import Grant, TokenScope
 from llmtrail.store.errors import StoreError, StoreUnavailableError
 from llmtrail.store.handle import EscapedParameter, Handle, Limits
-from llmtrail_web import sql_blocks, sql_write
+from llmtrail_web import sql_blocks, sql_credentials, sql_write
 from llmtrail_web.sql_guard import RefusedSqlError, Statement, admit
 from llmtrail_web.sql_settings import UNKNOWN_SETTING, Filter, RefusedSettingError, Settings, of_clause, of_request
 
@@ -58,12 +58,14 @@ _STATUS = {
     202: 503,  # too many queries at once
     516: 401,
 }
+_ACCESS_DENIED = 497
 _NAMES = {62: "SYNTAX_ERROR", 81: "UNKNOWN_DATABASE", 164: "READONLY", 202: "TOO_MANY_SIMULTANEOUS_QUERIES"}
 _NAMES |= {
     115: "UNKNOWN_SETTING",
     271: "CANNOT_DECOMPRESS",
     210: "NETWORK_ERROR",
     307: "TOO_MANY_BYTES",
+    497: "ACCESS_DENIED",
     516: "AUTHENTICATION_FAILED",
 }
 
@@ -77,12 +79,11 @@ _CONTENT_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class SqlConfig:
-    """What the endpoint allows. Without tokens whoever reaches the port is answered, with them who has one."""
+    """What the endpoint allows. Without tokens whoever reaches the port is answered, with them who may read."""
 
     limits: Limits = field(default_factory=Limits)
-    tokens: tuple[str, ...] = ()
-    # Their bearers may write: see `sql_write`.
-    write_tokens: tuple[str, ...] = ()
+    # Whether those who administer may write: see `sql_write`.
+    writable: bool = False
     queries_max: int = QUERIES_MAX
     waiting_max: int = WAITING_MAX
 
@@ -96,6 +97,7 @@ class _Asked:
     parameters: Mapping[str, Any]
     settings: Settings
     query_id: str
+    grant: Grant
 
 
 class _AnswerError(Exception):
@@ -106,9 +108,9 @@ class _AnswerError(Exception):
         self.code = code
 
 
-def sql_app(handle: Handle, config: SqlConfig) -> Starlette:
+def sql_app(handle: Handle, config: SqlConfig, gate: Gate) -> Starlette:
     """Return the ASGI application of the SQL port."""
-    endpoint = _Endpoint(handle, config)
+    endpoint = _Endpoint(handle, config, gate)
     routes = [
         Route("/ping", _ping, methods=["GET", "HEAD"]),
         Route("/", endpoint.answer, methods=["GET", "POST", "HEAD"]),
@@ -129,9 +131,10 @@ async def _ping(_: Request) -> Response:
 class _Endpoint:
     """Answers queries, a few at a time, each within the limits."""
 
-    def __init__(self, handle: Handle, config: SqlConfig) -> None:
+    def __init__(self, handle: Handle, config: SqlConfig, gate: Gate) -> None:
         self._handle = handle
         self._config = config
+        self._gate = gate
         self._sessions: dict[Settings, Handle] = {}
         self._limited: dict[tuple[Limits, str], Handle] = {}
         self._workers = ThreadPoolExecutor(config.queries_max, thread_name_prefix="llmtrail-sql")
@@ -149,9 +152,11 @@ class _Endpoint:
     async def answer(self, request: Request) -> Response:
         """Answer one HTTP request."""
         try:
-            if _offers(request, self._config.write_tokens):
-                return await self._write(request)
-            return await self._read(request)
+            grant = self._admitted(request)
+            writes = self._config.writable and grant.allows(TokenScope.ADMIN) and grant.sees_everyone
+            return await (self._write(request) if writes else self._read(request, grant))
+        except AccessRefusedError as refused:
+            return _error_response(_ACCESS_DENIED if refused.refusal.is_known else 516, str(refused))
         except _AnswerError as error:
             return _error_response(error.code, str(error))
         except (RefusedSqlError, RefusedSettingError) as error:
@@ -161,9 +166,16 @@ class _Endpoint:
         except StoreError as error:
             return _error_response(error.code or 1002, str(error))
 
-    async def _read(self, request: Request) -> Response:
-        _check_caller(request, self._config.tokens)
-        asked = await _asked(request, self._config.limits)
+    def _admitted(self, request: Request) -> Grant:
+        """Return what the bearer may do; raises AccessRefusedError."""
+        granted = self._gate.authenticate(sql_credentials.presented(request))
+        grant = self._gate.admit(request, granted, TokenScope.READ)
+        if not grant.sees_everyone:
+            self._gate.refuse(request, AccessRefusal(AccessReason.TENANT, grant.name, secret_id=grant.secret_id))
+        return grant
+
+    async def _read(self, request: Request, grant: Grant) -> Response:
+        asked = await _asked(request, self._config.limits, grant)
         if not asked.sql.strip():
             return PlainTextResponse("Ok.\n")
         fmt, body = await self._in_turn(functools.partial(self._run, asked))
@@ -243,29 +255,7 @@ def _check_filters(session: Handle, filters: tuple[Filter, ...]) -> None:
         _statement(session, f"SELECT 1 FROM llmtrail.{one.table} WHERE ({one.condition}\n)")  # noqa: S608 - judged.
 
 
-def _offers(request: Request, tokens: tuple[str, ...]) -> bool:
-    """Say whether the request brings one of the tokens. Every pair is compared, each in constant time."""
-    offered = _offered_tokens(request) if tokens else []
-    return bool(sum(hmac.compare_digest(one.encode(), token.encode()) for one in offered for token in tokens))
-
-
-def _check_caller(request: Request, tokens: tuple[str, ...]) -> None:
-    if tokens and not _offers(request, tokens):
-        raise _AnswerError(516, "Send the token as password (Basic), as X-ClickHouse-Key or as `Bearer …`.")
-
-
-def _offered_tokens(request: Request) -> list[str]:
-    offered = [request.headers.get("x-clickhouse-key", ""), request.query_params.get("password", "")]
-    scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        offered.append(credentials.strip())
-    if scheme.lower() == "basic":
-        with contextlib.suppress(binascii.Error, UnicodeDecodeError):
-            offered.append(base64.b64decode(credentials).decode().partition(":")[2])
-    return offered
-
-
-async def _asked(request: Request, limits: Limits) -> _Asked:
+async def _asked(request: Request, limits: Limits, grant: Grant) -> _Asked:
     params = request.query_params
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise RefusedSqlError("External tables are not taken here; send the statement as the body, values as param_….")
@@ -283,6 +273,7 @@ async def _asked(request: Request, limits: Limits) -> _Asked:
         parameters={n.removeprefix("param_"): EscapedParameter(v) for n, v in params.items() if n.startswith("param_")},
         settings=of_request(limits, params),
         query_id=params.get("query_id") or random_bytes(16).hex(),
+        grant=grant,
     )
 
 

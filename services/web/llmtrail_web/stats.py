@@ -9,40 +9,37 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from llmtrail.access.gate import Gate
+from llmtrail.core.access.grant import Grant, TokenScope
 from llmtrail.core.board import Board, NotKeptError
 from llmtrail.core.board_document import BadQuestionError, ForeignTenantError, document, limited, question_of
 from llmtrail.core.calendar import UnknownZoneError
-from llmtrail_web.requests import Readable
 
 # Adding up is work for a processor, of which there are few; more at once only wait for each other.
 ANSWERS_AT_ONCE_MAX = 2
-NO_TOKEN = "send a token that may read as `Authorization: Bearer …`."  # noqa: S105 - what is said of one
 
 
 def stats_routes(
-    board: Board, now_ns: Callable[[], int], readable: Readable, not_ready: Callable[[], str] = lambda: ""
+    board: Board, now_ns: Callable[[], int], gate: Gate, not_ready: Callable[[], str] = lambda: ""
 ) -> list[Route]:
     """Return `GET /v1/stats`. `not_ready` says why the board cannot answer yet, "" where it can."""
-    gate = asyncio.Semaphore(ANSWERS_AT_ONCE_MAX)
+    turns = asyncio.Semaphore(ANSWERS_AT_ONCE_MAX)
 
-    async def get_stats(request: Request) -> Response:
-        tenant = readable(request.headers.get("authorization"))
-        if tenant is None:
-            return answer(401, {"error": NO_TOKEN})
+    async def get_stats(request: Request, grant: Grant) -> Response:
         try:
-            question = limited(question_of(given_once(request.query_params.multi_items())), tenant)
+            question = limited(question_of(given_once(request.query_params.multi_items())), grant.tenant or "")
             reason = not_ready()
             if reason:
                 return answer(503, {"error": f"statistics are not read yet: {reason}."}, {"retry-after": "1"})
-            async with gate:
-                told = await asyncio.to_thread(document, board, question, now_ns(), everything=not tenant)
+            async with turns:
+                told = await asyncio.to_thread(document, board, question, now_ns(), everything=grant.sees_everyone)
         except ForeignTenantError as error:
             return answer(403, {"error": str(error)})
         except (BadQuestionError, NotKeptError, UnknownZoneError) as error:
             return answer(400, {"error": str(error)})
         return answer(200, told)
 
-    return [Route("/v1/stats", get_stats, methods=["GET"])]
+    return [Route("/v1/stats", gate.guard(TokenScope.READ, get_stats), methods=["GET"])]
 
 
 def given_once(items: list[tuple[str, str]]) -> dict[str, str]:

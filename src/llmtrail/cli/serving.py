@@ -34,7 +34,7 @@ def serving(config: Config, name: str) -> Iterator["RoleProcess"]:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        with temporary_files_in(config.server.data), RoleProcess(config.server, SystemClock()) as process:
+        with temporary_files_in(config.server.data), RoleProcess(config, SystemClock()) as process:
             yield process
             tune()
             sql = f", SQL at {process.sql_url}" if process.sql_url else ""

@@ -13,10 +13,10 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from llmtrail.config import HttpConfig
+from llmtrail.core.access.binding import client_of
 from llmtrail.core.outcome import Refusal
 from llmtrail.local.connections import Connections
 from llmtrail_ingest.gateway.arrival import CONNECTION
-from llmtrail_ingest.gateway.tokens import client_of
 
 # A body's rate is judged after so long: a sender may wait for its own network.
 BODY_GRACE_S = 5.0

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from llmtrail.core.access.binding import client_of
 from llmtrail.core.outcome import Refusal
 from llmtrail.local.browser_rules import (
     ANSWER_HEADERS,
@@ -18,7 +19,6 @@ from llmtrail.local.browser_rules import (
     shared_with,
     sharing_headers,
 )
-from llmtrail_ingest.gateway.tokens import client_of
 
 _CONTENT_TYPE = b"content-type"
 _POLICY = b"content-security-policy"

@@ -7,6 +7,7 @@ from typing import Any
 
 from starlette.routing import Route
 
+from llmtrail.access.gate import Gate
 from llmtrail.clock import Clock
 from llmtrail.core.board import Board
 from llmtrail.core.model_identity import ModelTable
@@ -19,7 +20,6 @@ from llmtrail_alerts.reload import RulesFolder
 from llmtrail_alerts.rules import Rules, RulesError
 from llmtrail_alerts.spent import budget_documents
 from llmtrail_web.alerts import alert_routes, budget_routes
-from llmtrail_web.requests import Readable
 
 _NS = 1_000_000_000
 
@@ -98,7 +98,7 @@ def told_routes(
     board: tuple[Board, Stored | None],
     rules: RulesInForce,
     clock: Clock,
-    readable: Readable,
+    gate: Gate,
     not_ready: Callable[[], str] = lambda: "",
 ) -> list[Route]:
     """Return `GET /v1/alerts` and `GET /v1/budgets`.
@@ -106,8 +106,8 @@ def told_routes(
     `board` has the statistics, and the store that has what they lack; `not_ready` says why it cannot answer yet.
     """
     return [
-        *alert_routes(StoredAlerts(reader, rules), clock.now_ns, readable),
+        *alert_routes(StoredAlerts(reader, rules), clock.now_ns, gate),
         *budget_routes(
-            SpentBudgets(board[0], rules, board[1]), clock.now_ns, readable, lambda: not_ready() or rules.failure
+            SpentBudgets(board[0], rules, board[1]), clock.now_ns, gate, lambda: not_ready() or rules.failure
         ),
     ]

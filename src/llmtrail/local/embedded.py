@@ -14,8 +14,11 @@ from typing import Any, Self
 from starlette.applications import Starlette
 
 from llmtrail import clock as clock_module
+from llmtrail.access.book import TokenBook
+from llmtrail.access.gate import Gate
 from llmtrail.clock import Clock, SystemClock
 from llmtrail.config import Config, ConfigError, StoreConfig, kept_days, store_url
+from llmtrail.core.access.binding import check_binding
 from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.kept import Kept
@@ -25,10 +28,10 @@ from llmtrail.local import moved_file, port_file
 from llmtrail.local.alerts import FILL_LIMITS, AlertRooms, LocalAlerts, StoredSpent, new_limit_board
 from llmtrail.local.budgets import RulesInForce, told_routes
 from llmtrail.local.data_folder import open_data_folder
+from llmtrail.local.gateway import gateway_config
 from llmtrail.local.gpu import gpu_store, gpu_writer, measure_gpu_board
-from llmtrail.local.grants import gateway_config, sql_tokens, tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
-from llmtrail.local.http import process_routes
+from llmtrail.local.http import ProcessState, process_routes
 from llmtrail.local.keeper import Keeper
 from llmtrail.local.measured import MeasuredApp, MeasuredSink, folder_bytes
 from llmtrail.local.prices import price_book
@@ -68,7 +71,6 @@ from llmtrail_ingest.dead_letter import DeadLetterWriter
 from llmtrail_ingest.gateway.app import Gateway, GatewayParts
 from llmtrail_ingest.gateway.gpu import gpu_routes
 from llmtrail_ingest.gateway.otlp import otlp_routes
-from llmtrail_ingest.gateway.tokens import Scope, Tokens, check_binding, grant_for
 from llmtrail_ingest.gpu.feed import GpuFeed
 from llmtrail_ingest.gpu.writer import GROUP as GPU_GROUP
 from llmtrail_ingest.otlp.loop import GROUP as SETTLER_GROUP
@@ -146,6 +148,7 @@ class Embedded:
         self._minutes = MinuteBook(config.stats.zones[0], threading.Lock())
         # Nothing is limited where no rules are named.
         self._limit_board = new_limit_board()
+        self._tokens: TokenBook | None = None
         self._servers: Servers | None = None
         self.grpc_port: int | None = None
 
@@ -207,8 +210,8 @@ class Embedded:
 
     def _start(self) -> None:
         config = self._config
-        tokens = tokens_of(config.ingest)
-        check_binding(config.server.host, tokens)
+        tokens = TokenBook(config)
+        check_binding(config.server.host, tokens.tokens())
         folder = config.server.data
         open_data_folder(folder)
         moved_file.check_at_home(folder)
@@ -219,7 +222,10 @@ class Embedded:
         self._start_keeper(rooms)
         self._start_minutes(rooms)
         self._start_gpu(rooms)
-        self._serve(rooms, tokens, folder, self._start_settler(rooms))
+        self._tokens = tokens
+        tokens.start()
+        self._stops.append(tokens.stop)
+        self._serve(rooms, Gate(tokens.tokens, self._clock.now_ns), folder, self._start_settler(rooms))
 
     def _open(self, folder: Path) -> _Rooms:
         config = self._config
@@ -357,7 +363,7 @@ class Embedded:
     def _count_scrapes(self, fate: Fate, scrapes: int) -> None:
         self.metrics.count(GPU_SCRAPES, scrapes, fate=str(fate))
 
-    def _serve(self, rooms: _Rooms, tokens: Tokens, folder: Path, natives: NativeCalls) -> None:
+    def _serve(self, rooms: _Rooms, gate: Gate, folder: Path, natives: NativeCalls) -> None:
         config = self._config
         parts = GatewayParts(
             appender=LogAppender(rooms.log),
@@ -368,29 +374,30 @@ class Embedded:
             natives=natives,
             turned_away=self._refusals.turned_away,
             count_unkept=lambda letters: self.metrics.count(INGEST_LETTERS_UNKEPT, letters),
+            gate=gate,
         )
-        gateway = Gateway(parts, gateway_config(config.ingest, tokens))
+        gateway = Gateway(parts, gateway_config(config.ingest))
+        state = ProcessState(self._readiness, lambda: {"tokens": self._token_failure()}, self._exposition)
         http = Starlette(
             routes=[
                 *gateway.routes(),
                 *otlp_routes(gateway, self._spans),
                 *gpu_routes(gateway, self._count_scrapes),
-                *request_routes(lambda wanted, tenant: find_request(rooms.reader, wanted, tenant), readable_by(tokens)),
-                *stats_routes(self._board, self._clock.now_ns, readable_by(tokens)),
-                *gpu_stats_routes(self._gpu_board, self._clock.now_ns, readable_by(tokens), self._gpu_not_ready),
-                *limit_routes(self._limit_board, readable_by(tokens)),
+                *request_routes(lambda wanted, tenant: find_request(rooms.reader, wanted, tenant), gate),
+                *stats_routes(self._board, self._clock.now_ns, gate),
+                *gpu_stats_routes(self._gpu_board, self._clock.now_ns, gate, self._gpu_not_ready),
+                *limit_routes(self._limit_board, gate),
                 *told_routes(
                     rooms.reader,
                     (self._board, StoredSpent(rooms.handle.reader(FILL_LIMITS), lambda: _stored_places(rooms.log))),
                     self._rules_in_force(),
                     self._clock,
-                    readable_by(tokens),
+                    gate,
                 ),
-                *process_routes(self._readiness, self._exposition),
+                *process_routes(state, gate, config.server.host),
             ]
         )
-        secrets = sql_tokens(config.ingest, clock_module.random_bytes)
-        sql = sql_app(rooms.handle, SqlConfig(limits=self._limits(), tokens=secrets))
+        sql = sql_app(rooms.handle, SqlConfig(limits=self._limits()), gate)
         self._servers = Servers(
             listeners_of(
                 config.server,
@@ -402,16 +409,16 @@ class Embedded:
         )
         self._servers.start()
         if config.server.grpc:
-            self._start_grpc(rooms, tokens)
+            self._start_grpc(rooms, gate)
         port_file.write(folder, port_file.Running(os.getpid(), self.http_url, self.sql_url, self.grpc_port))
 
-    def _start_grpc(self, rooms: _Rooms, tokens: Tokens) -> None:
+    def _start_grpc(self, rooms: _Rooms, gate: Gate) -> None:
         policy = ContentPolicy(self._config.ingest.content)
 
         def append(appends: Sequence[Append]) -> None:
             rooms.log.append(appends, self._clock.now_ns())
 
-        parts = GrpcParts(append, tokens, policy, self._spans, self._backlog_full)
+        parts = GrpcParts(append, gate, policy, self._spans, self._backlog_full)
         server = grpc_server(self._config.server, parts)
         server.start()
         self.grpc_port = server.port
@@ -431,6 +438,9 @@ class Embedded:
         if self._alerts is not None:
             alive |= {"alerts": self._alerts.not_ready(), "rules": self._alerts.refused()}
         return alive | {"backlog": "" if behind < limit else f"{behind} events are not stored yet"}
+
+    def _token_failure(self) -> str:
+        return "" if self._tokens is None else self._tokens.failure
 
     def _gpu_not_ready(self) -> str:
         return "samples are not read yet" if self._gpu_feed is None else self._gpu_feed.not_ready()
@@ -474,18 +484,6 @@ def _kept_days(store: StoreConfig) -> Iterable[tuple[str, int]]:
     yield "calls", store.calls_days
     yield "bodies", store.bodies_days
     yield "dead_letters", store.dead_letters_days
-
-
-def readable_by(tokens: Tokens) -> Callable[[str | None], str | None]:
-    """Return the function that says for which tenant ("" for all) the bearer of a header may read, None for none."""
-
-    def readable(authorization: str | None) -> str | None:
-        grant = grant_for(tokens, authorization)
-        if grant is None or Scope.READ not in grant.scopes:
-            return None
-        return grant.tenant or ""
-
-    return readable
 
 
 __all__: Sequence[Any] = ["Embedded", "StartError"]

@@ -4,14 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from llmtrail.access.gate import Gate, RefusedUse
 from llmtrail.config import ConfigError, ServerConfig
+from llmtrail.core.access.authenticate import AccessRefusal, authorize, bearer_of
+from llmtrail.core.access.grant import Grant, TokenScope
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.log.port import Append, LogFullError
-from llmtrail_ingest.gateway.tokens import Scope, Tokens, grant_for
 from llmtrail_ingest.otlp.ledger import SpanLedger
 
 if TYPE_CHECKING:
-    from llmtrail_ingest.otlp.grpc_server import Granted, GrpcServer
+    from llmtrail_ingest.otlp.grpc_server import GrpcServer
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +21,7 @@ class GrpcParts:
     """What the gRPC port works with."""
 
     append: Callable[[Sequence[Append]], object]  # durable when it returns
-    tokens: Tokens
+    gate: Gate
     policy: ContentPolicy
     ledger: SpanLedger
     backlog_full: Callable[[], bool]
@@ -28,15 +30,17 @@ class GrpcParts:
 def grpc_server(config: ServerConfig, parts: GrpcParts) -> "GrpcServer":
     """Return the gRPC server, bound; raises ConfigError when the extra is missing or the port is taken."""
     try:
-        from llmtrail_ingest.otlp.grpc_server import Granted, GrpcDoor, GrpcServer  # noqa: PLC0415 - an extra.
+        from llmtrail_ingest.otlp.grpc_server import GrpcDoor, GrpcServer  # noqa: PLC0415 - an extra.
     except ModuleNotFoundError as missing:
         if missing.name != "grpc":
             raise
         raise ConfigError("server.grpc needs grpcio: pip install 'llmtrail[grpc]', or set it to false.") from missing
 
-    def authorize(authorization: str) -> "Granted | None":
-        grant = grant_for(parts.tokens, authorization or None)
-        return Granted(grant.tenant or "") if grant is not None and Scope.INGEST in grant.scopes else None
+    def let_in(authorization: Sequence[str], peer: str) -> Grant | AccessRefusal:
+        granted = authorize(parts.gate.authenticate(bearer_of(authorization)), TokenScope.INGEST)
+        if isinstance(granted, AccessRefusal):
+            parts.gate.note(RefusedUse(granted, peer, "gRPC Export"))
+        return granted
 
     def append(appends: Sequence[Append]) -> None:
         if parts.backlog_full():
@@ -44,7 +48,7 @@ def grpc_server(config: ServerConfig, parts: GrpcParts) -> "GrpcServer":
         if appends:
             parts.append(appends)
 
-    door = GrpcDoor(authorize=authorize, append=append, count=parts.ledger.note, policy=parts.policy)
+    door = GrpcDoor(authorize=let_in, append=append, count=parts.ledger.note, policy=parts.policy)
     host = f"[{config.host}]" if ":" in config.host else config.host
     try:
         return GrpcServer(door, f"{host}:{config.grpc_port}")

@@ -14,8 +14,8 @@ from llmtrail import clock as clock_module
 from llmtrail.clock import Clock
 from llmtrail.config import Config, kafka_client, store_url
 from llmtrail.core.redact import ContentPolicy
+from llmtrail.local.gateway import gateway_config
 from llmtrail.local.gpu import gpu_store, gpu_writer
-from llmtrail.local.grants import gateway_config, tokens_of
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.measured import MeasuredSink
 from llmtrail.local.prices import price_book
@@ -47,7 +47,6 @@ from llmtrail_ingest.dead_letter import DeadLetterWriter
 from llmtrail_ingest.gateway.app import Gateway, GatewayParts
 from llmtrail_ingest.gateway.gpu import gpu_routes
 from llmtrail_ingest.gateway.otlp import otlp_routes
-from llmtrail_ingest.gateway.tokens import check_binding
 from llmtrail_ingest.gpu.writer import GROUP as GPU_GROUP
 from llmtrail_ingest.gpu.writer import GpuWriter
 from llmtrail_ingest.otlp.ledger import SpanLedger
@@ -250,8 +249,6 @@ def _settlers(rooms: _Rooms) -> GroupReader:
 
 def _gateway_routes(rooms: _Rooms) -> list[BaseRoute]:
     config, metrics = rooms.config, rooms.process.metrics
-    tokens = tokens_of(config.ingest)
-    check_binding(config.server.host, tokens)
     parts = GatewayParts(
         appender=KafkaAppender(rooms.producer),
         tally=metrics,
@@ -260,8 +257,9 @@ def _gateway_routes(rooms: _Rooms) -> list[BaseRoute]:
         backlog_full=lambda: rooms.producer.is_full,
         turned_away=rooms.process.refusals.turned_away,
         count_unkept=lambda letters: metrics.count(INGEST_LETTERS_UNKEPT, letters),
+        gate=rooms.process.gate,
     )
-    gateway = Gateway(parts, gateway_config(config.ingest, tokens))
+    gateway = Gateway(parts, gateway_config(config.ingest))
 
     def count_scrapes(fate: Fate, scrapes: int) -> None:
         metrics.count(GPU_SCRAPES, scrapes, fate=str(fate))
@@ -283,7 +281,7 @@ def _serve_grpc(rooms: _Rooms) -> int:
 
     parts = GrpcParts(
         append=append,
-        tokens=tokens_of(config.ingest),
+        gate=rooms.process.gate,
         policy=ContentPolicy(config.ingest.content),
         ledger=rooms.spans,
         backlog_full=lambda: producer.is_full,

@@ -8,8 +8,6 @@ from starlette.routing import BaseRoute
 from llmtrail.config import Config, kafka_client
 from llmtrail.core.limit import BadLimitError, LimitState, decode_limit
 from llmtrail.local.alerts import new_limit_board
-from llmtrail.local.embedded import readable_by
-from llmtrail.local.grants import tokens_of
 from llmtrail.log.kafka.tail import Record, TopicTail
 from llmtrail.log.port import LIMITS
 from llmtrail.roles.process import RoleProcess
@@ -32,7 +30,7 @@ def limits_from_kafka(config: Config, process: RoleProcess) -> list[BaseRoute]:
     process.on_stop(tail.stop)
     process.before_stop(board.close)
     process.add("limits", tail.not_ready)
-    return [*limit_routes(board, readable_by(tokens_of(config.ingest)))]
+    return [*limit_routes(board, process.gate)]
 
 
 def _take(board: LimitBoard, records: Sequence[Record]) -> None:

@@ -11,11 +11,14 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from llmtrail.access.book import TokenBook
+from llmtrail.access.gate import Gate
 from llmtrail.clock import Clock
-from llmtrail.config import ServerConfig
+from llmtrail.config import Config
+from llmtrail.core.access.binding import check_binding
 from llmtrail.local import port_file
 from llmtrail.local.data_folder import open_data_folder
-from llmtrail.local.http import process_routes
+from llmtrail.local.http import ProcessState, process_routes
 from llmtrail.local.measured import MeasuredApp
 from llmtrail.local.servers import Servers, listeners_of
 from llmtrail.metrics import HTTP_CONNECTIONS, Metrics
@@ -34,9 +37,13 @@ class RoleError(RuntimeError):
 class RoleProcess:
     """Runs parts until closed; the last one started is the first one stopped. One instance per process."""
 
-    def __init__(self, server: ServerConfig, clock: Clock) -> None:
-        self._server = server
+    def __init__(self, config: Config, clock: Clock) -> None:
+        """Read the tokens; raises ConfigError, or ValueError where the address to bind needs one."""
+        self._server = config.server
         self.clock = clock
+        self.tokens = TokenBook(config)
+        check_binding(config.server.host, self.tokens.tokens())
+        self.gate = Gate(self.tokens.tokens, clock.now_ns)
         self.metrics = Metrics()
         self.refusals = Refusals(self.metrics, clock.now_ns)
         self._ready: dict[str, Readiness] = {}
@@ -49,6 +56,8 @@ class RoleProcess:
 
     def __enter__(self) -> Self:
         """Return itself; parts are added and then served."""
+        self.tokens.start()
+        self._stack.callback(self.tokens.stop)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -87,8 +96,9 @@ class RoleProcess:
 
     def serve(self, routes: Sequence[BaseRoute] = (), sql: ASGIApp | None = None) -> None:
         """Answer `routes`, those of the process, and SQL; say where in the data folder's port file."""
-        app = Starlette(routes=[*routes, *process_routes(self._readiness, self._exposition)])
         host = self._server.host
+        state = ProcessState(self._readiness, lambda: {"tokens": self.tokens.failure}, self._exposition)
+        app = Starlette(routes=[*routes, *process_routes(state, self.gate, host)])
         measured = MeasuredApp(app, self.metrics, self.clock)
         counted = None if sql is None else MeasuredApp(sql, self.metrics, self.clock, counts_sql=True)
         servers = Servers(listeners_of(self._server, measured, counted), self._server.http, self.refusals.turned_away)

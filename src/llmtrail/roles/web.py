@@ -4,31 +4,27 @@ Over a ClickHouse server it only reads. With a data folder of its own it runs Cl
 `writable` other processes use that as they would a server: a token that may administer lets them in.
 """
 
-from collections.abc import Sequence
-
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp
 
-from llmtrail import clock as clock_module
 from llmtrail import private_files
-from llmtrail.config import Config, read_secret, store_url
+from llmtrail.access.gate import Gate
+from llmtrail.config import Config, store_url
+from llmtrail.core.access.grant import TokenScope
 from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.model_identity import ModelTable
 from llmtrail.local.alerts import FILL_LIMITS, StoredSpent
 from llmtrail.local.budgets import RulesInForce, told_routes
-from llmtrail.local.embedded import readable_by
-from llmtrail.local.grants import sql_tokens, tokens_of
 from llmtrail.local.prices import models_of
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
 from llmtrail.store.lookup import find_request, quick_reader
 from llmtrail.store.migrate import migrate
-from llmtrail_ingest.gateway.tokens import Scope, check_binding
 from llmtrail_ingest.price_overrides import PriceFileError
 from llmtrail_web.gpu import gpu_stats_routes
-from llmtrail_web.requests import Readable, request_routes
+from llmtrail_web.requests import request_routes
 from llmtrail_web.sql_endpoint import SqlConfig, sql_app
 from llmtrail_web.stats import stats_routes
 
@@ -38,15 +34,13 @@ _NO_KAFKA = "no Kafka is named that they could come from; set LLMTRAIL_KAFKA=hos
 
 def start(config: Config, process: RoleProcess, *, writable: bool) -> None:
     """Start the role in `process`; raises RoleError, ConfigError or StoreError, with what to do."""
-    check_binding(config.server.host, tokens_of(config.ingest))
-    writers = _admins(config) if writable else ()
-    if writable and not writers:
+    if writable and not process.tokens.has(TokenScope.ADMIN):
         raise RoleError('--writable needs a token: set [ingest.tokens.NAME] with scopes = ["admin"] and a secret.')
     if writable and store_url(config.store):
         raise RoleError("--writable serves this process's own data folder; leave store.url out.")
     handle = open_store(config)
     process.on_stop(handle.close)
-    routes, sql = answering(config, handle, process, writers)
+    routes, sql = answering(config, handle, process, writable=writable)
     if config.kafka.bootstrap_servers:
         from llmtrail.roles.limits import limits_from_kafka  # noqa: PLC0415 - as below
 
@@ -55,26 +49,22 @@ def start(config: Config, process: RoleProcess, *, writable: bool) -> None:
 
 
 def answering(
-    config: Config, handle: Handle, process: RoleProcess, writers: Sequence[str] = ()
+    config: Config, handle: Handle, process: RoleProcess, *, writable: bool = False
 ) -> tuple[list[BaseRoute], ASGIApp]:
-    """Return what answers look-ups and SQL over `handle`; bearers of `writers` may write."""
+    """Return what answers look-ups and SQL over `handle`; who administers may write where it is `writable`."""
     limits = Limits(execution_s=float(config.store.query_seconds_max), memory_bytes=config.store.query_bytes_max)
     reader = quick_reader(handle, limits)
     process.add("store", lambda: _ready(reader))
-    secrets = sql_tokens(config.ingest, clock_module.random_bytes)
-    tokens = tokens_of(config.ingest)
-    check_binding(config.server.host, tokens)
-    readable = readable_by(tokens)
     return (
         [
-            *request_routes(lambda wanted, tenant: find_request(reader, wanted, tenant), readable),
-            *_statistics(config, process, readable, handle),
+            *request_routes(lambda wanted, tenant: find_request(reader, wanted, tenant), process.gate),
+            *_statistics(config, process, process.gate, handle),
         ],
-        sql_app(handle, SqlConfig(limits=limits, tokens=secrets, write_tokens=tuple(writers))),
+        sql_app(handle, SqlConfig(limits=limits, writable=writable), process.gate),
     )
 
 
-def _statistics(config: Config, process: RoleProcess, readable: Readable, handle: Handle) -> list[Route]:
+def _statistics(config: Config, process: RoleProcess, gate: Gate, handle: Handle) -> list[Route]:
     """Return what answers from the board, and what fires: budgets are told by the rules that this process is given."""
     limits = Limits(execution_s=float(config.store.query_seconds_max), memory_bytes=config.store.query_bytes_max)
     reader = quick_reader(handle, limits)
@@ -91,9 +81,9 @@ def _statistics(config: Config, process: RoleProcess, readable: Readable, handle
         not_ready, gpus_not_ready = tail.not_ready, gpu_tail.not_ready
     rules = RulesInForce(config.alerts.folder, _models(config))
     return [
-        *stats_routes(board, process.clock.now_ns, readable, not_ready),
-        *gpu_stats_routes(gpu_board, process.clock.now_ns, readable, gpus_not_ready),
-        *told_routes(reader, (board, stored), rules, process.clock, readable, lambda: not_ready() or _no_rules(config)),
+        *stats_routes(board, process.clock.now_ns, gate, not_ready),
+        *gpu_stats_routes(gpu_board, process.clock.now_ns, gate, gpus_not_ready),
+        *told_routes(reader, (board, stored), rules, process.clock, gate, lambda: not_ready() or _no_rules(config)),
     ]
 
 
@@ -132,11 +122,3 @@ def _ready(handle: Handle) -> str:
     except StoreError as error:
         return str(error)
     return ""
-
-
-def _admins(config: Config) -> tuple[str, ...]:
-    return tuple(
-        read_secret(token.token, token.token_file, f"ingest.tokens.{name}.token")
-        for name, token in config.ingest.tokens.items()
-        if Scope.ADMIN in token.scopes
-    )

@@ -13,6 +13,7 @@ from llmtrail.clock import SystemClock
 from llmtrail.emit.answer import Later
 from llmtrail.emit.config import EmitConfig, from_environment, overlaid
 from llmtrail.emit.kafka import KafkaPoster, _outgoing
+from tokens import write_private
 
 _PLAIN = (("source", "sdk"), ("schema", "call.v1"))
 
@@ -62,7 +63,7 @@ def test_key_and_headers_are_as_the_gateway_writes_them(
 
 def test_the_environment_names_brokers_prefix_and_client_as_it_does_for_services(tmp_path: Path) -> None:
     secrets = tmp_path / "client.properties"
-    secrets.write_text("sasl.password=hush\n")
+    write_private(secrets, "sasl.password=hush\n")
     made = poster(
         **{
             "": "a:1,b:2",

@@ -90,6 +90,7 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
 def test_a_secret_is_given_exactly_once(tmp_path: Path) -> None:
     file = tmp_path / "secret"
     file.write_text("hush\n")
+    file.chmod(0o600)
     assert read_secret("", file, "token") == "hush"
     assert read_secret("hush", None, "token") == "hush"
     for text, path in [("", None), ("hush", file)]:

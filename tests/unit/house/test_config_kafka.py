@@ -6,6 +6,7 @@ import pytest
 
 from llmtrail.config import ConfigError, KafkaConfig, kafka_client
 from llmtrail.config_load import Loaded, load_config
+from tokens import write_private
 
 
 def _load(tmp_path: Path, text: str = "", environ: dict[str, str] | None = None) -> Loaded:
@@ -68,7 +69,7 @@ def test_a_mistake_is_told_with_its_key(tmp_path: Path, text: str, said: str) ->
 
 def test_the_file_of_client_settings_is_read_and_wins(tmp_path: Path) -> None:
     file = tmp_path / "client.properties"
-    file.write_text("# secrets\n\nsasl.password = a=b \nclient.id=here\n")
+    write_private(file, "# secrets\n\nsasl.password = a=b \nclient.id=here\n")
     kafka = KafkaConfig("a:1", client={"client.id": "there", "security.protocol": "SASL_SSL"}, client_file=file)
     assert kafka_client(kafka) == {
         "bootstrap.servers": "a:1",
@@ -80,7 +81,7 @@ def test_the_file_of_client_settings_is_read_and_wins(tmp_path: Path) -> None:
 
 def test_a_line_that_is_no_setting_is_told_by_its_number_only(tmp_path: Path) -> None:
     file = tmp_path / "client.properties"
-    file.write_text("client.id=here\nhush\n")
+    write_private(file, "client.id=here\nhush\n")
     with pytest.raises(ConfigError, match=r"line 2 of .*client\.properties is no key=value") as error:
         kafka_client(KafkaConfig("a:1", client_file=file))
     assert "hush" not in str(error.value)

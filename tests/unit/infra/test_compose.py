@@ -92,8 +92,9 @@ def test_each_secret_that_the_settings_name_is_mounted_where_it_is_read(compose:
     needed = {
         "gateway": tokens,
         "web": tokens | {loaded.store.url_file.name},
-        "ingest": {loaded.store.url_file.name},
-        "alert": {loaded.store.url_file.name},
+        "ingest": tokens | {loaded.store.url_file.name},
+        "aggregate": tokens | {loaded.store.url_file.name},
+        "alert": tokens | {loaded.store.url_file.name},
         "migrate": {loaded.store.url_file.name},
         "topics": set(),
     }
@@ -162,8 +163,13 @@ def test_secrets_are_made_once_and_belong_together(tmp_path: Path) -> None:
     # then the second time changes nothing, and each is random and of its own.
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     alone = {
-        "ingest_token", "read_token", "clickhouse_password", "grafana_admin_password", "grafana_clickhouse_password"
-    }  # fmt: skip
+        "ingest_token",
+        "read_token",
+        "metrics_token",
+        "clickhouse_password",
+        "grafana_admin_password",
+        "grafana_clickhouse_password",
+    }
     assert set(before) == alone | {"clickhouse_url", "clickhouse_user.xml", "clickhouse_grafana_user.xml"}
     assert len({before[name] for name in alone}) == len(alone)
     assert all(len(before[name]) == 64 for name in alone)

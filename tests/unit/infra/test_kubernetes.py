@@ -14,6 +14,7 @@ from llmtrail.config import Config, kafka_client
 from llmtrail.config_load import load_config
 from llmtrail.log.topics import read_topics
 from llmtrail_alerts.rules_file import load_rules
+from tokens import write_private
 
 KUBERNETES = INFRA / "kubernetes"
 # The oldest that clouds still serve, and the newest whose schemas there are.
@@ -244,7 +245,7 @@ def test_the_client_file_of_the_readme_is_read_as_kafka_settings(tmp_path: Path)
     example = re.search(r"```properties\n(.*?)```", readme, re.DOTALL)
     assert example is not None
     file = tmp_path / "client.properties"
-    file.write_text(example[1])
+    write_private(file, example[1].replace("sasl.password=", "sasl.password=hush"))
     config = load_config(None, {"LLMTRAIL_KAFKA__CLIENT_FILE": str(file)}, here=tmp_path).config
     assert kafka_client(config.kafka)["security.protocol"] == "SASL_SSL"
 

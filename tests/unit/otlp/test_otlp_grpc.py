@@ -15,10 +15,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
+from llmtrail.core.access.authenticate import AccessReason, AccessRefusal
+from llmtrail.core.access.grant import Grant, TokenScope
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.log.port import Append, LogFullError
 from llmtrail_ingest.otlp.admit import Admitted
-from llmtrail_ingest.otlp.grpc_server import Granted, GrpcDoor, GrpcServer
+from llmtrail_ingest.otlp.grpc_server import GrpcDoor, GrpcServer
 from otlp_recordings import handle, recorded
 
 KINDS: dict[str, tuple[str, type[Message], type[Message]]] = {
@@ -42,6 +44,9 @@ class Door:
         self.appended += appends
 
 
+ACME = Grant("acme", "acme", frozenset({TokenScope.INGEST}))
+
+
 @pytest.fixture
 def door() -> Door:
     return Door()
@@ -51,7 +56,7 @@ def door() -> Door:
 def channel(door: Door) -> Iterator[grpc.Channel]:
     server = GrpcServer(
         GrpcDoor(
-            authorize=lambda header: Granted("acme") if header == "Bearer good" else None,
+            authorize=lambda headers, _: ACME if headers == ["Bearer good"] else AccessRefusal(AccessReason.UNKNOWN),
             append=door.append,
             count=door.counted.append,
             policy=ContentPolicy.FULL,

@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from llmtrail.store.alert_reads import AlertDocument, AlertQuestion
 from llmtrail.store.errors import StoreUnavailableError
 from llmtrail_web.alerts import alert_routes, budget_routes
+from tokens import readers_gate
 
 NOW_NS = 1_763_700_000 * 10**9
 
@@ -32,22 +33,18 @@ class Source:
         return [{"fires": question.rule}]
 
 
-def readable(header: str | None) -> str | None:
-    return {None: "", "Bearer acme": "acme"}.get(header)
-
-
-def get(path: str, source: Source | None = None, token: str | None = None, waits_for: str = "") -> httpx.Response:
+def get(path: str, source: Source | None = None, token: str = "everyone", waits_for: str = "") -> httpx.Response:
     def budgets(rule: str | None, tenant: str | None, limit: int, now_ns: int) -> list[dict[str, Any]]:
         return [{"rule": rule, "tenant": tenant, "limit": limit, "now_ns": now_ns}]
 
     async def held() -> httpx.Response:
         routes = [
-            *alert_routes(source or Source(), lambda: NOW_NS, readable),
-            *budget_routes(budgets, lambda: NOW_NS, readable, lambda: waits_for),
+            *alert_routes(source or Source(), lambda: NOW_NS, readers_gate("acme")),
+            *budget_routes(budgets, lambda: NOW_NS, readers_gate("acme"), lambda: waits_for),
         ]
         transport = httpx.ASGITransport(app=Starlette(routes=routes))
         async with httpx.AsyncClient(transport=transport, base_url="http://house") as client:
-            return await client.get(path, headers={"authorization": f"Bearer {token}"} if token else {})
+            return await client.get(path, headers={"authorization": f"Bearer {token}"})
 
     return asyncio.run(held())
 

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from llmtrail.core.gpu import Engine, EngineSample, GpuSample, GpuScrape
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail_web.gpu import gpu_stats_routes
+from tokens import readers_gate
 
 NOW_NS = 1_763_700_005_000_000_000
 AT_NS = NOW_NS - 5_000_000_000
@@ -24,15 +25,12 @@ def filled_board() -> GpuBoard:
     return board
 
 
-def asked(query: str = "", token: str = "", reason: str = "") -> httpx.Response:
-    def readable(header: str | None) -> str | None:
-        return {None: "", "Bearer acme": "acme"}.get(header)
-
+def asked(query: str = "", token: str = "Bearer everyone", reason: str = "") -> httpx.Response:
     async def ask() -> httpx.Response:
-        routes = gpu_stats_routes(filled_board(), lambda: NOW_NS, readable, lambda: reason)
+        routes = gpu_stats_routes(filled_board(), lambda: NOW_NS, readers_gate("acme"), lambda: reason)
         transport = httpx.ASGITransport(app=Starlette(routes=routes))
         async with httpx.AsyncClient(transport=transport, base_url="http://house") as client:
-            return await client.get(f"/v1/gpu?{query}", headers={"authorization": token} if token else {})
+            return await client.get(f"/v1/gpu?{query}", headers={"authorization": token})
 
     return asyncio.run(ask())
 
@@ -60,12 +58,12 @@ def test_gpus_model_servers_and_targets_of_a_window_are_told() -> None:
 @pytest.mark.parametrize(
     ("query", "token", "status", "said"),
     [
-        ("window=1d", "", 400, "by SQL"),
-        ("window=x", "", 400, "ask for 1m, 5m, 1h, or by SQL"),
-        ("kind=user", "", 400, "there is no parameter"),
-        ("host=a&host=b", "", 400, "given once"),
+        ("window=1d", "Bearer everyone", 400, "by SQL"),
+        ("window=x", "Bearer everyone", 400, "ask for 1m, 5m, 1h, or by SQL"),
+        ("kind=user", "Bearer everyone", 400, "there is no parameter"),
+        ("host=a&host=b", "Bearer everyone", 400, "given once"),
         ("", "Bearer acme", 403, "belong to no tenant"),
-        ("", "Bearer nobody", 401, "send a token"),
+        ("", "Bearer nobody", 401, "not known here"),
     ],
 )
 def test_what_is_not_to_be_had_is_refused_with_the_reason(query: str, token: str, status: int, said: str) -> None:

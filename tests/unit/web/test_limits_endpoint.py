@@ -16,6 +16,7 @@ from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail_web import limits
 from llmtrail_web.limit_board import LimitBoard
 from llmtrail_web.limits import limit_routes
+from tokens import readers_gate
 
 Ask = Callable[..., Awaitable[httpx.Response]]
 
@@ -32,16 +33,15 @@ def limit_of(user: str, tenant: str = "") -> LimitState:
     )
 
 
-def readable(header: str | None) -> str | None:
-    return {None: "", "Bearer acme": "acme"}.get(header)
+EVERYONE = {"authorization": "Bearer everyone"}
 
 
 def run(board: LimitBoard, talk: Callable[[Ask], Awaitable[Any]]) -> Any:
     """Run one conversation with a house of this one route."""
 
     async def held() -> Any:
-        transport = httpx.ASGITransport(app=Starlette(routes=limit_routes(board, readable)))
-        async with httpx.AsyncClient(transport=transport, base_url="http://house") as client:
+        transport = httpx.ASGITransport(app=Starlette(routes=limit_routes(board, readers_gate("acme"))))
+        async with httpx.AsyncClient(transport=transport, base_url="http://house", headers=EVERYONE) as client:
             return await talk(lambda **given: client.get("/v1/limits", **given))
 
     return asyncio.run(held())

@@ -10,7 +10,9 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from llmtrail.access.gate import AccessRefusedError, Gate, challenge, open_gate, status_of
 from llmtrail.clock import Clock
+from llmtrail.core.access.grant import TokenScope
 from llmtrail.core.ids import uuid7
 from llmtrail.core.outcome import BadEventError, Refusal, RefuseReason
 from llmtrail.core.redact import ContentPolicy
@@ -21,7 +23,6 @@ from llmtrail_ingest.gateway.body import BodyLimits, RefusedError, decompress, r
 from llmtrail_ingest.gateway.letters import DETAIL_LENGTH_MAX, LetterQuota, letters_for
 from llmtrail_ingest.gateway.replayed import Outcome, Replayed, read_replay, replayed
 from llmtrail_ingest.gateway.shares import Shares
-from llmtrail_ingest.gateway.tokens import Grant, Scope, Tokens, grant_for
 from llmtrail_ingest.gateway.work import SMALL_BYTES_MAX, GoneError, QueueFullError, Size, Workers
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.tally import Fate, Tally
@@ -50,7 +51,6 @@ class GatewayConfig:
 
     policy: ContentPolicy = ContentPolicy.REDACTED
     limits: BodyLimits = field(default_factory=BodyLimits)
-    tokens: Tokens = field(default_factory=Tokens)
     bodies_bytes_max: int = BODIES_BYTES_MAX
     letter_bytes_max: int = LETTER_BYTES_MAX
 
@@ -69,6 +69,7 @@ class GatewayParts:
     turned_away: Callable[[str, Refusal], None] = lambda *_: None
     # Counts rejected events that were not kept as dead letters.
     count_unkept: Callable[[int], None] = lambda _: None
+    gate: Gate = field(default_factory=open_gate)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,7 @@ class _Admitted:
     appends: Sequence[Append]
     unkept: int
     error: str = ""
+    gate: Gate = field(default_factory=open_gate)
 
 
 class Gateway:
@@ -112,32 +114,42 @@ class Gateway:
 
     async def post_replay(self, request: Request) -> Response:
         """Take dead letters again, each for its own tenant; answer once calls and marks are durable."""
-        return await self.guarded(request, self._take_letters, refusal)
+        return await self.guarded(request, self._take_letters, refusal, TokenScope.ACT)
 
     async def guarded(
         self,
         request: Request,
         take: Callable[[Arrival], Awaitable[Response]],
         refuse: Callable[[RefusedError], Response],
+        scope: TokenScope = TokenScope.INGEST,
     ) -> Response:
-        """Run `take` for a bearer who may send, within the bounds of the gateway; count what is refused."""
+        """Run `take` for a bearer of `scope`, within the bounds of the gateway; count what is refused."""
         sender = client_address(request)
         arrival = None
         try:
-            grant = self._authorize(request)
+            grant = self.parts.gate.demand(request, scope)
             sender = grant.name or sender
             arrival = Arrival(request, grant, sender)
             self._check_backlog()
             return await take(arrival)
+        except AccessRefusedError as stranger:
+            sender = stranger.refusal.name or sender
+            refused = RefusedError(status_of(stranger.refusal), RefuseReason.UNAUTHORIZED, str(stranger))
+            response = self._refused(sender, refused, refuse)
+            response.headers["www-authenticate"] = challenge(stranger.refusal)
+            return response
         except RefusedError as refused:
-            self.parts.tally.add(Fate.REFUSED, refused.reason, 1)
-            self.parts.turned_away(sender, refused.refusal)
-            return refuse(refused)
+            return self._refused(sender, refused, refuse)
         except (ClientDisconnect, GoneError):
             return Response(status_code=499)
         finally:
             if arrival is not None and arrival.held_bytes:
                 self._bodies.give_back(sender, arrival.held_bytes)
+
+    def _refused(self, sender: str, refused: RefusedError, refuse: Callable[[RefusedError], Response]) -> Response:
+        self.parts.tally.add(Fate.REFUSED, refused.reason, 1)
+        self.parts.turned_away(sender, refused.refusal)
+        return refuse(refused)
 
     async def worked(self, arrival: Arrival, work: Callable[[bytes], Result]) -> Result:
         """Read the body and return what `work` makes of it, unpacked, in a thread; raises RefusedError.
@@ -199,15 +211,6 @@ class Gateway:
         if self.parts.backlog_full():
             detail = "the store is too far behind the log; nothing was kept, send again later."
             raise RefusedError(429, RefuseReason.TOO_MANY, detail, retry_after_s=RETRY_AFTER_S, refusal=Refusal.BACKLOG)
-
-    def _authorize(self, request: Request) -> Grant:
-        grant = grant_for(self.config.tokens, request.headers.get("authorization"))
-        if grant is None:
-            detail = "send a token known here as `Authorization: Bearer …`."
-            raise RefusedError(401, RefuseReason.UNAUTHORIZED, detail)
-        if Scope.INGEST not in grant.scopes:
-            raise RefusedError(403, RefuseReason.UNAUTHORIZED, "this token may not send events.")
-        return grant
 
     async def _take_calls(self, arrival: Arrival) -> Response:
         source = "sdk" if arrival.request.headers.get("user-agent", "").startswith("llmtrail") else "http"
@@ -305,8 +308,6 @@ def refusal(refused: RefusedError) -> Response:
     response = _json(refused.status, {"error": refused.detail, "reason": refused.reason})
     if refused.retry_after_s is not None:
         response.headers["retry-after"] = str(refused.retry_after_s)
-    if refused.status == 401:
-        response.headers["www-authenticate"] = 'Bearer realm="llmtrail"'
     return response
 
 

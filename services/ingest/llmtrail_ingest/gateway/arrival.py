@@ -6,7 +6,8 @@ from typing import Any
 
 from starlette.requests import Request
 
-from llmtrail_ingest.gateway.tokens import Grant, client_of
+from llmtrail.core.access.binding import client_of
+from llmtrail.core.access.grant import Grant
 
 # Where a server that knows says whether the client is gone: `scope["extensions"][CONNECTION]["is_gone"]`.
 CONNECTION = "llmtrail.connection"

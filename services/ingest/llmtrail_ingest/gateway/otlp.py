@@ -7,11 +7,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from llmtrail.access.gate import refused_response
+from llmtrail.core.access.authenticate import AccessReason, AccessRefusal
+from llmtrail.core.access.grant import Grant, TokenScope
 from llmtrail.core.redact import ContentPolicy
 from llmtrail_ingest.gateway.app import Gateway
 from llmtrail_ingest.gateway.arrival import Arrival
 from llmtrail_ingest.gateway.body import RefusedError
-from llmtrail_ingest.gateway.tokens import Scope, grant_for
 from llmtrail_ingest.otlp.http import OtlpAnswer, handle_any, handle_logs, handle_metrics, handle_traces, refusal
 from llmtrail_ingest.otlp.ledger import SpanLedger
 
@@ -31,16 +33,13 @@ def otlp_routes(gateway: Gateway, ledger: SpanLedger) -> list[Route]:
 
 
 def _passed_over_route(gateway: Gateway, ledger: SpanLedger) -> Route:
-    async def get(request: Request) -> Response:
-        grant = grant_for(gateway.config.tokens, request.headers.get("authorization"))
-        if grant is None:
-            return Response(status_code=401, headers={"WWW-Authenticate": "Bearer"})
+    async def get(_: Request, grant: Grant) -> Response:
         # Names of spans belong to whoever sent them: a tenant's token shows none of others.
-        if grant.tenant or Scope.READ not in grant.scopes:
-            return Response(status_code=403)
+        if not grant.sees_everyone:
+            return refused_response(AccessRefusal(AccessReason.TENANT, grant.name))
         return Response(orjson.dumps({"passed_over": ledger.passed_over()}), media_type="application/json")
 
-    return Route("/v1/traces", get, methods=["GET"])
+    return Route("/v1/traces", gateway.parts.gate.guard(TokenScope.READ, get), methods=["GET"])
 
 
 def _route(path: str, gateway: Gateway, handle: Handle, ledger: SpanLedger) -> Route:

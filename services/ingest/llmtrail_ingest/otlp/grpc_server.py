@@ -16,6 +16,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from llmtrail.core.access.authenticate import AccessRefusal
+from llmtrail.core.access.grant import Grant
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.log.port import Append, LogClosedError, LogFullError
 from llmtrail_ingest.otlp.admit import Admitted, admit_logs, admit_spans
@@ -39,15 +41,8 @@ _SERVICES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """Who a call's token belongs to."""
-
-    tenant: str
-
-
-# Takes the `authorization` metadata ("" where absent); returns None to turn the call away.
-Authorize = Callable[[str], Granted | None]
+# Takes the `authorization` metadata and the client's address; returns what its bearer may do, or why nothing.
+Authorize = Callable[[Sequence[str], str], Grant | AccessRefusal]
 # Makes appends durable; raises LogFullError or LogClosedError.
 AppendAll = Callable[[Sequence[Append]], None]
 # Told of every request's records: received, skipped, rejected.
@@ -96,12 +91,14 @@ class GrpcServer:
         return grpc.method_handlers_generic_handler(name, {"Export": handler})
 
     def _export(self, request: Message, context: "grpc.ServicerContext") -> Message:
-        metadata = dict(context.invocation_metadata() or ())
-        granted = self._door.authorize(str(metadata.get("authorization", "")))
-        if granted is None:
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "Send a token: authorization: Bearer TOKEN.")
-            raise AssertionError("abort raises.")
-        admitted, response = _answer(request, self._door.policy, granted.tenant)
+        metadata = context.invocation_metadata() or ()
+        headers = [str(value) for name, value in metadata if name == "authorization"]
+        granted = self._door.authorize(headers, context.peer())
+        if isinstance(granted, AccessRefusal):
+            status = grpc.StatusCode.PERMISSION_DENIED if granted.is_known else grpc.StatusCode.UNAUTHENTICATED
+            context.abort(status, granted.detail)
+            raise AssertionError("abort raises.")  # noqa: TRY004 - not for a wrong type.
+        admitted, response = _answer(request, self._door.policy, granted.tenant or "")
         try:
             self._door.append(admitted.appends)
         except (LogFullError, LogClosedError) as refused:

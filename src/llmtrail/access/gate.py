@@ -1,0 +1,145 @@
+"""The gate that every route stands behind: authenticate, demand a scope, answer 401 or 403. Knows no route."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+
+from llmtrail.core.access.authenticate import AccessRefusal, Tokens, authenticate, authorize, bearer_of
+from llmtrail.core.access.grant import ANYONE, Grant, TokenScope
+
+# Answers a request of a bearer who may make it.
+Answer = Callable[[Request, Grant], Awaitable[Response]]
+_ADDRESS_LENGTH_MAX = 64
+_ROUTE_LENGTH_MAX = 200
+
+
+@dataclass(frozen=True, slots=True)
+class RefusedUse:
+    """A request that was refused for whom it came from."""
+
+    refusal: AccessRefusal
+    address: str
+    route: str
+
+
+class AccessRefusedError(Exception):
+    """A request whose bearer is unknown or may not make it."""
+
+    def __init__(self, refusal: AccessRefusal) -> None:
+        super().__init__(refusal.detail)
+        self.refusal = refusal
+
+
+def _ignore(_: RefusedUse) -> None:
+    return
+
+
+class Gate:
+    """Lets requests in by the tokens of the moment. Safe from several threads; one instance a process."""
+
+    def __init__(
+        self, tokens: Callable[[], Tokens], now_ns: Callable[[], int], note: Callable[[RefusedUse], None] = _ignore
+    ) -> None:
+        """Take what returns the tokens as they are now, the time, and what takes note of refused requests."""
+        self._tokens = tokens
+        self._now_ns = now_ns
+        self._note = note
+
+    @property
+    def is_open(self) -> bool:
+        """Whether requests need no token."""
+        return self._tokens().anyone is not None
+
+    def authenticate(self, presented: str | AccessRefusal | None) -> Grant | AccessRefusal:
+        """Return what a presented token grants now, or why it is refused."""
+        if isinstance(presented, AccessRefusal):
+            anyone = self._tokens().anyone
+            return presented if anyone is None else anyone
+        return authenticate(presented, self._tokens(), self._now_ns())
+
+    def demand(self, request: Request, scope: TokenScope) -> Grant:
+        """Return the grant of a request whose bearer has `scope`; raises AccessRefusedError."""
+        return self.admit(request, self.granted(request), scope)
+
+    def granted(self, request: Request) -> Grant | AccessRefusal:
+        """Return what the token in the Authorization header grants now."""
+        return self.authenticate(bearer_of(request.headers.getlist("authorization")))
+
+    def admit(self, request: Request, granted: Grant | AccessRefusal, scope: TokenScope) -> Grant:
+        """Return the grant where it allows `scope`; else take note of the request and raise AccessRefusedError."""
+        allowed = authorize(granted, scope)
+        if isinstance(allowed, AccessRefusal):
+            self.refuse(request, allowed)
+        return allowed
+
+    def refuse(self, request: Request, refusal: AccessRefusal) -> NoReturn:
+        """Take note of a refused request and raise AccessRefusedError."""
+        self._note(RefusedUse(refusal, address_of(request), route_of(request)))
+        raise AccessRefusedError(refusal)
+
+    def note(self, refused: RefusedUse) -> None:
+        """Take note of a request that was refused elsewhere than over HTTP."""
+        self._note(refused)
+
+    def guard(self, scope: TokenScope, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        """Return a route's endpoint that calls `answer` for bearers of `scope`, and refuses others."""
+        return _Guarded(self, scope, answer).answer_or_refuse
+
+
+@dataclass(frozen=True, slots=True)
+class _Guarded:
+    gate: Gate
+    scope: TokenScope
+    answer: Answer
+
+    async def answer_or_refuse(self, request: Request) -> Response:
+        try:
+            grant = self.gate.demand(request, self.scope)
+        except AccessRefusedError as refused:
+            return refused_response(refused.refusal)
+        return await self.answer(request, grant)
+
+
+def open_gate() -> Gate:
+    """Return a gate that lets everybody in: a process on loopback without tokens."""
+    tokens = Tokens(anyone=ANYONE)
+    return Gate(lambda: tokens, lambda: 0)
+
+
+def refused_response(refusal: AccessRefusal) -> Response:
+    """Return the answer to a refused request: 403 where the bearer is known, else 401."""
+    body: dict[str, Any] = {"error": refusal.detail, "reason": "unauthorized", "why": str(refusal.reason)}
+    if refusal.scope is not None:
+        body["scope"] = str(refusal.scope)
+    status = status_of(refusal)
+    headers = {"www-authenticate": challenge(refusal)}
+    return Response(orjson.dumps(body), status, headers, media_type="application/json")
+
+
+def status_of(refusal: AccessRefusal) -> int:
+    """Return the HTTP status of a refusal."""
+    return 403 if refusal.is_known else 401
+
+
+def challenge(refusal: AccessRefusal) -> str:
+    """Return the WWW-Authenticate header of a refusal (RFC 6750, 3): no error where no token came."""
+    realm = 'Bearer realm="llmtrail"'
+    if refusal.is_known:
+        scope = f', scope="{refusal.scope}"' if refusal.scope else ""
+        return f'{realm}, error="insufficient_scope"{scope}'
+    return realm if refusal.reason == "missing" else f'{realm}, error="invalid_token"'
+
+
+def address_of(request: Request) -> str:
+    """Return the client's address, "" where it is unknown."""
+    return request.client.host[:_ADDRESS_LENGTH_MAX] if request.client else ""
+
+
+def route_of(request: Request) -> str:
+    """Return the method and the route's path as it is declared: never an id or a query, which may hold secrets."""
+    route = request.scope.get("route")
+    return f"{request.method} {getattr(route, 'path', '?')}"[:_ROUTE_LENGTH_MAX]
