@@ -5,6 +5,7 @@ A target is a test marked `fuzz` that calls the fixture of that name. All target
 
 import resource
 import time
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from hypothesis.errors import HypothesisWarning
 
 T = TypeVar("T")
 
@@ -77,7 +79,10 @@ class Fuzz:
 
         run = seed(self.seed + number)(settings(settings.get_profile("fuzz"))(given(inputs)(body)))
         try:
-            run()
+            with warnings.catch_warnings():
+                # An input may be long; the failure's own message is what counts.
+                warnings.simplefilter("ignore", HypothesisWarning)
+                run()
         except BaseException as error:
             error.add_note(f"repeat with: make fuzz ARGS='-k {self.name} --randomly-seed={self.seed}'")
             raise

@@ -44,6 +44,14 @@ _BANNED = {
     "os.environ": "take a setting as an argument; config_load.py reads it",
     "os.getenv": "take a setting as an argument; config_load.py reads it",
 }
+# They raise more than their own kind of error; one module each turns all of it into that.
+_DECODERS = {
+    "msgspec.json.Decoder": "use core.json_decode, whose every failure is msgspec.DecodeError",
+    "msgspec.json.decode": "use core.json_decode, whose every failure is msgspec.DecodeError",
+    "tomllib.loads": "use core.toml_decode, whose every failure is tomllib.TOMLDecodeError",
+    "tomllib.load": "use core.toml_decode, whose every failure is tomllib.TOMLDecodeError",
+}
+_DECODING = ("src/llmtrail/core/json_decode.py", "src/llmtrail/core/toml_decode.py", "src/llmtrail/testing/")
 _RANDOM_CURE = "take a seeded random.Random as an argument"
 
 # Written in pieces, so that this file does not find itself.
@@ -100,6 +108,8 @@ def check_python(name: str, text: str) -> list[Finding]:
     if name.startswith("tests/"):
         # sleep(0) waits for nothing: it only lets other tasks have their turn.
         findings += [found for found in _sleeps(name, tree) if "sleep(0)" not in lines[found.line - 1]]
+    if name.startswith(CODE_FOLDERS) and not name.startswith(_DECODING):
+        findings += [found for found in _decoders(name, tree) if not _excused(lines[found.line - 1])]
     if name.startswith(CODE_FOLDERS) and not name.startswith(EDGES):
         findings += [found for found in _edges(name, tree) if not _excused(lines[found.line - 1])]
     return sorted(findings, key=lambda found: found.line)
@@ -175,6 +185,12 @@ def _sleeps(name: str, tree: ast.Module) -> Iterator[Finding]:
     for line, full in _names(tree):
         if full in {"time.sleep", "asyncio.sleep"}:
             yield Finding(name, line, f"{full} in a test", "wait for a level with eventually(predicate, timeout_s)")
+
+
+def _decoders(name: str, tree: ast.Module) -> Iterator[Finding]:
+    for line, full in _names(tree):
+        if full in _DECODERS:
+            yield Finding(name, line, f"{full} by itself", _DECODERS[full])
 
 
 def _edges(name: str, tree: ast.Module) -> Iterator[Finding]:

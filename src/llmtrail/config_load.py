@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 
 from llmtrail.config import Config, ConfigError
+from llmtrail.core import json_decode, toml_decode
 
 FILE_NAME = "llmtrail.toml"
 ENV_PREFIX = "LLMTRAIL_"
@@ -64,7 +65,7 @@ def load_config(
 def decode_toml(text: str, kind: type[T], name: str) -> T:
     """Return a text of TOML as settings of `kind`; raises ConfigError, which names the file `name` and the key."""
     try:
-        found = tomllib.loads(text)
+        found = toml_decode.loads(text)
     except tomllib.TOMLDecodeError as cause:
         raise ConfigError(f"{name}: {cause}") from cause
     origins: dict[str, str] = {}
@@ -75,7 +76,7 @@ def decode_toml(text: str, kind: type[T], name: str) -> T:
 
 def _merge_file(file: Path, settings: dict[str, Any], origins: dict[str, str]) -> None:
     try:
-        found = tomllib.loads(file.read_text(encoding="utf-8"))
+        found = toml_decode.loads(file.read_text(encoding="utf-8"))
     except OSError as cause:
         raise ConfigError(f"{file}: cannot be read; name another with --config.") from cause
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
@@ -98,7 +99,7 @@ def _env_value(text: str, key: str) -> object:
     if not text.startswith(("{", "[")):
         return text
     try:
-        return msgspec.json.decode(text.encode())
+        return json_decode.decode(text.encode())
     except msgspec.DecodeError as cause:
         raise ConfigError(f"{key}: the environment's value is no JSON.") from cause
 

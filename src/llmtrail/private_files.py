@@ -38,6 +38,16 @@ def make_file(file: Path) -> None:
         os.close(descriptor)
 
 
+def read_file(file: Path) -> bytes:
+    """Read a file that we or root wrote; raises OSError, also for one that another user put there, or a link to it."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(descriptor, "rb") as open_file:
+        owner = os.fstat(descriptor).st_uid
+        if owner not in {0, os.geteuid()} and os.geteuid() != 0:
+            raise PermissionError(errno.EPERM, "belongs to another user", str(file))
+        return open_file.read()
+
+
 def write_file(file: Path, text: str) -> None:
     """Put a file in place in one step, for its user alone; a reader never sees half of it."""
     draft = file.with_name(f".{file.name}.{os.getpid()}")

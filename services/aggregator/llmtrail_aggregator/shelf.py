@@ -3,9 +3,13 @@
 The table is Faust's or a dictionary; whoever owns it makes it durable, in the order in which it was written.
 """
 
+import logging
 from collections.abc import Collection, Iterable, MutableMapping
 
-from llmtrail.core.slot import SlotKey, SlotState, Tier, decode_slot, encode_slot
+from llmtrail.core.slot import BadSlotError, SlotKey, SlotState, Tier, decode_slot, encode_slot
+from llmtrail.core.slot_parts import key_of
+
+_LOG = logging.getLogger(__name__)
 
 # Cells of decoded slots that are kept at hand, about 1 kB each: of 5,000 users that is every shard's present slot, the
 # one before it, and what they roll up into. Slots are counted by what is in them: one of 20,000 users is 20 MB.
@@ -24,20 +28,29 @@ class Shelf:
         self._kept: dict[tuple[int, Tier], set[SlotKey]] = {}
 
     def reindex(self, keys: Iterable[str]) -> None:
-        """Find the slots of these keys, and no others."""
+        """Find the slots of these keys, and no others; a key that is no slot's is left out."""
         self._decoded.clear()
         self._decoded_cells = 0
         self._kept.clear()
         for text in keys:
-            self._index(SlotKey.parse(text))
+            try:
+                self._index(key_of(text))
+            except ValueError as cause:
+                _LOG.warning("%r is left out of the statistics: %s", text[:80], cause)
 
     def get(self, key: SlotKey) -> SlotState | None:
-        """Return a slot, or None where there is none."""
+        """Return a slot, or None where there is none, or none that can be read."""
         found = self._decoded.get(key)
         if found is None:
             if key not in self._kept.get((key.shard, key.tier), _NOTHING):
                 return None
-            found = decode_slot(self._table[key.text()])
+            try:
+                found = decode_slot(self._table[key.text()])
+            except BadSlotError as cause:
+                # Somebody else wrote it: what was counted there is lost already, and counting goes on.
+                _LOG.warning("%s is counted from its beginning: %s", key.text(), cause)
+                self.delete(key)
+                return None
         self._keep_decoded(key, found)
         return found
 

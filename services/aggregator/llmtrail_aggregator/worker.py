@@ -126,7 +126,7 @@ class Aggregator:
         """Return the slots of the partitions that this worker has now, indexed once after each rebalance."""
         if self._shelf is None:
             mine = self._mine(PARTIALS)
-            own = [key for key in self._table if int(key.partition("/")[0]) % self._settings.partitions in mine]
+            own = [key for key in self._table if _shard_of(key) % self._settings.partitions in mine]
             self._shelf = Shelf(self._table)
             self._shelf.reindex(own)
         return self._shelf
@@ -185,10 +185,25 @@ class _TextKeys(MutableMapping[str, bytes]):
         del self._table[key.encode()]
 
     def __iter__(self) -> Iterator[str]:
-        return (key.decode() for key in self._table)
+        # A key that is no text is nobody's slot.
+        return (key.decode() for key in self._table if _is_text(key))
 
     def __len__(self) -> int:
         return len(self._table)
+
+
+def _is_text(key: bytes) -> bool:
+    try:
+        key.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _shard_of(key: str) -> int:
+    """The shard of a slot's key; of a key that is none the first, where it is reported and left out."""
+    shard = key.partition("/")[0]
+    return int(shard) if shard.isascii() and shard.isdigit() else 0
 
 
 class Report:

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from llmtrail.clock import Clock
+from llmtrail.core import json_decode
 from llmtrail.core.model_identity import ModelTable
 from llmtrail.core.policy import FailurePolicy
 from llmtrail.log.journal import Journal, JournalLostError, Record
@@ -249,7 +250,7 @@ def _texts(records: Sequence[tuple[str, bytes]]) -> dict[str, str]:
     """Return the files of the rules that were last in force; none where nobody remembers."""
     found = dict(records).get(_TEXTS_KEY)
     try:
-        return {} if found is None else msgspec.json.decode(zlib.decompress(found), type=dict[str, str])
+        return {} if found is None else json_decode.decode(zlib.decompress(found), type=dict[str, str])
     except (msgspec.DecodeError, zlib.error):
         return {}
 

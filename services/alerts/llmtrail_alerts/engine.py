@@ -13,6 +13,7 @@ from typing import Protocol
 import msgspec
 
 from llmtrail.clock import Clock
+from llmtrail.core import json_decode
 from llmtrail.core.limit import encode_limit
 from llmtrail.core.scope import parse_scope
 from llmtrail.log.journal import Journal, Record
@@ -23,6 +24,7 @@ from llmtrail_alerts.channels.port import Channel
 from llmtrail_alerts.decide import MOVED, NO_SUCH_RULE, NOT_MEANT, decide_all, end, is_change, is_forgettable, renamed
 from llmtrail_alerts.delivery import Delivery
 from llmtrail_alerts.grouping import Audience, Told
+from llmtrail_alerts.journal_records import GROUPING, STATE, readable
 from llmtrail_alerts.message import Action
 from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Rule, Sighting, Verdict
 from llmtrail_alerts.model_names import with_names
@@ -66,7 +68,6 @@ VERDICTS_MAX = 5_000
 # Groups that nothing is seen of any more are looked for so often, and so many are forgotten in one step.
 _FORGET_EVERY_S = 60
 _FORGET_MAX = 5_000
-_STATE, _GROUPING = "group", "grouping"
 
 
 class Watch(Protocol):
@@ -173,14 +174,20 @@ class Engine:
         self._back_ns = 0
 
     def load(self, records: Sequence[tuple[str, bytes]], names: Mapping[str, str] | None = None) -> None:
-        """Take up what the journal holds, and show all limits anew. `names` of rules that have another one by now."""
+        """Take up what the journal holds, and show all limits anew. `names` of rules that have another one by now.
+
+        A record that cannot be read is reported and left out: its group is decided as if it were new.
+        """
         rows, audit = list[AlertRow](), list[AuditRow]()
+        records, damaged = readable(records)
+        for key, why in damaged.items():
+            _LOG.warning("%r is left out of the decisions: %s", key[:80], why)
         for name, value in records:
-            if name.startswith(f'["{_STATE}",'):
-                state = msgspec.json.decode(value, type=GroupState)
+            if name.startswith(f'["{STATE}",'):
+                state = json_decode.decode(value, type=GroupState)
                 self._states[GroupKey(state.rule, state.scope)] = state
-            elif name.startswith(f'["{_GROUPING}",'):
-                self._grouping[msgspec.json.decode(name, type=tuple[str, str])[1]] = value
+            elif name.startswith(f'["{GROUPING}",'):
+                self._grouping[json_decode.decode(name, type=tuple[str, str])[1]] = value
             elif is_row_key(name):
                 rows.append(decode_row(value))
             elif is_audit_key(name):
@@ -460,11 +467,11 @@ def _said(state: GroupState | None) -> tuple[int, str, int]:
 
 
 def _state_key(key: GroupKey) -> str:
-    return msgspec.json.encode((_STATE, key.rule, key.scope)).decode()
+    return msgspec.json.encode((STATE, key.rule, key.scope)).decode()
 
 
 def _grouping_key(name: str) -> str:
-    return msgspec.json.encode((_GROUPING, name)).decode()
+    return msgspec.json.encode((GROUPING, name)).decode()
 
 
 def _encoded(state: GroupState | None) -> bytes | None:

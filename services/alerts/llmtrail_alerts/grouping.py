@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar, cast
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind, parse_scope
 from llmtrail_alerts.compose import kind_words, message_of, top_of
 from llmtrail_alerts.message import TOP_MAX, Action, Message, Top
@@ -26,7 +27,7 @@ FIRST_SUMMARY_S = 75
 SUMMARY_S = 300
 _NS = 1_000_000_000
 _GRAVITY = {severity: number for number, severity in enumerate(Severity)}
-BUCKET, BATCH, _MEMBER = "bucket/", "batch/", "member/"
+BUCKET, BATCH, MEMBER = "bucket/", "batch/", "member/"
 _WITH_FEATURE = frozenset({ScopeKind.FEATURE, ScopeKind.FEATURE_MODEL, ScopeKind.FEATURE_USER})
 
 
@@ -116,7 +117,7 @@ class View:
 
     def member(self, incident: str) -> str:
         """Return the incident that a firing belongs to."""
-        return self._get(_MEMBER + incident, str) or incident
+        return self._get(MEMBER + incident, str) or incident
 
     def put_bucket(self, name: str, bucket: Bucket | None) -> None:
         """Take what became of a bucket."""
@@ -128,7 +129,7 @@ class View:
 
     def put_member(self, incident: str, leader: str | None) -> None:
         """Take which incident a firing belongs to."""
-        self._now[_MEMBER + incident] = leader
+        self._now[MEMBER + incident] = leader
 
     def changes(self) -> dict[str, bytes | None]:
         """Return what must be stored."""
@@ -143,7 +144,7 @@ class View:
             raw = self._records.get(key)
             if raw is None:
                 return None
-            self._now[key] = cast("Bucket | Batch | str", msgspec.json.decode(raw, type=type_))
+            self._now[key] = cast("Bucket | Batch | str", json_decode.decode(raw, type=type_))
         value = self._now[key]
         return value if isinstance(value, type_) else None
 
@@ -380,7 +381,7 @@ def summary_of(name: str, bucket: Bucket, gathered: Gathered, worst: Message) ->
 
 
 def _common_scope(name: str) -> str:
-    _, tenant, feature = msgspec.json.decode(name, type=tuple[str, str, str])
+    _, tenant, feature = json_decode.decode(name, type=tuple[str, str, str])
     kind, values = (ScopeKind.FEATURE, (feature,)) if feature else (ScopeKind.TENANT, ())
     return Scope(tenant, kind, values).text()
 

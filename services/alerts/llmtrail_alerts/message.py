@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind, kind_of, parse_scope
 from llmtrail.store.proof import COLUMNS
 from llmtrail_alerts.amount import amount
@@ -111,7 +112,7 @@ def encode_message(message: Message) -> bytes:
 
 def decode_message(value: bytes) -> Message:
     """Return the message of its JSON; raises msgspec.DecodeError."""
-    return msgspec.json.decode(value, type=Message)
+    return json_decode.decode(value, type=Message)
 
 
 def title(message: Message, chars_max: int = TITLE_CHARS_MAX) -> str:

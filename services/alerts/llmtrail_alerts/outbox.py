@@ -11,6 +11,7 @@ from typing import assert_never
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail_alerts.channels.port import Answer, Channel, Manners, Mark, Outcome, Sending
 from llmtrail_alerts.message import Action, Message
 from llmtrail_alerts.model import Severity
@@ -95,7 +96,7 @@ def is_entry_key(key: str) -> bool:
 
 def decode_entry(value: bytes) -> Entry:
     """Return the entry of its JSON; raises msgspec.DecodeError."""
-    return msgspec.json.decode(value, type=Entry)
+    return json_decode.decode(value, type=Entry)
 
 
 def record(entry: Entry) -> Record:

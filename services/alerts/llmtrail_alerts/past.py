@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail_alerts.model import Budget, Period, Rule
 from llmtrail_alerts.periods import Bounds, period_of
 from llmtrail_alerts.refit import basis_of
@@ -79,7 +80,7 @@ def encode_seen(seen: Seen) -> bytes:
 def decode_seen(value: bytes) -> Seen | None:
     """Return it of its JSON; None where that is something else, so that nothing is looked back at."""
     try:
-        return msgspec.json.decode(value, type=Seen)
+        return json_decode.decode(value, type=Seen)
     except msgspec.DecodeError:
         return None
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail_alerts.grouping import (
     BATCH,
     BUCKET,
@@ -35,7 +36,7 @@ def regrouped(records: Mapping[str, bytes], names: Mapping[str, str]) -> dict[st
     view = View(records)
     for key in records:
         if key.startswith(BUCKET):
-            rule, tenant, part = msgspec.json.decode(key.removeprefix(BUCKET), type=tuple[str, str, str])
+            rule, tenant, part = json_decode.decode(key.removeprefix(BUCKET), type=tuple[str, str, str])
             bucket = view.bucket(key.removeprefix(BUCKET))
             if rule in names and bucket is not None:
                 view.put_bucket(key.removeprefix(BUCKET), None)

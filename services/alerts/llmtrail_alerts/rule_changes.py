@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.store.alerts import AuditRow
 from llmtrail_alerts.rules import ALARMS_FILE, BUDGETS_FILE, OWNERS_FILE, Rules
 
@@ -50,7 +51,7 @@ def encode_snapshot(pieces: Snapshot) -> bytes:
 
 def decode_snapshot(value: bytes) -> dict[tuple[str, str], str]:
     """Return the snapshot of its JSON; raises msgspec.DecodeError."""
-    found = msgspec.json.decode(value, type=list[tuple[str, str, str]])
+    found = json_decode.decode(value, type=list[tuple[str, str, str]])
     return {(kind, name): text for kind, name, text in found}
 
 
@@ -90,7 +91,7 @@ def _nameless(pieces: Snapshot, others: Snapshot) -> dict[tuple[str, bytes], lis
     found: dict[tuple[str, bytes], list[str]] = {}
     for (kind, name), text in pieces.items():
         if kind in {"budget", "alarm"} and (kind, name) not in others:
-            piece = msgspec.json.decode(text, type=dict[str, object])
+            piece = json_decode.decode(text, type=dict[str, object])
             found.setdefault((kind, msgspec.json.encode(piece | {"name": ""}, order="sorted")), []).append(name)
     return found
 

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.limit import LimitLevel, LimitState, limit_key
 from llmtrail.core.scope import parse_scope
 from llmtrail.store.alerts import AlertRow, AuditRow
@@ -41,12 +42,12 @@ def encode_row(row: AlertRow | AuditRow) -> bytes:
 
 def decode_row(value: bytes) -> AlertRow:
     """Return the row of its JSON; raises msgspec.DecodeError."""
-    return msgspec.json.decode(value, type=AlertRow)
+    return json_decode.decode(value, type=AlertRow)
 
 
 def decode_audit(value: bytes) -> AuditRow:
     """Return the change of its JSON; raises msgspec.DecodeError."""
-    return msgspec.json.decode(value, type=AuditRow)
+    return json_decode.decode(value, type=AuditRow)
 
 
 def row_of(verdict: Verdict, rules: Rules, channels: tuple[str, ...]) -> AlertRow:

@@ -12,6 +12,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final, TypeVar
 
+from llmtrail.core import toml_decode
+
 _Value = TypeVar("_Value")
 _Choice = TypeVar("_Choice", bound=StrEnum)
 _Path = tuple[str | int, ...]
@@ -64,7 +66,7 @@ class TomlFile:
     def root(self) -> "Table | None":
         """Return the whole file as a table; None, and a problem, where it is no TOML."""
         try:
-            document = tomllib.loads(self.text, parse_float=Decimal)
+            document = toml_decode.loads(self.text, parse_float=Decimal)
         except tomllib.TOMLDecodeError as error:
             line = re.search(r"line (\d+)", str(error))
             self.problems.append(Problem(self.name, int(line[1]) if line else 0, "", f"is no TOML: {error}."))

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from llmtrail.clock import Clock
+from llmtrail.core import json_decode
 from llmtrail.core.gpu import SCHEMA, SCRAPE_BYTES_MAX, GpuScrape, encode_scrape
 from llmtrail.emit.answer import Answer, Later, Split, Taken
 from llmtrail.emit.outbox import Outbox
@@ -87,7 +88,7 @@ class _Host(msgspec.Struct):
     host: str
 
 
-_HOST: Final = msgspec.json.Decoder(_Host)
+_HOST: Final = json_decode.Decoder(_Host)
 
 
 class KafkaScrapes:

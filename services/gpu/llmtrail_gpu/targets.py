@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail_gpu.fetch import check_url
 
 # A node has one exporter and a model server a GPU or MIG instance; a list beyond this is a mistake.
@@ -61,8 +62,8 @@ def file_targets(text: bytes) -> list[Target]:
     Of the labels __scheme__, __metrics_path__, host (or node), namespace, pod and container are taken.
     """
     try:
-        groups = msgspec.json.decode(text, type=list[_Group])
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        groups = json_decode.decode(text, type=list[_Group])
+    except msgspec.DecodeError as cause:
         raise TargetsError(f'{cause}; write for example [{{"targets": ["127.0.0.1:9400"], "labels": {{}}}}]') from cause
     found = []
     for group in groups:
@@ -88,7 +89,7 @@ def pod_targets(document: Mapping[str, Any]) -> list[Target]:
         try:
             pod = msgspec.convert(item, _Pod)
             found += _targets_of(pod)
-        except (msgspec.ValidationError, TargetsError):
+        except (msgspec.ValidationError, TargetsError, UnicodeEncodeError):  # the last for half an emoji in a name
             continue
     return found
 

@@ -8,6 +8,7 @@ from typing import Protocol
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.log.port import DEAD_LETTERS, Append, GroupLog, LogClosedError, Records
 from llmtrail.store.rows import DeadLetterRow
 
@@ -71,7 +72,7 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str = ""
 
 
-_DECODER = msgspec.json.Decoder(Letter)
+_DECODER = json_decode.Decoder(Letter)
 _ENCODER = msgspec.json.Encoder()
 
 

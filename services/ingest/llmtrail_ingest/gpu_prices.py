@@ -23,6 +23,7 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Any, Final
 
+from llmtrail.core import toml_decode
 from llmtrail.core.gpu_map import GpuPrice
 from llmtrail.core.own_gpu import OwnGpu, standard_prices
 from llmtrail_ingest.price_overrides import PriceFileError
@@ -83,7 +84,7 @@ def parse_own_gpus(text: str, file_name: str, prices: Sequence[GpuPrice]) -> tup
 
 def _entries(text: str, kind: str, file_name: str) -> list[Any]:
     try:
-        entries = tomllib.loads(text).get(kind, [])
+        entries = toml_decode.loads(text).get(kind, [])
     except tomllib.TOMLDecodeError as error:
         raise PriceFileError(f"{file_name}: not TOML: {error}.") from error
     if not isinstance(entries, list):

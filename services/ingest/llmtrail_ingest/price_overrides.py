@@ -14,6 +14,7 @@ from fnmatch import fnmatchcase
 from fractions import Fraction
 from typing import Any, Final
 
+from llmtrail.core import toml_decode
 from llmtrail.core.price_context import CONTEXT_KEYS, PriceContext, standard_word
 from llmtrail.core.pricing import RATE_DECIMALS, Rates, UnpricedReason
 from llmtrail.core.provider_names import provider_id
@@ -140,7 +141,7 @@ NO_PRICES: Final = PriceFile(())
 def parse_price_file(text: str, file_name: str, kind: str = "override") -> PriceFile:
     """Return what a file's text says; `kind` begins the names of its prices. Raises PriceFileError."""
     try:
-        document = tomllib.loads(text)
+        document = toml_decode.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise PriceFileError(f"{file_name}: not TOML: {error}.") from error
     unknown = set(document) - _TABLES

@@ -136,7 +136,7 @@ def _words(answer: str) -> str:
     """Return what a refusal says: the error of a JSON object, else the text as it is."""
     try:
         told = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         return answer
     return told["error"] if isinstance(told, dict) and isinstance(told.get("error"), str) else answer
 
@@ -145,7 +145,7 @@ def _is_ours(answer: bytes) -> bool:
     """Say whether an answer of 404 is a reason, not a server that has no such route."""
     try:
         return isinstance(json.loads(answer), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 

@@ -8,9 +8,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from llmtrail.cli.demo_scenario import FEATURES
+from llmtrail.core import json_decode
 
 FOLDER = "demo-rules"
 # An agent that works as it should asks a few times; a step of the demo's costs half a tenth of a cent.
@@ -97,11 +96,11 @@ def told_here(data: Path, hear: Hear) -> Iterator[Path]:
     from llmtrail.testing.recorders import Recorder
 
     def slack(_path: str, _headers: Mapping[str, str], raw: bytes) -> list[str]:
-        hear("Slack would have said", _slack_words(msgspec.json.decode(raw)))
+        hear("Slack would have said", _slack_words(json_decode.decode(raw)))
         return []
 
     def pager(_path: str, _headers: Mapping[str, str], raw: bytes) -> list[str]:
-        event = msgspec.json.decode(raw)
+        event = json_decode.decode(raw)
         words = {"trigger": "PagerDuty would have rung", "resolve": "PagerDuty would have closed"}
         hear(words.get(event.get("event_action"), "PagerDuty would have heard"), _pager_words(event))
         return []

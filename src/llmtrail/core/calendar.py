@@ -1,8 +1,13 @@
 """Days and months of a time zone, in epoch seconds. Pure: the zone's rules come from the IANA database."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+# The longest is America/Argentina/ComodRivadavia.
+_NAME = re.compile(r"(?=.{1,40}$)[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+){0,2}")
+_SHOWN_MAX = 80  # characters of a wrong name
 
 
 class UnknownZoneError(ValueError):
@@ -44,10 +49,17 @@ def check_zone(zone: str) -> None:
 
 @lru_cache(maxsize=64)
 def _zone(zone: str) -> ZoneInfo:
+    # The name becomes a path and a module's name, each part of which is looked for: no other name may.
+    if not _NAME.fullmatch(zone):
+        raise _unknown(zone)
     try:
         return ZoneInfo(zone)
     except (ZoneInfoNotFoundError, ValueError, OSError) as cause:
-        raise UnknownZoneError(f"{zone!r} is no time zone; one looks like Europe/Berlin or UTC.") from cause
+        raise _unknown(zone) from cause
+
+
+def _unknown(zone: str) -> UnknownZoneError:
+    return UnknownZoneError(f"{zone[:_SHOWN_MAX]!r} is no time zone; one looks like Europe/Berlin or UTC.")
 
 
 def _epoch_s(local: datetime) -> int:

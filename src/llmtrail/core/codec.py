@@ -12,15 +12,17 @@ from typing import Any
 import msgspec
 import orjson
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import SCHEMA_VERSION, Call, Parser, Retrieval
 from llmtrail.core.checks import check_objects, read_whole
 from llmtrail.core.outcome import BadEventError, RejectReason
 from llmtrail.core.strange import move_strange, with_counts
 from llmtrail.core.times import to_ns
 
-_FAST = msgspec.json.Decoder(Call)
-_SLICES = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+# The one hot place: each call of these names all that they raise.
+_FAST = msgspec.json.Decoder(Call)  # tidy: every event passes here
+_SLICES = json_decode.Decoder(dict[str, msgspec.Raw])
+_ARRAY = json_decode.Decoder(list[msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", re.ASCII)
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
@@ -112,7 +114,7 @@ def with_call_id(value: bytes, call_id: str) -> bytes:
 def _split_array(text: bytes) -> list[bytes]:
     try:
         return [bytes(element) for element in _ARRAY.decode(text)]
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as cause:
+    except msgspec.DecodeError as cause:
         elements = _split_by_brackets(text)
         if elements is None:
             raise BadEventError(RejectReason.NOT_JSON, f"the array is no JSON: {cause}.") from cause

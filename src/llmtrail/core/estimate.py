@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import COUNT_MAX, Call
 from llmtrail.core.failure import FailureMode, Status
 from llmtrail.core.provider_names import provider_id
@@ -26,7 +27,7 @@ _FILE: Final = re.compile(rb"[A-Za-z0-9+/_-]{%d,}={0,2}" % _FILE_BYTES_MIN)
 # No hosted model writes more in a second for long; what a call that was left can have been written is bounded by it.
 OUTPUT_TOKENS_S_MAX: Final = 200
 OUTPUT_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens", "maxOutputTokens", "maxTokens")
-_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OBJECT: Final = json_decode.Decoder(dict[str, msgspec.Raw])
 _HTTP_ERROR: Final = 400
 _EMPTY: Final = (b"", b"null", b'""', b"[]", b"{}")
 # Error names of a connection that was made and then broke: the request was sent, and may have been answered.
@@ -155,7 +156,7 @@ def _output_limit(parameters: bytes) -> int | None:
         return None
     try:
         values = _OBJECT.decode(parameters)
-        limits = [msgspec.json.decode(values[name]) for name in OUTPUT_LIMITS if name in values]
+        limits = [json_decode.decode(values[name]) for name in OUTPUT_LIMITS if name in values]
     except msgspec.DecodeError:
         return None
     return next((one for one in limits if type(one) is int and 0 < one <= COUNT_MAX), None)

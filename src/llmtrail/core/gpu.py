@@ -7,6 +7,8 @@ from typing import Annotated, Final
 
 import msgspec
 
+from llmtrail.core import json_decode
+
 SCHEMA: Final = "gpu.v1"
 # Half of what one record of the log may hold: a node of 16 GPUs cut into 112 MIG instances takes 90 kB.
 SCRAPE_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -155,7 +157,7 @@ class GpuScrape:
     schema_version: Text = SCHEMA
 
 
-_DECODER: Final = msgspec.json.Decoder(GpuScrape)
+_DECODER: Final = json_decode.Decoder(GpuScrape)
 _ENCODER: Final = msgspec.json.Encoder()
 
 
@@ -173,7 +175,7 @@ def decode_scrape(value: bytes) -> GpuScrape:
         raise BadScrapeError(f"{len(value)} bytes, over {SCRAPE_BYTES_MAX}")
     try:
         return _DECODER.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+    except msgspec.DecodeError as cause:
         raise BadScrapeError(str(cause)) from cause
 
 

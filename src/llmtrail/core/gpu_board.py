@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.gpu import SCRAPE_BYTES_MAX, BadScrapeError, GpuScrape, decode_scrape
 from llmtrail.core.gpu_slot import (
     KEPT_S,
@@ -390,5 +391,5 @@ def _seen(target: TargetId, heads: Sequence[_Kept]) -> TargetSeen:
 
 # Of the fates that a scrape met in the lengths of slots, the one that is told.
 _FATES: Final = (GpuFate.REFUSED, GpuFate.CROWDED, GpuFate.APPLIED, GpuFate.REPEATED, GpuFate.LATE)
-_DEVICES: Final = msgspec.json.Decoder(_Devices)
-_ENGINES: Final = msgspec.json.Decoder(_Engines)
+_DEVICES: Final = json_decode.Decoder(_Devices)
+_ENGINES: Final = json_decode.Decoder(_Engines)

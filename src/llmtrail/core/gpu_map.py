@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import Call
 
 _NS_PER_S: Final = 1_000_000_000
@@ -78,7 +79,7 @@ class _Server(msgspec.Struct):
     port: Any = msgspec.field(name="server.port", default=None)
 
 
-_SERVER: Final = msgspec.json.Decoder(_Server)
+_SERVER: Final = json_decode.Decoder(_Server)
 _NO_SERVER: Final = _Server()
 
 

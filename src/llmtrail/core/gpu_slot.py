@@ -12,6 +12,7 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.gpu import Engine, EngineSample, GpuSample, GpuScrape
 from llmtrail.core.gpu_window import DeviceId, EngineId
 from llmtrail.core.partial import SLOT_S
@@ -58,7 +59,7 @@ class GpuSlotKey(NamedTuple):
         """Return the key whose `text()` this is; raises BadGpuSlotError."""
         try:
             key = GpuSlotKey(*_KEY.decode(text))
-        except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+        except msgspec.DecodeError as cause:
             raise BadGpuSlotError(f"{text[:80]!r} is no key of a GPU's slot") from cause
         if key.length_s not in KEPT_S:
             raise BadGpuSlotError(f"{text[:80]!r}: slots of {key.length_s} s are not known")
@@ -218,7 +219,7 @@ def decode_gpu_slot(value: bytes) -> GpuSlot:
     """Return the slot that `value` holds; raises BadGpuSlotError."""
     try:
         return _DECODER.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
+    except msgspec.DecodeError as cause:
         raise BadGpuSlotError(f"no slot of a GPU: {cause}") from cause
 
 
@@ -294,7 +295,7 @@ def _count(into: dict[str, Counted], at_ns: int, sample: GpuSample | EngineSampl
 
 
 _ENCODE: Final = msgspec.json.Encoder().encode
-_DECODER: Final = msgspec.json.Decoder(GpuSlot)
-_KEY: Final = msgspec.json.Decoder(tuple[int, str, str, int, int])
-_DEVICE: Final = msgspec.json.Decoder(tuple[str, str, str])
-_ENGINE: Final = msgspec.json.Decoder(tuple[str, str, Engine, str])
+_DECODER: Final = json_decode.Decoder(GpuSlot)
+_KEY: Final = json_decode.Decoder(tuple[int, str, str, int, int])
+_DEVICE: Final = json_decode.Decoder(tuple[str, str, str])
+_ENGINE: Final = json_decode.Decoder(tuple[str, str, Engine, str])

@@ -2,6 +2,8 @@
 
 import msgspec
 
+from llmtrail.core import json_decode
+
 # The one key of `llm.kept`.
 KEY = "rules"
 
@@ -29,6 +31,6 @@ def encode_kept(kept: Kept) -> bytes:
 def decode_kept(value: bytes) -> Kept:
     """Return it of its JSON; raises BadKeptError."""
     try:
-        return msgspec.json.decode(value, type=Kept)
+        return json_decode.decode(value, type=Kept)
     except msgspec.DecodeError as error:
         raise BadKeptError(f"not what rules have kept: {error}") from error

@@ -9,6 +9,7 @@ from typing import Final, NamedTuple, assert_never
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.model_identity import NameRule, normalized
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 
@@ -72,7 +73,7 @@ class BadLimitError(ValueError):
 
 
 _ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(LimitState)
+_DECODER: Final = json_decode.Decoder(LimitState)
 
 
 def limit_key(rule: str, scope: str) -> str:

@@ -5,6 +5,7 @@ from typing import Final
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.limit import BadLimitError, LimitState, decode_limit
 
 
@@ -24,7 +25,7 @@ class BadPageError(ValueError):
 
 
 _ENCODER: Final = msgspec.json.Encoder()
-_DECODER: Final = msgspec.json.Decoder(LimitPage)
+_DECODER: Final = json_decode.Decoder(LimitPage)
 
 
 def encode_page(page: LimitPage) -> bytes:

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import Attempt, Call
 
-_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OBJECT = json_decode.Decoder(dict[str, msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 # A content field that is not there, or is null: neither says anything that could replace what was told before.
 _ABSENT = (msgspec.Raw(), msgspec.Raw(b"null"))

@@ -16,10 +16,11 @@ from typing import assert_never
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.cell import Cell
 from llmtrail.core.scope import SHARDS, STORED_KINDS
 from llmtrail.core.slot import MINUTE_S, QUARTER_S, SECONDS_OF, BadSlotError, SlotKey, Tier
-from llmtrail.core.slot_parts import head_of, is_of_kind
+from llmtrail.core.slot_parts import head_of, is_of_kind, key_of
 
 # Calls reach their slot within seconds; half a minute lets in nearly all of them before the first row.
 SETTLE_S = 30
@@ -99,7 +100,7 @@ class MinuteBook:
         by_stretch: dict[Stretch, list[tuple[SlotKey, _Kept | None]]] = {}
         months: list[tuple[SlotKey, _Kept]] = []
         for text, value in changes.items():
-            key = SlotKey.parse(text)
+            key = key_of(text)
             kept = None if value is None else _kept(value)
             if key.tier is not Tier.MONTH:
                 by_stretch.setdefault(_stretch_of(key), []).append((key, kept))
@@ -207,8 +208,8 @@ class _Cells(msgspec.Struct):
     cells: dict[str, Cell] = {}
 
 
-_STORED = msgspec.json.Decoder(_Stored)
-_CELLS = msgspec.json.Decoder(_Cells)
+_STORED = json_decode.Decoder(_Stored)
+_CELLS = json_decode.Decoder(_Cells)
 _ENCODE = msgspec.json.Encoder().encode
 
 
@@ -220,7 +221,9 @@ def compact(value: bytes) -> bytes:
     except msgspec.DecodeError as error:
         raise BadSlotError(f"not a slot: {error}") from error
     wanted = {text: raw for text, raw in cells.items() if is_stored(text)}
-    return _ENCODE({"through_s": head.through_s, "applied": head.applied, "cells": wanted})
+    found = _ENCODE({"through_s": head.through_s, "applied": head.applied, "cells": wanted})
+    _cells(found)  # what cannot be added up is turned away here, not when its minute is due
+    return found
 
 
 def is_stored(scope_text: str) -> bool:

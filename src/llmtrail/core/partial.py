@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.cell import Cell
 
 VERSION = 1
@@ -63,7 +64,7 @@ class Partial(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
 
 
 _ENCODER = msgspec.json.Encoder()
-_DECODER: msgspec.json.Decoder[Partial | list[Partial]] = msgspec.json.Decoder(Partial | list[Partial])
+_DECODER: json_decode.Decoder[Partial | list[Partial]] = json_decode.Decoder(Partial | list[Partial])
 
 
 class BadPartialError(ValueError):

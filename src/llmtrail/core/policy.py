@@ -6,6 +6,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.failure import FailureMode
 
 # More attempts than this are a retry storm of one's own making.
@@ -82,4 +83,4 @@ def encode_policy(policy: FailurePolicy) -> bytes:
 
 def decode_policy(value: bytes) -> FailurePolicy:
     """Return the policy of its JSON; raises msgspec.DecodeError."""
-    return msgspec.json.decode(value, type=FailurePolicy)
+    return json_decode.decode(value, type=FailurePolicy)

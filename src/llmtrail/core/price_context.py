@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import Call, Served
 from llmtrail.core.provider_names import provider_id
 
@@ -30,7 +31,7 @@ _FAST: Final = "fast"
 # Applications send few different parameters: most calls cost one look. 2 MB when full.
 _REMEMBERED_MAX: Final = 4_096
 _REMEMBERED_BYTES_MAX: Final = 300
-_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OBJECT: Final = json_decode.Decoder(dict[str, msgspec.Raw])
 
 
 def context_of(call: Call) -> PriceContext:
@@ -81,7 +82,7 @@ def _asked(parameters: bytes) -> dict[str, str]:
         return {}
     try:
         values = _OBJECT.decode(parameters)
-        chosen = {key: msgspec.json.decode(values[key]) for key in ASKED_KEYS if key in values}
+        chosen = {key: json_decode.decode(values[key]) for key in ASKED_KEYS if key in values}
     except msgspec.DecodeError:
         return {}
     return {key: value for key, value in chosen.items() if isinstance(value, str)}

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import REPORTED_BY, Attempt, Call, CallError, Parser
 from llmtrail.core.columns import CONTENT_FIELDS
 from llmtrail.core.estimate import OUTPUT_LIMITS, text_sizes
@@ -29,7 +30,7 @@ _NO_CONTENT: Final[dict[str, Any]] = {**dict.fromkeys(CONTENT_FIELDS, msgspec.Ra
 _REMEMBERED_MAX: Final = 4_096
 _REMEMBERED_BYTES_MAX: Final = 300
 _NOTHING: Final = msgspec.Raw()
-_OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_OBJECT: Final = json_decode.Decoder(dict[str, msgspec.Raw])
 _ENCODER: Final = msgspec.json.Encoder()
 
 

@@ -12,6 +12,7 @@ from typing import Final, assert_never
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import Call
 from llmtrail.core.estimate import text_bytes
 from llmtrail.core.outcome import BadEventError, RejectReason
@@ -45,8 +46,8 @@ _TEXT_PARTS: Final = {"error": ("message",), "parser": ("error",)}
 _NESTED_MAX: Final = 3
 
 _Fields = dict[str, msgspec.Raw]
-_FIELDS: Final = msgspec.json.Decoder(_Fields)
-_ATTEMPTS: Final = msgspec.json.Decoder(list[_Fields])
+_FIELDS: Final = json_decode.Decoder(_Fields)
+_ATTEMPTS: Final = json_decode.Decoder(list[_Fields])
 _KNOWN: Final = frozenset(Call.__struct_fields__)
 _HASHED: Final = re.compile(rb'"sha256:[0-9a-f]{64}:([0-9]{1,12})"')
 # One token of JSON: a string with the colon behind it when it is a key, or a number.
@@ -66,7 +67,7 @@ def apply_policy(value: bytes, policy: ContentPolicy, probe: Probe = suspicious)
         return value
     try:
         fields = _FIELDS.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         raise BadEventError(RejectReason.NOT_JSON, "an event must be one JSON object.") from error
     if policy is not ContentPolicy.REDACTED:
         _note_sizes(fields)

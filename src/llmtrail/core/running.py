@@ -10,6 +10,7 @@ from itertools import chain
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.board import Board
 from llmtrail.core.cell import Cell
 from llmtrail.core.gains import Follower, Gain
@@ -47,9 +48,9 @@ class _SlotSpent(msgspec.Struct, gc=False):
     cells: dict[str, _Spent] = {}
 
 
-_RAWS = msgspec.json.Decoder(_Raws)
-_SPENT = msgspec.json.Decoder(_Spent)
-_SLOT = msgspec.json.Decoder(_SlotSpent)
+_RAWS = json_decode.Decoder(_Raws)
+_SPENT = json_decode.Decoder(_Spent)
+_SLOT = json_decode.Decoder(_SlotSpent)
 _NONE = _Spent()
 
 

@@ -6,6 +6,8 @@ from zlib import crc32
 
 import msgspec
 
+from llmtrail.core import json_decode
+
 # Scopes are packed by shard: one message and one stored value hold all scopes of a shard, so that a thousand updates
 # cost one write. 64 shards of 5,000 users make values of some ten kilobytes.
 SHARDS = 64
@@ -49,7 +51,7 @@ STORED_KINDS = (
 OTHER = "(other)"
 
 _ENCODE = msgspec.json.Encoder().encode
-_DECODER = msgspec.json.Decoder(list[str])
+_DECODER = json_decode.Decoder(list[str])
 
 
 class Scope(NamedTuple):

@@ -8,6 +8,7 @@ from enum import StrEnum
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.cell import Cell
 from llmtrail.core.partial import SLOT_S, Evicted
 
@@ -94,4 +95,4 @@ def decode_slot(value: bytes) -> SlotState:
 
 
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(SlotState)
+_DECODER = json_decode.Decoder(SlotState)

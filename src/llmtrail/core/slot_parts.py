@@ -8,11 +8,12 @@ from itertools import takewhile
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.calendar import check_zone
 from llmtrail.core.cell import Cell
 from llmtrail.core.partial import Evicted
-from llmtrail.core.scope import SHARDS, ScopeKind
-from llmtrail.core.slot import BadSlotError, SlotKey, Tier
+from llmtrail.core.scope import SHARDS, ScopeKind, parse_scope
+from llmtrail.core.slot import BadSlotError, SlotKey, Tier, decode_slot
 
 
 class SlotHead(msgspec.Struct, gc=False):
@@ -57,10 +58,12 @@ class SlotWeights(msgspec.Struct, gc=False):
     hitters: dict[str, Weight] = {}
 
 
-_HEAD = msgspec.json.Decoder(SlotHead)
-_WEIGHTS = msgspec.json.Decoder(SlotWeights)
-_CELL = msgspec.json.Decoder(Cell)
+_HEAD = json_decode.Decoder(SlotHead)
+_WEIGHTS = json_decode.Decoder(SlotWeights)
+_CELL = json_decode.Decoder(Cell)
 _ENCODE = msgspec.json.Encoder().encode
+# Times beyond it no calendar, and no column of the store, has room for.
+START_S_END = 2**32
 # Between a scope's tenant and its kind. It cannot stand within a name: a quote in there has a backslash before it.
 _TENANT_ENDS = '","'
 _NO_TENANT = '["","'
@@ -78,11 +81,28 @@ def head_of(value: bytes) -> SlotHead:
 def key_of(text: str) -> SlotKey:
     """Return the key of a slot; raises ValueError, or its BadSlotError or UnknownZoneError, where it is none."""
     key = SlotKey.parse(text)
+    if key.text() != text:
+        raise BadSlotError(f"{key.text()!r} is how this key is written")
     if not 0 <= key.shard < SHARDS:
         raise BadSlotError(f"shards are 0 to {SHARDS - 1}, not {key.shard}")
+    if not 0 <= key.start_s < START_S_END:
+        raise BadSlotError(f"{key.start_s} is no time of this century")
     if key.zone or key.tier is Tier.MONTH:
         check_zone(key.zone)
     return key
+
+
+def check_slot(value: bytes) -> None:
+    """Raise BadSlotError where any part of a slot cannot be read.
+
+    For slots that others may have written: whoever sums them up takes them apart later, and only as far as asked.
+    """
+    slot = decode_slot(value)
+    try:
+        for text in (*slot.cells, *slot.hitters):
+            parse_scope(text)
+    except ValueError as error:
+        raise BadSlotError(f"not a slot: {error}") from error
 
 
 def weights_of(value: bytes) -> SlotWeights:

@@ -11,12 +11,13 @@ from typing import Any
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import REPORTED_BY, Attempt, Call, CallError, Parser, Retrieval, Served, Usage, Versions
 from llmtrail.core.usage import cost_of, foreign_counts
 from llmtrail.core.usage_places import count_of
 
-_SLICES = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
+_SLICES = json_decode.Decoder(dict[str, msgspec.Raw])
+_ARRAY = json_decode.Decoder(list[msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _Groups = Mapping[str, type[msgspec.Struct]]
 _CALL_GROUPS: _Groups = {

@@ -11,6 +11,7 @@ import orjson
 
 from llmtrail.clock import Clock
 from llmtrail.config import ConfigError, KafkaConfig, kafka_client
+from llmtrail.core import json_decode
 from llmtrail.core.ids import log_key
 from llmtrail.emit.answer import Answer, Later, Split, Taken
 from llmtrail.emit.config import EmitConfig
@@ -28,7 +29,7 @@ class _Ids(msgspec.Struct):
     tenant: str | None = None
 
 
-_IDS: Final = msgspec.json.Decoder(_Ids)
+_IDS: Final = json_decode.Decoder(_Ids)
 
 
 class KafkaPoster:
@@ -102,7 +103,7 @@ def _outgoing(event: bytes) -> "Outgoing":
 
     try:
         ids = _IDS.decode(event)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except msgspec.DecodeError:
         ids = _Ids()  # What cannot be read has no key; whoever reads the topic sorts it out.
     tenant = (("tenant", ids.tenant),) if ids.tenant else ()
     return Outgoing(log_key(ids.call_id).encode(), event, (*_HEADERS, *tenant))

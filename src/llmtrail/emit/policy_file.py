@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from llmtrail.core import toml_decode
 from llmtrail.core.failure import FailureMode
 from llmtrail.core.policy import (
     ATTEMPTS_MAX,
@@ -51,7 +52,7 @@ def read_policies(path: Path) -> dict[str, FailurePolicy]:
 def parse_policies(text: str) -> dict[str, FailurePolicy]:
     """Return the policies of a TOML text by feature. Raises PolicyError."""
     try:
-        told = tomllib.loads(text)
+        told = toml_decode.loads(text)
     except tomllib.TOMLDecodeError as cause:
         raise PolicyError(str(cause)) from cause
     features = _table(told.get("feature", {}), "feature")

@@ -21,6 +21,7 @@ _OURS = (
     "alerts.db",
     "demo-",
     "kafka-demo",
+    "tokens.toml",
     TEMPORARY,
     slot_file.FILE_NAME,
     port_file.NAME,

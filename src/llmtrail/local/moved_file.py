@@ -4,7 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from llmtrail import private_files
+from llmtrail.core import json_decode
 
 FILE_NAME = "llmtrail.move.json"
 
@@ -16,10 +19,10 @@ class MovedError(ValueError):
 def read(folder: Path) -> dict[str, Any]:
     """Return what is said of a move, {} where there is none; raises MovedError where it cannot be read."""
     try:
-        found = json.loads((folder / FILE_NAME).read_text())
+        found = json_decode.decode(private_files.read_file(folder / FILE_NAME))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as cause:
+    except (OSError, msgspec.DecodeError) as cause:
         raise MovedError(f"{folder / FILE_NAME} cannot be read: {cause}.") from cause
     return found if isinstance(found, dict) else {}
 

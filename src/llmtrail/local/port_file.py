@@ -1,11 +1,14 @@
 """Tell other commands where the running process answers: a small file in the data folder."""
 
-import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import msgspec
 
 from llmtrail import private_files
+from llmtrail.core import json_decode
 
 NAME = "llmtrail.port.json"
 
@@ -14,7 +17,7 @@ NAME = "llmtrail.port.json"
 class Running:
     """Where a running llmtrail answers."""
 
-    pid: int
+    pid: Annotated[int, msgspec.Meta(gt=0, lt=2**31)]
     http: str
     sql: str
     grpc_port: int | None = None
@@ -22,18 +25,17 @@ class Running:
 
 def write(folder: Path, running: Running) -> None:
     """Write the port file in one step, so that no reader ever sees half of it."""
-    private_files.write_file(folder / NAME, json.dumps(asdict(running)))
+    private_files.write_file(folder / NAME, msgspec.json.encode(running).decode())
 
 
 def read(folder: Path) -> Running | None:
-    """Return where the process of this folder answers, or None when none is running."""
+    """Return where the process of this folder answers, or None when none is running.
+
+    Commands send their token there, so what another user wrote says nothing.
+    """
     try:
-        told = json.loads((folder / NAME).read_text())
-        grpc_port = told.get("grpc_port")
-        running = Running(
-            int(told["pid"]), str(told["http"]), str(told["sql"]), None if grpc_port is None else int(grpc_port)
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        running = json_decode.decode(private_files.read_file(folder / NAME), type=Running)
+    except (OSError, msgspec.DecodeError):
         return None
     return running if _alive(running.pid) else None
 

@@ -6,20 +6,26 @@ from contextlib import closing
 from pathlib import Path
 
 from llmtrail import private_files
+from llmtrail.log.journal import readable_text
 
 FILE_NAME = "statistics.db"  # in the data folder
 # A commit waits so long for a reader's snapshot; readers are short.
 _BUSY_S = 10.0
+# SQLite keeps any type in any column: a damaged page may say that a value is a number.
+_KEYS = "SELECT key FROM slots WHERE typeof(key) = 'text' AND typeof(value) = 'blob'"
+_ALL = "SELECT key, value FROM slots WHERE typeof(key) = 'text' AND typeof(value) = 'blob'"
+_ONE = "SELECT value FROM slots WHERE key = ? AND typeof(key) = 'text' AND typeof(value) = 'blob'"
 
 
 def read_slots(file: Path) -> dict[str, bytes]:
-    """Return every slot of a file, as it stands at one moment, and change nothing.
+    """Return every slot of a file, as it stands at one moment, and change nothing; what is no bytes by a text is none.
 
     Raises sqlite3.Error where it is no file of slots.
     """
     # Its writer may have been killed: what is in its journal counts, and only a reader that may lock it sees that.
     with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)) as database:
-        return dict(database.execute("SELECT key, value FROM slots"))
+        database.text_factory = readable_text
+        return dict(database.execute(_ALL))
 
 
 class SlotFile(MutableMapping[str, bytes]):
@@ -29,6 +35,7 @@ class SlotFile(MutableMapping[str, bytes]):
         """Open or make the file."""
         private_files.make_file(file)
         self._db = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        self._db.text_factory = readable_text
         self._db.execute("PRAGMA journal_mode=WAL")
         # The log forgets a range once it is committed, so its statistics must outlive a power cut by themselves.
         self._db.execute("PRAGMA synchronous=FULL")
@@ -39,7 +46,7 @@ class SlotFile(MutableMapping[str, bytes]):
         if key in self._waiting:
             value = self._waiting[key]
         else:
-            row = self._db.execute("SELECT value FROM slots WHERE key = ?", (key,)).fetchone()
+            row = self._db.execute(_ONE, (key,)).fetchone()
             value = row[0] if row else None
         if value is None:
             raise KeyError(key)
@@ -54,7 +61,7 @@ class SlotFile(MutableMapping[str, bytes]):
         self._waiting[key] = None
 
     def __iter__(self) -> Iterator[str]:
-        stored = [row[0] for row in self._db.execute("SELECT key FROM slots")]
+        stored = [row[0] for row in self._db.execute(_KEYS)]
         fresh = [key for key, value in self._waiting.items() if value is not None]
         return iter(dict.fromkeys([key for key in stored if self._waiting.get(key, b"") is not None] + fresh))
 
@@ -64,7 +71,7 @@ class SlotFile(MutableMapping[str, bytes]):
     def __contains__(self, key: object) -> bool:
         if key in self._waiting:
             return self._waiting[str(key)] is not None
-        return self._db.execute("SELECT 1 FROM slots WHERE key = ?", (key,)).fetchone() is not None
+        return self._db.execute(_ONE, (key,)).fetchone() is not None
 
     def commit(self) -> None:
         """Make everything that was changed durable in one step."""

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from llmtrail.core.calendar import check_zone
-from llmtrail.core.slot import SlotKey, Tier
+from llmtrail.core.slot import Tier
+from llmtrail.core.slot_parts import key_of
 from llmtrail.local.slot_file import FILE_NAME, SlotFile
 from llmtrail_aggregator.fold import apply
 from llmtrail_aggregator.shelf import Shelf
@@ -76,5 +77,12 @@ class LocalStatistics:
 
 
 def _zones_in(keys: Iterable[str]) -> list[str]:
-    found = (SlotKey.parse(key) for key in keys)
-    return sorted({key.zone for key in found if key.tier is Tier.MONTH})
+    found: set[str] = set()
+    for text in keys:
+        try:
+            key = key_of(text)
+        except ValueError:
+            continue  # the shelf reports it and leaves it out
+        if key.tier is Tier.MONTH:
+            found.add(key.zone)
+    return sorted(found)

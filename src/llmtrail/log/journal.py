@@ -17,6 +17,13 @@ Record = tuple[str, bytes | None]
 
 # A commit waits so long for a reader's snapshot; readers are short.
 _BUSY_S = 10.0
+# SQLite keeps any type in any column: a damaged page may say that a value is a number.
+_ALL = "SELECT key, value FROM journal WHERE typeof(key) = 'text' AND typeof(value) = 'blob'"
+
+
+def readable_text(stored: bytes) -> str:
+    """Read a text of a file that may be damaged: what is no UTF-8 is no key of ours."""
+    return stored.decode("utf-8", "replace")
 
 
 class JournalLostError(RuntimeError):
@@ -45,6 +52,7 @@ class FileJournal:
         self._lock = threading.Lock()
         private_files.make_file(file)
         self._db = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        self._db.text_factory = readable_text
         self._db.execute("PRAGMA journal_mode=WAL")
         # What was sent is not sent again after a power cut.
         self._db.execute("PRAGMA synchronous=FULL")
@@ -53,7 +61,7 @@ class FileJournal:
     def load(self) -> Iterable[tuple[str, bytes]]:
         """Return every key with its newest value."""
         with self._lock:
-            return [(str(key), bytes(value)) for key, value in self._db.execute("SELECT key, value FROM journal")]
+            return list(self._db.execute(_ALL))
 
     def put(self, records: Sequence[Record], shown: Sequence[Record] = ()) -> None:
         """Write all records in one step, durable when it returns; then show what is to be shown."""

@@ -3,12 +3,13 @@
 import fcntl
 import os
 import sqlite3
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from zlib import crc32
 
 from llmtrail import private_files
 from llmtrail.log.groups import Groups
+from llmtrail.log.journal import readable_text
 from llmtrail.log.port import LogCorruptError, Plan, Position
 from llmtrail.log.retention import RowSize
 from llmtrail.log.rows import Row, checksum, decode
@@ -90,6 +91,7 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
     """Open the file for the one thread that writes, making it where there is none."""
     private_files.make_file(path)
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000)
+    connection.text_factory = readable_text
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
@@ -122,6 +124,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(
         uri, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_TIMEOUT_MS / 1000
     )
+    connection.text_factory = readable_text
     connection.execute("PRAGMA query_only = ON")
     return connection
 
@@ -130,7 +133,9 @@ def load_topics(connection: sqlite3.Connection) -> dict[str, TopicState]:
     """Return every topic as the file has it."""
     topics = {}
     found = connection.execute("SELECT name, number, topic_id, start_offset, last_at_ns FROM topics").fetchall()
-    for name, number, topic_id, start, last_at_ns in found:
+    for row in found:
+        _check_types("topics", row, (str, int, str, int, int))
+        name, number, topic_id, start, last_at_ns = row
         topic = TopicState(name, number, topic_id)
         topic.start = topic.end = start
         topic.last_at_ns = last_at_ns
@@ -139,6 +144,7 @@ def load_topics(connection: sqlite3.Connection) -> dict[str, TopicState]:
             (number << OFFSET_BITS, (number << OFFSET_BITS) | OFFSET_MASK),
         ).fetchone()
         if last is not None:
+            _check_types("rows", last, (int, int))
             topic.end, topic.last_at_ns = max(topic.end, last[0]), max(topic.last_at_ns, last[1])
         topics[name] = topic
     return topics
@@ -147,13 +153,23 @@ def load_topics(connection: sqlite3.Connection) -> dict[str, TopicState]:
 def load_groups(connection: sqlite3.Connection) -> Groups:
     """Return what each group has begun and finished."""
     groups = Groups()
-    for group, topic, next_offset in connection.execute("SELECT group_name, topic, next_offset FROM cursors"):
+    for row in connection.execute("SELECT group_name, topic, next_offset FROM cursors"):
+        _check_types("cursors", row, (str, str, int))
+        group, topic, next_offset = row
         groups.cursors[group, topic] = next_offset
-    for group, topic, *plan in connection.execute(
+    for row in connection.execute(
         "SELECT group_name, topic, topic_id, 0, first_offset, next_offset, note FROM plans ORDER BY first_offset"
     ):
+        _check_types("plans", row, (str, str, str, int, int, int, str))
+        group, topic, *plan = row
         groups.plans.setdefault((group, topic), []).append(Plan(*plan))
     return groups
+
+
+def _check_types(table: str, row: Sequence[object], types: Sequence[type]) -> None:
+    """Raise sqlite3.DatabaseError where a row is not what was written: SQLite itself keeps any type in any column."""
+    if list(map(type, row)) != list(types):
+        raise sqlite3.DatabaseError(f"the log's table {table} is damaged: {row!r:.200}")
 
 
 def insert_topic(connection: sqlite3.Connection, topic: TopicState) -> None:
@@ -217,6 +233,8 @@ def read_rows(connection: sqlite3.Connection, topic: TopicState, offset: int, en
     try:
         for row_id, next_offset, appended_at_ns, crc, blob in cursor:
             place = row_id & OFFSET_MASK
+            if not isinstance(next_offset, int) or not isinstance(appended_at_ns, int):
+                break
             if place > wanted or next_offset <= place:
                 break
             if next_offset <= wanted:
@@ -234,6 +252,8 @@ def read_rows(connection: sqlite3.Connection, topic: TopicState, offset: int, en
 def _checked(topic: TopicState, place: tuple[int, int, int], crc: int, blob: bytes) -> Row:
     first_offset, next_offset, appended_at_ns = place
     position = Position(topic.topic_id, 0, first_offset)
+    if not isinstance(blob, bytes):
+        raise LogCorruptError(topic.name, position, "the row's records are no bytes")
     if checksum(crc32(blob), *place) != crc:
         raise LogCorruptError(topic.name, position, "the row's checksum does not match")
     try:

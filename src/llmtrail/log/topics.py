@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import msgspec
 
+from llmtrail.core import toml_decode
+
 FILE_NAME = "topics.toml"
 _HOUR_MS = 3_600_000
 FOREVER_MS = -1
@@ -93,7 +95,7 @@ class _Entry(_Defaults, forbid_unknown_fields=True, kw_only=True):
 def parse_topics(text: str) -> tuple[Topic, ...]:
     """Return the topics of a `topics.toml` in its order; raise TopicsError where it cannot be used."""
     try:
-        told = tomllib.loads(text)
+        told = toml_decode.loads(text)
     except tomllib.TOMLDecodeError as cause:
         raise TopicsError(str(cause)) from cause
     unknown = told.keys() - {"defaults", "topics"}

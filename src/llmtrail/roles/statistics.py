@@ -9,6 +9,7 @@ from llmtrail.config import Config, kafka_client
 from llmtrail.core.board import Board
 from llmtrail.core.calendar import UnknownZoneError, check_zone
 from llmtrail.core.gpu_board import GpuBoard
+from llmtrail.core.slot_parts import check_slot
 from llmtrail.log.kafka.tail import Record, TopicTail
 from llmtrail.log.port import GPU_STATS, STATS
 from llmtrail.roles.kept import KeptTopic
@@ -34,7 +35,7 @@ def follow_statistics(
     kept.start(process)
 
     def take(records: Sequence[Record]) -> None:
-        take_records(board, records)
+        take_records(board, records, check_slot)
         news()
 
     return board, _follow(config, process, STATS, take, board.reset)
@@ -74,18 +75,26 @@ class Slots(Protocol):
         """Take what became of some slots in one step; raises ValueError where one is no slot, and takes nothing."""
 
 
-def take_records(board: Slots, records: Sequence[Record]) -> None:
-    """Put the records of a topic of slots on a board; one that is no slot is told in the log and left out."""
+def take_records(board: Slots, records: Sequence[Record], check: Callable[[bytes], None] = lambda _: None) -> None:
+    """Put the records of a topic of slots on a board; one that is no slot is reported in the log and left out.
+
+    `check` raises ValueError for a value that the board would take and could not read later.
+    """
     newest = {key.decode("utf-8", "replace"): value for key, value in records}
     try:
+        for value in newest.values():
+            if value is not None:
+                check(value)
         board.put(newest)
     except ValueError:
         for key, value in newest.items():
-            _take_one(board, key, value)
+            _take_one(board, key, value, check)
 
 
-def _take_one(board: Slots, key: str, value: bytes | None) -> None:
+def _take_one(board: Slots, key: str, value: bytes | None, check: Callable[[bytes], None]) -> None:
     try:
+        if value is not None:
+            check(value)
         board.put({key: value})
     except ValueError as cause:
         _LOG.warning("%r is left out of the statistics: %s", key[:80], cause)

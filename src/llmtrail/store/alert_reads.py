@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.alerts import request_ref, scope_ref
 from llmtrail.store.cityhash import city_hash64
@@ -40,7 +41,7 @@ _COLUMNS = (
 # asked for: what the engine takes to understand that is more than what so few rows take.
 REFS_MAX = 500
 
-_LINE = msgspec.json.Decoder(dict[str, Any])
+_LINE = json_decode.Decoder(dict[str, Any])
 
 
 class _Ref(msgspec.Struct, frozen=True, array_like=True):
@@ -61,7 +62,7 @@ class _Ref(msgspec.Struct, frozen=True, array_like=True):
         return self.named or (self.held and (self.period_end is None or self.period_end > made))
 
 
-_REF = msgspec.json.Decoder(_Ref)
+_REF = json_decode.Decoder(_Ref)
 _GROUP = "rule, tenant, scope_kind, scope"
 # Decisions of one moment: the later firing wins, and of one firing what holds.
 _LATEST = "decided_at DESC, crossing DESC, level != '' DESC, alert_id"

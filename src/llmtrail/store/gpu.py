@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-import msgspec
 import pyarrow as pa
 
+from llmtrail.core import json_decode
 from llmtrail.store import arrow
 from llmtrail.store.handle import Handle
 
@@ -23,7 +23,7 @@ _COUNT = pa.uint64()
 _NUMBER = pa.float32()
 _TIME = pa.timestamp("ms", "UTC")
 _COUNT_MAX = 2**64 - 1
-_LINE = msgspec.json.Decoder(list[Any])
+_LINE = json_decode.Decoder(list[Any])
 # Threads of their own, that wait for nobody: a look-up may itself run in a thread that others wait for.
 _SERVERS = ThreadPoolExecutor(2, thread_name_prefix="llmtrail-servers")
 

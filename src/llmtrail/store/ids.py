@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import Call
 
 # How far from its ingest time the time in a UUIDv7 may be for the look-up to find the call by that time alone.
@@ -15,7 +16,7 @@ class _Tickets(msgspec.Struct):
     ticket_id: str | int | None = None
 
 
-_TICKETS = msgspec.json.Decoder(_Tickets, strict=False)
+_TICKETS = json_decode.Decoder(_Tickets, strict=False)
 
 
 def named_ids(call: Call) -> dict[str, str]:

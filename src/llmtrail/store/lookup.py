@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import Call
 from llmtrail.core.gpu_map import Deployment
 from llmtrail.core.scope import Scope, ScopeKind
@@ -44,7 +45,7 @@ _CONTENT = ("input", "messages", "prompt", "output", "tool_calls")
 _JSON = ("parameters", "attributes")
 # A time in an id beyond the year 2262 is no time.
 _UUID7_MS_MAX = TIME_MAX_NS // 1_000_000
-_PLACE = msgspec.json.Decoder(tuple[str, str, int, str])
+_PLACE = json_decode.Decoder(tuple[str, str, int, str])
 
 # A keyed read is spared threads of its own for formatting: they took 0.2 ms of the two or three that it takes.
 _QUICK = {"output_format_parallel_formatting": 0}
@@ -312,4 +313,4 @@ def _call_document(stored: StoredCall) -> dict[str, Any]:
 
 
 def _value(raw: msgspec.Raw) -> Any:
-    return msgspec.json.decode(raw) if raw else None
+    return json_decode.decode(raw) if raw else None

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import Call, Parser, Retrieval
 from llmtrail.core.columns import BODY_COLUMNS, CONTENT_FIELDS
 from llmtrail.store.handle import Handle
@@ -33,7 +34,7 @@ _COST_NAMES = ("cost_nanousd", "cost_source", "price_id", "unpriced_reason")
 _BODY_NAMES = ("tenant", "call_id", *BODY_COLUMNS.values())
 _NO_BODY: Mapping[str, Any] = dict.fromkeys(_BODY_NAMES)
 
-_LINE = msgspec.json.Decoder(list[Any])
+_LINE = json_decode.Decoder(list[Any])
 
 # A call's tenant and its id: what names it.
 Name = tuple[str, str]
@@ -59,7 +60,7 @@ class _Record(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
 
 
 _ENCODER = msgspec.json.Encoder()
-_RECORD = msgspec.json.Decoder(_Record)
+_RECORD = json_decode.Decoder(_Record)
 
 
 @dataclass(frozen=True, slots=True)

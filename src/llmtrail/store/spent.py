@@ -3,8 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-import msgspec
-
+from llmtrail.core import json_decode
 from llmtrail.core.pattern import EVERY, is_pattern, regex_of
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.handle import Handle
@@ -79,7 +78,7 @@ def spent_by_scope(
     for tenant, *rest, offsets in rows:
         parts, sums = rest[: len(columns)], (int(value or 0) for value in rest[len(columns) :])
         scope = Scope(str(tenant), kind, tuple(str(part) for part in parts))
-        last = msgspec.json.decode(offsets, type=dict[str, int], strict=False)
+        last = json_decode.decode(offsets, type=dict[str, int], strict=False)
         found.append(Spent(scope, *sums, offsets=last))
     return found
 

@@ -59,6 +59,11 @@ CASES = {
         "x = 1  # type" + ": ignore\n",
         "src/a.py:1: a bare type: ignore; name the error in brackets, with the reason.",
     ),
+    "a decoder that raises more than one kind": (
+        "src/a.py",
+        "import msgspec\n\nx = msgspec.json.decode(b'')\n",
+        "src/a.py:3: msgspec.json.decode by itself; use core.json_decode, whose every failure is msgspec.DecodeError.",
+    ),
     "sleep in a test": (
         "tests/a.py",
         "from time import sleep\nsleep(1)\n",

@@ -208,3 +208,16 @@ def test_alerts_are_decided_and_told_by_rules_that_are_there(compose: Document) 
     named = {f"{spec.url} {spec.secret}" for spec in rules.channels.values()}
     wanted = {word.removeprefix("env:") for refs in named for word in refs.split() if word.startswith("env:")}
     assert wanted <= set(_own(compose)["alert"]["environment"])
+
+
+def test_no_container_can_gain_rights_that_it_was_not_started_with(compose: Document) -> None:
+    starts_as_root = {"clickhouse"}  # and gives that up by itself
+    for name, service in compose["services"].items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert not {"privileged", "cap_add", "pid", "ipc", "network_mode", "devices"} & set(service), name
+        assert name in starts_as_root or service["cap_drop"] == ["ALL"], name
+    for name, service in _own(compose).items():
+        assert service["user"] == "10001:10001", name
+        assert service["pids_limit"] <= 512, name
+        assert "/var/lib/llmtrail:size=64m,uid=10001,gid=10001,mode=0700" in service["tmpfs"], name
+        assert not any(str(volume).endswith(":rw") for volume in service.get("volumes", [])), name

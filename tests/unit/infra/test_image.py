@@ -63,6 +63,16 @@ def test_the_image_runs_as_nobody_special() -> None:
     assert "HEALTHCHECK" in last_stage
 
 
+def test_nobody_becomes_somebody_else_in_the_image_or_installs_anything() -> None:
+    last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
+    before_user, _, after_user = last_stage.partition("\nUSER ")
+    assert "-perm /6000 -exec chmod a-s" in before_user
+    assert re.search(r"pip uninstall --yes .*pip setuptools", before_user)
+    assert "-m 0700 /var/lib/llmtrail" in before_user
+    assert not re.search(r"^(RUN|ADD|COPY) ", after_user, re.MULTILINE)
+    assert not re.search(r"^ADD |--mount=type=secret|ARG .*(TOKEN|PASSWORD|SECRET)", DOCKERFILE, re.MULTILINE)
+
+
 class _Role(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         ready = self.path == "/healthz"

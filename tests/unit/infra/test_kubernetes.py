@@ -271,3 +271,21 @@ def test_the_rules_that_are_deployed_can_be_used(tmp_path: Path) -> None:
         (container,) = containers(workload)
         named = {one["name"]: one["value"] for one in container["env"]}["LLMTRAIL_ALERTS__FOLDER"]
         assert named in {mount["mountPath"] for mount in container["volumeMounts"]}
+
+
+def test_what_sends_messages_cannot_ask_a_cloud_for_its_credentials() -> None:
+    for overlay in ("laptop", "production"):
+        policies = {one["metadata"]["name"]: one["spec"] for one in _of(_deployed(overlay), "NetworkPolicy")}
+        for rule in policies["llmtrail-channels"]["egress"]:
+            if {port["port"] for port in rule["ports"]} == {443}:
+                excepted = {address for peer in rule["to"] for address in peer["ipBlock"]["except"]}
+                assert {"169.254.0.0/16", "fd00:ec2::254/128"} <= excepted
+
+
+def test_nothing_goes_in_or_out_of_a_pod_but_what_a_policy_names(deployed: list[Manifest]) -> None:
+    policies = {one["metadata"]["name"]: one["spec"] for one in _of(deployed, "NetworkPolicy")}
+    everything = policies["llmtrail-default-deny"]
+    assert everything == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    for workload in _ours(deployed):
+        about = [spec for spec in policies.values() if _selects(spec["podSelector"], _labels(workload))]
+        assert len(about) > 1, workload["metadata"]["name"]

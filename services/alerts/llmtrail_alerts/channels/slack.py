@@ -6,6 +6,7 @@ from typing import assert_never
 import msgspec
 from slack_sdk.models.blocks import Block, ContextBlock, HeaderBlock, MarkdownTextObject, PlainTextObject, SectionBlock
 
+from llmtrail.core import json_decode
 from llmtrail_alerts.amount import amount
 from llmtrail_alerts.channels.port import Answer, Channel, ChannelKind, Manners, Mark, Outcome, Sending
 from llmtrail_alerts.channels.post import Reply, judge, new_client, post
@@ -86,7 +87,7 @@ def judge_bot(reply: Reply) -> Answer:
     if reply.code != 200:
         return judge(reply)
     try:
-        said = msgspec.json.decode(reply.body, type=_BotReply)
+        said = json_decode.decode(reply.body, type=_BotReply)
     except msgspec.DecodeError:
         return Answer(Outcome.UNKNOWN, reply.words)
     if said.ok:

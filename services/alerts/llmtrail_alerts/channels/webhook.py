@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail_alerts.channels.port import Answer, Channel, Manners, Mark, Sending
 from llmtrail_alerts.channels.post import Reply, judge, new_client, post
 from llmtrail_alerts.channels.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
@@ -66,7 +67,7 @@ def document(sending: Sending, page_url: str) -> dict[str, object]:
         "reason": message.reason.value,
         "title": title(message),
         "rule": message.rule,
-        "scope": msgspec.json.decode(message.scope) if message.scope else None,
+        "scope": json_decode.decode(message.scope) if message.scope else None,
         "scope_name": message.scope_name,
         "level": message.level,
         "hard": message.hard,

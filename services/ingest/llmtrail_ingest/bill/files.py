@@ -11,6 +11,8 @@ from llmtrail_ingest.bill.tables import table_lines
 
 # A JSON document is held whole; one page a line (NDJSON) and CSV are read line by line, however long.
 JSON_CHARS_MAX: Final = 64 * 1024 * 1024
+# The last for a number that no Decimal holds.
+_NO_JSON: Final = (ValueError, RecursionError, ArithmeticError)
 
 
 def bill_lines(file: TextIO, provider: str = "") -> Iterator[BillLine]:
@@ -54,12 +56,12 @@ def _numbered(page: Any, number: int) -> Iterator[BillLine]:
 def _json(text: str) -> Any | None:
     try:
         return json.loads(text, parse_float=Decimal)
-    except ValueError:
+    except _NO_JSON:
         return None
 
 
 def _whole(text: str) -> Any:
     try:
         return json.loads(text, parse_float=Decimal)
-    except (ValueError, RecursionError) as cause:
+    except _NO_JSON as cause:
         raise BillError(f"this is no JSON: {cause}") from cause

@@ -96,7 +96,10 @@ def table_lines(text: Iterable[str], provider: str = "") -> Iterator[BillLine]:
     lines = iter(text)
     header = next(lines, "").lstrip("\ufeff")
     rows = csv.reader(_with_header(header, lines), delimiter=_delimiter(header))
-    names = [name.strip().strip('"').lower() for name in next(rows, [])]
+    try:
+        names = [name.strip().strip('"').lower() for name in next(rows, [])]
+    except csv.Error as cause:
+        raise BillError(f"line 1: {cause}") from cause
     table = next((table for table in TABLES if table.known_by <= set(names)), None)
     if table is None:
         known = "; ".join(f"{table.name} ({', '.join(sorted(table.known_by))})" for table in TABLES)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from llmtrail.core import codec
+from llmtrail.core import codec, json_decode
 from llmtrail.core.call import ID_LENGTH_MAX
 from llmtrail.core.ids import log_key
 from llmtrail.core.outcome import BadEventError, RejectReason
@@ -21,7 +21,7 @@ class _Claim(msgspec.Struct):
     call_id: object = None
 
 
-_CLAIM = msgspec.json.Decoder(_Claim)
+_CLAIM = json_decode.Decoder(_Claim)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,6 @@ def _claimed_id(event: bytes) -> str | None:
     """Return the call id that a bad event states, where even that can be read."""
     try:
         claim = _CLAIM.decode(event)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except msgspec.DecodeError:
         return None
     return claim.call_id[:ID_LENGTH_MAX] if isinstance(claim.call_id, str) else None

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.ids import derived_call_id
 from llmtrail.core.outcome import BadEventError, RejectReason
 from llmtrail.core.redact import ContentPolicy
@@ -80,8 +81,8 @@ class Replayed:
 def read_replay(body: bytes) -> Replay:
     """Read the letters of a request. Raises BadEventError."""
     try:
-        return msgspec.json.decode(body, type=Replay)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        return json_decode.decode(body, type=Replay)
+    except msgspec.DecodeError as cause:
         raise BadEventError(RejectReason.NOT_JSON, f"this is no list of dead letters: {cause}") from cause
 
 

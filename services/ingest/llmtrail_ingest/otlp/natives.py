@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.outcome import BadEventError
 from llmtrail.core.times import to_ns
 
@@ -48,8 +49,8 @@ class _Told(msgspec.Struct):
     attributes: _Attributes | None = None
 
 
-_TOLD = msgspec.json.Decoder(_Told)
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_TOLD = json_decode.Decoder(_Told)
+_FIELDS = json_decode.Decoder(dict[str, msgspec.Raw])
 _ENCODE = msgspec.json.Encoder().encode
 
 
@@ -257,7 +258,7 @@ def _may_be_one(one: Asked, other: Asked) -> bool:
 def _read(value: bytes) -> _Told | None:
     try:
         return _TOLD.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except msgspec.DecodeError:
         return None
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import MILLISECONDS_MAX
 
 # OTLP's own numbers.
@@ -99,7 +100,7 @@ class Part(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, gc=Fal
 
 
 _ENCODER = msgspec.json.Encoder()
-_DECODER = msgspec.json.Decoder(Part)
+_DECODER = json_decode.Decoder(Part)
 
 
 def encode_part(part: Part) -> bytes:

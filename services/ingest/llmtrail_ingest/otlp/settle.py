@@ -14,6 +14,7 @@ from enum import StrEnum
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.ids import derived_call_id, log_key
 from llmtrail_ingest.otlp.event import Fields
 from llmtrail_ingest.otlp.group import SPAN_KINDS, Group, Node, StreamRequests, log_belongs, stream_belongs
@@ -412,7 +413,7 @@ class Settler:
         response_id = next((node.part.response_id for node in group.nodes if node.part.response_id), "")
         models = frozenset(model for node in group.nodes if (model := node.part.model))
         stated = fields.get("tenant")
-        tenant = msgspec.json.decode(stated, type=str) if isinstance(stated, bytes) else ""
+        tenant = json_decode.decode(stated, type=str) if isinstance(stated, bytes) else ""
         asked = Asked((part.tenant, call_id), key, response_id, models, part.start_ns, tenant)
         claimed = self._natives.claim(asked, now_ns)
         if claimed is not None:

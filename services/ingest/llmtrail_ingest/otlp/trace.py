@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail_ingest.otlp.event import CONTENT_FIELDS, Fields, context_for, event_of, with_attempts, with_retrieval
 from llmtrail_ingest.otlp.group import SPAN_KINDS, Group, Node, TraceView, ancestors_of, groups_of
 from llmtrail_ingest.otlp.records import Part, PartKind
@@ -18,7 +19,7 @@ RETRIEVAL_BYTES_KEPT = 8_192
 # Look-ups side by side whose documents a call is given, the latest ones: nobody asks more places at once.
 LOOKED_UP_BESIDE_MAX = 64
 
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_FIELDS = json_decode.Decoder(dict[str, msgspec.Raw])
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from llmtrail.core import json_decode
 from llmtrail.core.call import Call, Usage
 from llmtrail.core.failure import Status
 from llmtrail.core.partial import slot_of
@@ -44,7 +45,7 @@ class _Declared(msgspec.Struct):
     policy_declared: str = ""
 
 
-_DECLARED = msgspec.json.Decoder(_Declared)
+_DECLARED = json_decode.Decoder(_Declared)
 
 
 @dataclass(slots=True)

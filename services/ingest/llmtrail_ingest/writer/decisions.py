@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.core.outcome import SkipReason
 
 
@@ -52,7 +53,7 @@ def to_note(decisions: Decisions) -> str:
 def from_note(note: str) -> Decisions:
     """Return the decisions of a plan's note; raises ValueError when it is none."""
     try:
-        read = msgspec.json.decode(note.encode(), type=_Note)
+        read = json_decode.decode(note.encode(), type=_Note)
     except msgspec.DecodeError as cause:
         raise ValueError(f"the plan's note {note[:80]!r} was not written by this writer.") from cause
     return Decisions(

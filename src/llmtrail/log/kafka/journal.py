@@ -77,11 +77,16 @@ class KafkaJournal:
         found: dict[str, bytes] = {}
         try:
             while True:
-                for key, value in table.read(_READ_S):
+                for raw, value in table.read(_READ_S):
+                    try:
+                        key = raw.decode()
+                    except UnicodeDecodeError:
+                        _LOG.warning("%s: %r is no key of a decision and is left out", self._topic, raw[:80])
+                        continue
                     if value is None:
-                        found.pop(key.decode(), None)
+                        found.pop(key, None)
                     else:
-                        found[key.decode()] = value
+                        found[key] = value
                 if table.is_caught_up:
                     return list(found.items())
         finally:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from llmtrail.core import json_decode
 from llmtrail.log.port import Plan, PlanTooLongError
 
 # A broker's `offset.metadata.max.bytes` is 4,096 unless somebody raised it.
@@ -38,7 +39,7 @@ def from_metadata(text: str | None, topic_id: str, partition: int) -> list[Plan]
     if not text:
         return []
     try:
-        note = msgspec.json.decode(text.encode(), type=_Note)
+        note = json_decode.decode(text.encode(), type=_Note)
     except msgspec.DecodeError:
         return []
     if note.topic_id != topic_id:
