@@ -1,6 +1,6 @@
 """Turn log records into rows. Pure: knows nothing of the log's kind, the store's driver, time or threads."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TypeVar
@@ -117,27 +117,28 @@ def _known_of(
     event: _Event, layers: Sequence[Mapping[int, Sequence[Standing]]], decided: Decisions | None
 ) -> Standing | None:
     """Return the call that an event is about, the latest of what is known of it."""
-    found = [layer[event.key] for layer in layers if event.key in layer]
+    key = event.key
+    found = [layer[key] for layer in layers if key in layer]
     if not found:
         return None
+    wanted = event.tenant if decided is None else decided.adopted.get(event.index, event.tenant)
+    for calls in found:
+        for one in calls:
+            if one.tenant == wanted:
+                return one
+    return _adopted(found, event.tenant) if decided is None and event.is_trusted else None
+
+
+def _adopted(found: Iterable[Sequence[Standing]], tenant: str) -> Standing | None:
+    """Return the call that an event of a token without tenant is about, where none is of the tenant that it states.
+
+    Such a token need not repeat what the first event stated, nor have stated it then. It is believed on calls that tokens
+    of no tenant sent, and never led to one that a tenant may have sent to catch it.
+    """
     by_tenant: dict[str, Standing] = {}
     for calls in found:
         for one in calls:
             by_tenant.setdefault(one.tenant, one)
-    if decided is not None:
-        return by_tenant.get(decided.adopted.get(event.index, event.tenant))
-    return own_call(by_tenant, event.tenant, is_trusted=event.is_trusted)
-
-
-def own_call(by_tenant: Mapping[str, Standing], tenant: str, *, is_trusted: bool) -> Standing | None:
-    """Return which call of an id an event is about, of those known, by tenant.
-
-    It is its tenant's. A token of no tenant need not repeat what the first event stated, nor have stated it then; it is
-    believed on calls that tokens of no tenant sent, and never led to one that a tenant may have sent before it.
-    """
-    exact = by_tenant.get(tenant)
-    if exact is not None or not is_trusted:
-        return exact
     if tenant:
         return by_tenant.get("")
     stated = [one for one in by_tenant.values() if one.is_stated]
@@ -208,13 +209,17 @@ def _to_look_up(events: Sequence[_Event], records: Records, context: StepContext
     return [
         event.key
         for event in events
-        if not seen.surely_new(event.key, records.appended_at_ns[event.index] // _NS_PER_MS)
-        and not _is_under_way(event, context.under_way)
+        if not _is_under_way(event, context.under_way)
+        and not seen.surely_new(event.key, records.appended_at_ns[event.index] // _NS_PER_MS)
     ]
 
 
 def _is_under_way(event: _Event, under_way: Sequence[Mapping[int, Namesakes]]) -> bool:
-    return any(one.tenant == event.tenant for calls in under_way for one in calls.get(event.key, ()))
+    for calls in under_way:
+        for one in calls.get(event.key, ()):
+            if one.tenant == event.tenant:
+                return True
+    return False
 
 
 def _accept(event: _Event, known: Standing | None, records: Records, batch: Batch, context: StepContext) -> None:
