@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from llmtrail.core.cell import Cell
 from llmtrail.core.limit import LimitLevel
+from llmtrail.core.pattern import matches
 from llmtrail.core.scope import ScopeKind, parse_scope
 from llmtrail_alerts.fill import Lack, Want, want_of
 from llmtrail_alerts.forecast import PACE_S, forecast_ns
@@ -61,7 +62,9 @@ def budget_documents(
     statistics, and what they lack of the period by what is stored.
     """
     now_s = now_ns // _NS
-    return [_document(budget, rules, sums, tenant, limit, now_s) for budget in budgets]
+    # What a rule says of another tenant is that tenant's.
+    told = (budget for budget in budgets if tenant is None or matches(budget.target.tenant, tenant))
+    return [_document(budget, rules, sums, tenant, limit, now_s) for budget in told]
 
 
 def _document(

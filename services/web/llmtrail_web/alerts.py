@@ -11,7 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llmtrail.access.gate import Gate
-from llmtrail.core.access.grant import Grant, TokenScope
+from llmtrail.core.access.grant import Grant
+from llmtrail.core.access.rights import Act, Kind
 from llmtrail.store.alert_reads import ALERTS_MAX, AlertDocument, AlertQuestion, rfc3339
 from llmtrail.store.errors import StoreError
 
@@ -30,10 +31,6 @@ _BUDGET_PARAMETERS = ("rule", "tenant", "limit")
 
 class BadAlertQuestionError(ValueError):
     """Parameters that ask for nothing there is; the text says what there is."""
-
-
-class ForeignTenantError(Exception):
-    """A question about a tenant that the bearer may not read."""
 
 
 class AlertSource(Protocol):
@@ -60,19 +57,17 @@ def alert_routes(source: AlertSource, now_ns: Callable[[], int], gate: Gate) -> 
     async def get_alerts(request: Request, grant: Grant) -> Response:
         try:
             parameters = _once(request.query_params.multi_items(), _ALERT_PARAMETERS)
-            question = _question(parameters, _within(parameters.get("tenant"), grant.tenant or ""), now_ns())
+            question = _question(parameters, gate.whose(request, grant, Kind.ALERT, parameters.get("tenant")), now_ns())
             only_firing = _flag(parameters.get("firing"))
             async with turns:
                 answer = await asyncio.to_thread(_alerts, source, question, only_firing=only_firing)
-        except ForeignTenantError as error:
-            return _json(403, {"error": str(error)})
         except BadAlertQuestionError as error:
             return _json(400, {"error": str(error)})
         except StoreError as error:
             return _json(503, {"error": f"the store cannot be asked: {error}"}, {"retry-after": "1"})
         return _json(200, answer)
 
-    return [Route("/v1/alerts", gate.guard(TokenScope.READ, get_alerts), methods=["GET"])]
+    return [Route("/v1/alerts", gate.guard(Kind.ALERT, Act.READ, get_alerts), methods=["GET"])]
 
 
 def budget_routes(
@@ -87,20 +82,18 @@ def budget_routes(
     async def get_budgets(request: Request, grant: Grant) -> Response:
         try:
             parameters = _once(request.query_params.multi_items(), _BUDGET_PARAMETERS)
-            wanted = _within(parameters.get("tenant"), grant.tenant or "")
+            wanted = gate.whose(request, grant, Kind.BUDGET, parameters.get("tenant"))
             limit = _number(parameters.get("limit"), SCOPES, SCOPES_MAX)
             reason = not_ready()
             if reason:
                 return _json(503, {"error": f"budgets cannot be told yet: {reason}."}, {"retry-after": "1"})
             async with turns:
                 found = await asyncio.to_thread(budgets, parameters.get("rule"), wanted, limit, now_ns())
-        except ForeignTenantError as error:
-            return _json(403, {"error": str(error)})
         except BadAlertQuestionError as error:
             return _json(400, {"error": str(error)})
         return _json(200, {"now": rfc3339(now_ns()), "budgets": found})
 
-    return [Route("/v1/budgets", gate.guard(TokenScope.READ, get_budgets), methods=["GET"])]
+    return [Route("/v1/budgets", gate.guard(Kind.BUDGET, Act.READ, get_budgets), methods=["GET"])]
 
 
 def _alerts(source: AlertSource, question: AlertQuestion, *, only_firing: bool) -> dict[str, Any]:
@@ -118,15 +111,6 @@ def _question(parameters: Mapping[str, str], tenant: str | None, now_ns: int) ->
         tenant=tenant,
         limit=_number(parameters.get("limit"), LIMIT, ALERTS_MAX),
     )
-
-
-def _within(wanted: str | None, allowed: str) -> str | None:
-    """Return which tenant is told of (None: all) to one who may read `allowed` ("": all)."""
-    if not allowed or wanted == allowed:
-        return wanted
-    if wanted is not None:
-        raise ForeignTenantError(f"this token may read tenant {allowed!r}, no other.")
-    return allowed
 
 
 def _since(text: str | None, now_ns: int) -> int:

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llmtrail.access.gate import Gate
-from llmtrail.core.access.grant import Grant, TokenScope
+from llmtrail.core.access.grant import Grant
+from llmtrail.core.access.rights import Act, Kind
 from llmtrail.core.board_document import BadQuestionError
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.gpu_document import gpu_document, gpu_question_of
@@ -21,10 +22,7 @@ def gpu_stats_routes(
     """Return `GET /v1/gpu`. `not_ready` says why the board cannot answer yet, "" where it can."""
     turns = asyncio.Semaphore(ANSWERS_AT_ONCE_MAX)
 
-    async def get_gpu(request: Request, grant: Grant) -> Response:
-        if not grant.sees_everyone:
-            # A GPU serves every tenant: what it does tells one of the others.
-            return answer(403, {"error": f"GPUs belong to no tenant, and this token may read {grant.tenant!r} only."})
+    async def get_gpu(request: Request, _: Grant) -> Response:
         try:
             question = gpu_question_of(given_once(request.query_params.multi_items()))
         except BadQuestionError as error:
@@ -34,4 +32,4 @@ def gpu_stats_routes(
         async with turns:
             return answer(200, await asyncio.to_thread(gpu_document, board, question, now_ns()))
 
-    return [Route("/v1/gpu", gate.guard(TokenScope.READ, get_gpu), methods=["GET"])]
+    return [Route("/v1/gpu", gate.guard(Kind.GPU, Act.READ, get_gpu), methods=["GET"])]

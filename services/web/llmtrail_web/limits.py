@@ -10,7 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llmtrail.access.gate import Gate
-from llmtrail.core.access.grant import Grant, TokenScope
+from llmtrail.core.access.grant import Grant
+from llmtrail.core.access.rights import Act, Kind
 from llmtrail.core.limit_page import LimitPage, encode_page
 
 # Under the half minute after which proxies begin to call a silent connection dead.
@@ -50,7 +51,7 @@ def limit_routes(source: LimitSource, gate: Gate) -> list[Route]:
             return _json(400, {"error": f"wait_s is a number of seconds, 0 to {WAIT_S_MAX:.0f}; since a generation."})
         return await _answer(source, since, grant.tenant or "", wait_s)
 
-    return [Route("/v1/limits", gate.guard(TokenScope.READ, get_limits), methods=["GET"])]
+    return [Route("/v1/limits", gate.guard(Kind.LIMIT, Act.READ, get_limits), methods=["GET"])]
 
 
 async def _answer(source: LimitSource, since: str, tenant: str, wait_s: float) -> Response:

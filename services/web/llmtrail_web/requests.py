@@ -10,7 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llmtrail.access.gate import Gate
-from llmtrail.core.access.grant import Grant, TokenScope
+from llmtrail.core.access.grant import Grant
+from llmtrail.core.access.rights import Act, Kind
 from llmtrail.core.call import ID_LENGTH_MAX
 
 LookUp = Callable[[str, str | None], Mapping[str, Any] | None]
@@ -20,7 +21,7 @@ LOOK_UPS_AT_ONCE_MAX = 8
 
 
 def request_routes(look_up: LookUp, gate: Gate) -> list[Route]:
-    """Return `GET /v1/requests/{request_id}`: the document that `llmtrail show --json` prints.
+    """Return `GET /v1/requests/{request_id}?tenant=…`: the document that `llmtrail show --json` prints.
 
     `look_up(id, tenant)` finds a request by any of its ids, for one tenant or (None) for all.
     """
@@ -30,13 +31,14 @@ def request_routes(look_up: LookUp, gate: Gate) -> list[Route]:
         wanted = request.path_params["request_id"]
         if len(wanted) > ID_LENGTH_MAX:
             return _json(404, {"error": f"no id is longer than {ID_LENGTH_MAX} characters.", "request_id": wanted[:64]})
+        tenant = gate.whose(request, grant, Kind.REQUEST, request.query_params.get("tenant"))
         async with turns:
-            document = await asyncio.to_thread(look_up, wanted, grant.tenant)
+            document = await asyncio.to_thread(look_up, wanted, tenant)
         if document is None:
             return _json(404, {"error": _NOT_FOUND, "request_id": wanted})
         return _json(200, document)
 
-    return [Route("/v1/requests/{request_id:path}", gate.guard(TokenScope.READ, get_request), methods=["GET"])]
+    return [Route("/v1/requests/{request_id:path}", gate.guard(Kind.REQUEST, Act.READ, get_request), methods=["GET"])]
 
 
 _NOT_FOUND = (

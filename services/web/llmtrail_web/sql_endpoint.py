@@ -20,8 +20,8 @@ from starlette.routing import Route
 
 from llmtrail.access.gate import AccessRefusedError, Gate
 from llmtrail.clock import random_bytes
-from llmtrail.core.access.authenticate import AccessReason, AccessRefusal
-from llmtrail.core.access.grant import Grant, TokenScope
+from llmtrail.core.access.grant import Grant
+from llmtrail.core.access.rights import Act, Kind, permit
 from llmtrail.store.errors import StoreError, StoreUnavailableError
 from llmtrail.store.handle import EscapedParameter, Handle, Limits
 from llmtrail_web import sql_blocks, sql_credentials, sql_write
@@ -153,7 +153,7 @@ class _Endpoint:
         """Answer one HTTP request."""
         try:
             grant = self._admitted(request)
-            writes = self._config.writable and grant.allows(TokenScope.ADMIN) and grant.sees_everyone
+            writes = self._config.writable and isinstance(permit(grant, Kind.TABLE, Act.WRITE), Grant)
             return await (self._write(request) if writes else self._read(request, grant))
         except AccessRefusedError as refused:
             return _error_response(_ACCESS_DENIED if refused.refusal.is_known else 516, str(refused))
@@ -169,10 +169,7 @@ class _Endpoint:
     def _admitted(self, request: Request) -> Grant:
         """Return what the bearer may do; raises AccessRefusedError."""
         granted = self._gate.authenticate(sql_credentials.presented(request))
-        grant = self._gate.admit(request, granted, TokenScope.READ)
-        if not grant.sees_everyone:
-            self._gate.refuse(request, AccessRefusal(AccessReason.TENANT, grant.name, secret_id=grant.secret_id))
-        return grant
+        return self._gate.admit(request, granted, Kind.TABLE, Act.READ)
 
     async def _read(self, request: Request, grant: Grant) -> Response:
         asked = await _asked(request, self._config.limits, grant)

@@ -8,8 +8,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from llmtrail.core.access.authenticate import AccessRefusal, Tokens, authenticate, authorize, bearer_of
-from llmtrail.core.access.grant import ANYONE, Grant, TokenScope
+from llmtrail.core.access.authenticate import AccessRefusal, Tokens, authenticate, bearer_of
+from llmtrail.core.access.grant import ANYONE, Grant
+from llmtrail.core.access.rights import Act, Kind, permit, whose
 
 # Answers a request of a bearer who may make it.
 Answer = Callable[[Request, Grant], Awaitable[Response]]
@@ -61,20 +62,27 @@ class Gate:
             return presented if anyone is None else anyone
         return authenticate(presented, self._tokens(), self._now_ns())
 
-    def demand(self, request: Request, scope: TokenScope) -> Grant:
-        """Return the grant of a request whose bearer has `scope`; raises AccessRefusedError."""
-        return self.admit(request, self.granted(request), scope)
+    def demand(self, request: Request, kind: Kind, act: Act) -> Grant:
+        """Return the grant of a request whose bearer may do this; raises AccessRefusedError."""
+        return self.admit(request, self.granted(request), kind, act)
 
     def granted(self, request: Request) -> Grant | AccessRefusal:
         """Return what the token in the Authorization header grants now."""
         return self.authenticate(bearer_of(request.headers.getlist("authorization")))
 
-    def admit(self, request: Request, granted: Grant | AccessRefusal, scope: TokenScope) -> Grant:
-        """Return the grant where it allows `scope`; else take note of the request and raise AccessRefusedError."""
-        allowed = authorize(granted, scope)
+    def admit(self, request: Request, granted: Grant | AccessRefusal, kind: Kind, act: Act) -> Grant:
+        """Return the grant where it allows this; else take note of the request and raise AccessRefusedError."""
+        allowed = permit(granted, kind, act)
         if isinstance(allowed, AccessRefusal):
             self.refuse(request, allowed)
         return allowed
+
+    def whose(self, request: Request, grant: Grant, kind: Kind, wanted: str | None) -> str | None:
+        """Return which tenant the bearer is told of (None: all); raises AccessRefusedError for another one."""
+        found = whose(grant, kind, wanted)
+        if isinstance(found, AccessRefusal):
+            self.refuse(request, found)
+        return found
 
     def refuse(self, request: Request, refusal: AccessRefusal) -> NoReturn:
         """Take note of a refused request and raise AccessRefusedError."""
@@ -85,23 +93,23 @@ class Gate:
         """Take note of a request that was refused elsewhere than over HTTP."""
         self._note(refused)
 
-    def guard(self, scope: TokenScope, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
-        """Return a route's endpoint that calls `answer` for bearers of `scope`, and refuses others."""
-        return _Guarded(self, scope, answer).answer_or_refuse
+    def guard(self, kind: Kind, act: Act, answer: Answer) -> Callable[[Request], Awaitable[Response]]:
+        """Return a route's endpoint that calls `answer` for bearers who may do this, and refuses others."""
+        return _Guarded(self, kind, act, answer).answer_or_refuse
 
 
 @dataclass(frozen=True, slots=True)
 class _Guarded:
     gate: Gate
-    scope: TokenScope
+    kind: Kind
+    act: Act
     answer: Answer
 
     async def answer_or_refuse(self, request: Request) -> Response:
         try:
-            grant = self.gate.demand(request, self.scope)
+            return await self.answer(request, self.gate.demand(request, self.kind, self.act))
         except AccessRefusedError as refused:
             return refused_response(refused.refusal)
-        return await self.answer(request, grant)
 
 
 def open_gate() -> Gate:

@@ -4,7 +4,6 @@ The names are those of events and of SQL.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -38,10 +37,6 @@ class BadQuestionError(ValueError):
     """Parameters that ask for nothing there is; the text says what there is."""
 
 
-class ForeignTenantError(Exception):
-    """A question about a tenant that the bearer may not read."""
-
-
 def question_of(parameters: Mapping[str, str]) -> Question:
     """Return what some parameters ask for; raises BadQuestionError, with what may be asked."""
     for name in parameters:
@@ -61,15 +56,6 @@ def question_of(parameters: Mapping[str, str]) -> Question:
         limit=_limit(parameters.get("limit") or str(LIMIT)),
         zone=parameters.get("zone") or "UTC",
     )
-
-
-def limited(question: Question, tenant: str) -> Question:
-    """Return the question within what may be read: one tenant, or all where it is ""; raises ForeignTenantError."""
-    if not tenant or question.tenant == tenant:
-        return question
-    if question.tenant is not None:
-        raise ForeignTenantError(f"this token may read tenant {tenant!r}, no other.")
-    return replace(question, tenant=tenant)
 
 
 def document(board: Board, question: Question, now_ns: int, *, everything: bool = True) -> dict[str, Any]:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from llmtrail.access.gate import Gate, RefusedUse
 from llmtrail.config import ConfigError, ServerConfig
-from llmtrail.core.access.authenticate import AccessRefusal, authorize, bearer_of
-from llmtrail.core.access.grant import Grant, TokenScope
+from llmtrail.core.access.authenticate import AccessRefusal, bearer_of
+from llmtrail.core.access.grant import Grant
+from llmtrail.core.access.rights import Act, Kind, permit
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.log.port import Append, LogFullError
 from llmtrail_ingest.otlp.ledger import SpanLedger
@@ -37,7 +38,7 @@ def grpc_server(config: ServerConfig, parts: GrpcParts) -> "GrpcServer":
         raise ConfigError("server.grpc needs grpcio: pip install 'llmtrail[grpc]', or set it to false.") from missing
 
     def let_in(authorization: Sequence[str], peer: str) -> Grant | AccessRefusal:
-        granted = authorize(parts.gate.authenticate(bearer_of(authorization)), TokenScope.INGEST)
+        granted = permit(parts.gate.authenticate(bearer_of(authorization)), Kind.CALL, Act.WRITE)
         if isinstance(granted, AccessRefusal):
             parts.gate.note(RefusedUse(granted, peer, "gRPC Export"))
         return granted

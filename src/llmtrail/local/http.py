@@ -10,9 +10,9 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llmtrail.access.gate import Gate
-from llmtrail.core.access.authenticate import authorize
 from llmtrail.core.access.binding import is_loopback
-from llmtrail.core.access.grant import Grant, TokenScope
+from llmtrail.core.access.grant import Grant
+from llmtrail.core.access.rights import Act, Kind, permit
 from llmtrail_web.shared import SharedAnswer
 
 # Each part's name -> "" when ready, else the reason why it is not.
@@ -31,7 +31,8 @@ class ProcessState:
 def process_routes(state: ProcessState, gate: Gate, host: str) -> list[Route]:
     """Return `/healthz`, `/readyz` (with a reason for each part) and `/metrics`.
 
-    Where `host` is reached from elsewhere, metrics and reasons, which name paths and addresses, need the scope `read`.
+    Where `host` is reached from elsewhere, metrics and reasons, which name paths and addresses, need the scope `read`
+    and a token of no tenant.
     """
     # Threads of their own: no other request's work delays a health check.
     threads = ThreadPoolExecutor(2, thread_name_prefix="llmtrail-health")
@@ -46,7 +47,7 @@ def process_routes(state: ProcessState, gate: Gate, host: str) -> list[Route]:
         parts = await ready.get()
         is_ready = not any(parts.values())
         told: dict[str, object] = {"ready": is_ready}
-        if details_are_open or isinstance(authorize(gate.granted(request), TokenScope.READ), Grant):
+        if details_are_open or isinstance(permit(gate.granted(request), Kind.PROCESS, Act.READ), Grant):
             told["parts"] = {name: reason or "ready" for name, reason in parts.items()}
             told["warnings"] = {name: text for name, text in state.warnings().items() if text}
         return Response(orjson.dumps(told), status_code=200 if is_ready else 503, media_type="application/json")
@@ -57,7 +58,7 @@ def process_routes(state: ProcessState, gate: Gate, host: str) -> list[Route]:
     async def guarded_metrics(request: Request, _: Grant) -> Response:
         return await metrics(request)
 
-    shown_metrics = metrics if details_are_open else gate.guard(TokenScope.READ, guarded_metrics)
+    shown_metrics = metrics if details_are_open else gate.guard(Kind.PROCESS, Act.READ, guarded_metrics)
     return [
         Route("/healthz", healthz, methods=["GET"]),
         Route("/readyz", readyz, methods=["GET"]),

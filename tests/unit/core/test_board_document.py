@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from llmtrail.core.board import Board, Order, Question
-from llmtrail.core.board_document import NAMES, BadQuestionError, ForeignTenantError, document, limited, question_of
+from llmtrail.core.board_document import NAMES, BadQuestionError, document, question_of
 from llmtrail.core.cell import Cell
 from llmtrail.core.scope import CALL_KINDS, Scope, ScopeKind, shard_of
 from llmtrail.core.slot import SlotKey, SlotState, Tier, encode_slot
@@ -67,16 +67,6 @@ def test_parameters_are_read_as_the_guide_says(parameters: dict[str, str], asked
 def test_what_means_nothing_is_refused(parameters: dict[str, str]) -> None:
     with pytest.raises(BadQuestionError):
         question_of(parameters)
-
-
-def test_a_bearer_of_one_tenant_asks_about_that_one() -> None:
-    everything = question_of({})
-    assert limited(everything, "") == everything
-    assert limited(everything, "acme").tenant == "acme"
-    assert limited(question_of({"tenant": "acme"}), "acme").tenant == "acme"
-    for other in ("globex", ""):
-        with pytest.raises(ForeignTenantError):
-            limited(question_of({"tenant": other}), "acme")
 
 
 def test_what_no_call_told_is_null() -> None:

@@ -62,7 +62,7 @@ def test_gpus_model_servers_and_targets_of_a_window_are_told() -> None:
         ("window=x", "Bearer everyone", 400, "ask for 1m, 5m, 1h, or by SQL"),
         ("kind=user", "Bearer everyone", 400, "there is no parameter"),
         ("host=a&host=b", "Bearer everyone", 400, "given once"),
-        ("", "Bearer acme", 403, "belong to no tenant"),
+        ("", "Bearer acme", 403, "of one tenant"),
         ("", "Bearer nobody", 401, "not known here"),
     ],
 )

@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from llmtrail.access.gate import AccessRefusedError, Gate, challenge, open_gate, status_of
 from llmtrail.clock import Clock
-from llmtrail.core.access.grant import TokenScope
+from llmtrail.core.access.rights import Act, Kind
 from llmtrail.core.ids import uuid7
 from llmtrail.core.outcome import BadEventError, Refusal, RefuseReason
 from llmtrail.core.redact import ContentPolicy
@@ -114,20 +114,21 @@ class Gateway:
 
     async def post_replay(self, request: Request) -> Response:
         """Take dead letters again, each for its own tenant; answer once calls and marks are durable."""
-        return await self.guarded(request, self._take_letters, refusal, TokenScope.ACT)
+        return await self.guarded(request, self._take_letters, refusal, Kind.DEAD_LETTER, Act.REVISE)
 
     async def guarded(
         self,
         request: Request,
         take: Callable[[Arrival], Awaitable[Response]],
         refuse: Callable[[RefusedError], Response],
-        scope: TokenScope = TokenScope.INGEST,
+        kind: Kind = Kind.CALL,
+        act: Act = Act.WRITE,
     ) -> Response:
-        """Run `take` for a bearer of `scope`, within the bounds of the gateway; count what is refused."""
+        """Run `take` for a bearer who may do this, within the bounds of the gateway; count what is refused."""
         sender = client_address(request)
         arrival = None
         try:
-            grant = self.parts.gate.demand(request, scope)
+            grant = self.parts.gate.demand(request, kind, act)
             sender = grant.name or sender
             arrival = Arrival(request, grant, sender)
             self._check_backlog()
@@ -236,9 +237,6 @@ class Gateway:
         return _Admitted(admission, [*appends, *letters.appends], letters.unkept, error)
 
     async def _take_letters(self, arrival: Arrival) -> Response:
-        if arrival.grant.tenant is not None:
-            detail = "letters are sent again for their own tenants: use a token that belongs to none."
-            raise RefusedError(403, RefuseReason.UNAUTHORIZED, detail)
         now_ns = self.parts.clock.now_ns()
 
         def again(body: bytes) -> Replayed:

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llmtrail.core.access.grant import TokenScope
+from llmtrail.core.access.rights import Kind
 from llmtrail.core.codec import split_events
 from llmtrail.core.gpu import SCHEMA, BadScrapeError, decode_scrape
 from llmtrail.core.outcome import BadEventError, RejectReason
@@ -54,7 +54,7 @@ def gpu_routes(gateway: Gateway, count: CountScrapes) -> list[Route]:
         return _answer(admitted)
 
     async def post(request: Request) -> Response:
-        return await gateway.guarded(request, take, refusal, TokenScope.GPU)
+        return await gateway.guarded(request, take, refusal, Kind.GPU)
 
     return [Route("/v1/gpu", post, methods=["POST"])]
 

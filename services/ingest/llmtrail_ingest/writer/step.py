@@ -132,8 +132,8 @@ def _known_of(
 def _adopted(found: Iterable[Sequence[Standing]], tenant: str) -> Standing | None:
     """Return the call that an event of a token without tenant is about, where none is of the tenant that it states.
 
-    Such a token need not repeat what the first event stated, nor have stated it then. It is believed on calls that tokens
-    of no tenant sent, and never led to one that a tenant may have sent to catch it.
+    Such a token need not repeat what the first event stated, nor have stated it then. It is believed on calls that
+    tokens of no tenant sent, and never led to one that a tenant may have sent to catch it.
     """
     by_tenant: dict[str, Standing] = {}
     for calls in found:

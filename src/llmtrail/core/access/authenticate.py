@@ -41,7 +41,7 @@ _DETAILS = {
     AccessReason.NOT_YET: "token {name!r} is not valid yet; until then send the one that it replaces.",
     AccessReason.EXPIRED: "token {name!r} has expired; ask for one made with `llmtrail tokens new {name}`.",
     AccessReason.SCOPE: "token {name!r} lacks the scope `{scope}`; use one that has it.",
-    AccessReason.TENANT: "token {name!r} is one tenant's, and this is not for one; use a token of no tenant.",
+    AccessReason.TENANT: "token {name!r} is of one tenant, and this of another or of all; use a token of no tenant.",
 }
 
 
@@ -119,13 +119,6 @@ def _in_time(secret: Secret, now_ns: int) -> Grant | AccessRefusal:
     if secret.expires_at_ns is not None and now_ns >= secret.expires_at_ns:
         return AccessRefusal(AccessReason.EXPIRED, secret.grant.name, secret_id=secret.grant.secret_id)
     return secret.grant
-
-
-def authorize(granted: Grant | AccessRefusal, scope: TokenScope) -> Grant | AccessRefusal:
-    """Return the grant where it allows `scope`, else why not."""
-    if isinstance(granted, AccessRefusal) or granted.allows(scope):
-        return granted
-    return AccessRefusal(AccessReason.SCOPE, granted.name, scope, granted.secret_id)
 
 
 def bearer_of(headers: Sequence[str]) -> str | AccessRefusal | None:
