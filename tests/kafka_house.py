@@ -84,18 +84,19 @@ class KafkaHouse:
 
     def rows(self, name: str = "rows", store_url: str = "") -> Role:
         """Return a rows writer."""
-        return self._role(["ingest", "--roles", "rows"], name, {"LLMTRAIL_STORE__URL": store_url or self.endpoint.url})
+        return self.role(["ingest", "--roles", "rows"], name, {"LLMTRAIL_STORE__URL": store_url or self.endpoint.url})
 
     def statistics(self, name: str = "statistics") -> Role:
         """Return a statistics cursor."""
-        return self._role(["ingest", "--roles", "statistics"], name, {})
+        return self.role(["ingest", "--roles", "statistics"], name, {})
 
     def aggregator(self, name: str = "aggregator") -> Role:
         """Return a supervisor with its Faust worker."""
-        return self._role(["aggregate"], name, {})
+        return self.role(["aggregate"], name, {})
 
-    def _role(self, arguments: Sequence[str], name: str, settings: dict[str, str]) -> Role:
-        role = Role(arguments, self.trail, self.folder / name, settings)
+    def role(self, arguments: Sequence[str], name: str, settings: dict[str, str] | None = None) -> Role:
+        """Return any other role."""
+        role = Role(arguments, self.trail, self.folder / name, settings or {})
         self.roles.append(role)
         return role
 

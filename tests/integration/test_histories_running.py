@@ -3,10 +3,11 @@
 import json
 import random
 import time
-from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from eventually import eventually
@@ -16,20 +17,20 @@ from kafka_house import kafka_house
 from kafka_truth import RawEvents
 from kafka_writers import fresh_trail
 from llmtrail.core.cell import Cell
-from llmtrail.core.ids import log_key, uuid7
+from llmtrail.core.ids import uuid7
 from llmtrail.core.scope import Scope, ScopeKind
-from world_histories import DAY_S, NS, Event, Truth
+from world_truth import DAY_S, NS, Event, Truth
 
 SEEDS = range(20)
 DEEDS = 12  # of each history
 SETTLED_S_MAX = 60.0
-TOKENS = {"": "all-of-it", "acme": "acme-only", "globex": "globex-only"}
+TOKENS = {tenant: sha256(f"token of {tenant}".encode()).hexdigest() for tenant in ("", "acme", "globex")}
 _CONFIG = """
 [alerts]
 folder = "{rules}"
 
 [ingest.tokens.all]
-token = "all-of-it"
+token = "{token}"
 scopes = ["ingest", "read", "admin"]
 """ + "".join(
     f'\n[ingest.tokens.{tenant}]\ntoken = "{token}"\nscopes = ["ingest", "read"]\ntenant = "{tenant}"\n'
@@ -44,6 +45,14 @@ name = "months"
 feature = "*"
 limit_usd = "1000000"
 per = "month"
+
+[[budget]]
+name = "stops"
+feature = "*"
+limit_usd = "1.50"
+per = "month"
+soft = ["50 %"]
+hard = "refuse"
 """,
     "owners.toml": """fallback_owner = "team"
 
@@ -58,6 +67,7 @@ secret = "file:key.txt"
     "key.txt": "0123456789abcdef0123456789abcdef",
 }
 UNPRICED_NANOUSD = 50_000_000
+HARD_NANOUSD = 1_500_000_000
 # Of each scope that is not empty: calls, nano-dollars, calls without a price.
 Sums = dict[tuple[str, str], tuple[int, int, int]]
 
@@ -108,7 +118,7 @@ class History:
     def _revision(self) -> tuple[Event, str]:
         rng = self.rng
         former, tenant = rng.choice(self.sent)
-        event = {name: former[name] for name in ("call_id", "started_at", "request_model")}
+        event = {name: former[name] for name in ("call_id", "started_at", "request_model", "feature")}
         event["revision"] = former.get("revision", 0) + rng.choice((0, 1, 1, 2))
         match rng.randrange(4):
             case 0:
@@ -120,18 +130,6 @@ class History:
             case _:
                 event["request_model"] = rng.choice(("gpt-4o", "gpt-4o-mini"))
         return event, rng.choice((tenant, tenant, *self.tenants))
-
-
-def played(send: Callable[[Event, str], None], tenants: tuple[str, ...], disturb: Callable[[int], None]) -> Truth:
-    """Send all histories, an event of each in turn; `disturb` is called after each turn."""
-    histories, truth = [History(seed, tenants) for seed in SEEDS], Truth()
-    for turn in range(DEEDS):
-        for history in histories:
-            event, tenant = history.next()
-            truth.take(event, tenant, time.time_ns())
-            send(event, tenant)
-        disturb(turn)
-    return truth
 
 
 def wanted(truth: Truth, since_ns: int) -> Sums:
@@ -171,7 +169,7 @@ def rules(tmp_path: Path) -> Path:
 def test_one_process_killed_on_the_way_holds_rows_statistics_and_budgets_equal(rules: Path, tmp_path: Path) -> None:
     truth = Truth()
     histories = [History(seed, tuple(TOKENS)) for seed in SEEDS]
-    config = _CONFIG.format(rules=rules)
+    config = _CONFIG.format(rules=rules, token=TOKENS[""])
 
     def live(house: House) -> None:
         for _ in range(DEEDS // 3):
@@ -208,31 +206,58 @@ def in_budgets(house: House) -> dict[tuple[str, str], int]:
     return {(one["tenant"], one["values"][-1]): one["spent"] for one in budget["scopes"]}
 
 
-def test_roles_over_kafka_killed_on_the_way_hold_rows_and_statistics_equal(kafka: Kafka, tmp_path: Path) -> None:
+def test_roles_over_kafka_killed_on_the_way_hold_rows_statistics_and_limits_equal(
+    kafka: Kafka, rules: Path, tmp_path: Path
+) -> None:
     trail = fresh_trail(kafka.bootstrap_servers, partitions=3)
+    (tmp_path / "llmtrail.toml").write_text(_CONFIG.format(rules=rules, token=TOKENS[""]))
     with kafka_house(trail, tmp_path / "house", RawEvents(random.Random(1), time.time_ns())) as house:
         house.endpoint.start()
-        roles = [house.rows(), house.statistics(), house.aggregator()]
-        for role in roles:
+        config = ["--config", str(tmp_path / "llmtrail.toml")]
+        gateway = house.role(["ingest", "--roles", "gateway", *config], "gateway").start()
+        decider = house.role(["alert", *config], "decider", {"LLMTRAIL_STORE__URL": house.endpoint.url})
+        mortal = [house.rows(), house.statistics(), house.aggregator(), decider]
+        for role in mortal:
             role.start()
-
-        def send(event: Event, tenant: str) -> None:
-            # Straight to the topic there is no token: the event's own tenant is the first one's.
-            told = event if event.get("revision") else event | {"tenant": tenant}
-            trail.produce([(log_key(event["call_id"]).encode(), json.dumps(told).encode())])
-
-        def disturb(turn: int) -> None:
-            if turn in (3, 7):
-                role = roles[turn // 4]
+        histories, truth = [History(seed, tuple(TOKENS)) for seed in SEEDS], Truth()
+        url = gateway.url()
+        for turn in range(DEEDS):
+            for event, tenant in (history.next() for history in histories):
+                truth.take(event, tenant, time.time_ns())
+                headers = {"authorization": f"Bearer {TOKENS[tenant]}"}
+                assert httpx.post(f"{url}/v1/calls", json=event, headers=headers).status_code == 200
+            if turn % 3 == 1:
+                role = mortal[turn // 3]
                 role.kill()
                 role.start()
 
-        truth = played(send, ("",), disturb)
         expected = wanted(truth, 0)
         store = house.store()
         eventually(lambda: sums_of(store.query(sql_of(0))) == expected, SETTLED_S_MAX)
         assert int(store.query("SELECT count() FROM llmtrail.calls")[0][0]) == len(truth.calls)
         eventually(lambda: of_features(house.published.read().cells()) == expected, SETTLED_S_MAX)
+        limited = levels_of(wanted(truth, month_start_ns()))
+        assert {"soft", "hard"} == set(limited.values()), "the amounts of the rules prove nothing"
+        eventually(lambda: in_limits(url) == limited, SETTLED_S_MAX)
+        letters = "SELECT count() FROM llmtrail.dead_letters"
+        eventually(lambda: int(store.query(letters)[0][0]) == truth.rejected, SETTLED_S_MAX)
+
+
+def levels_of(spent: Sums) -> dict[tuple[str, str], str]:
+    """Return what callers of each feature are to be told, by what it spent."""
+    amounts = {scope: cost + unpriced * UNPRICED_NANOUSD for scope, (_, cost, unpriced) in spent.items()}
+    reached = {scope: amount for scope, amount in amounts.items() if amount >= HARD_NANOUSD // 2}
+    return {scope: "hard" if amount >= HARD_NANOUSD else "soft" for scope, amount in reached.items()}
+
+
+def in_limits(url: str) -> dict[tuple[str, str], str]:
+    told = httpx.get(f"{url}/v1/limits", headers={"authorization": f"Bearer {TOKENS['']}"}).json()["limits"]
+    found = {}
+    for one in told:
+        if one["rule"] == "stops":
+            tenant, _, feature = json.loads(one["scope"])
+            found[tenant, feature] = one["state"]
+    return found
 
 
 def of_features(cells: dict[str, Cell]) -> Sums:

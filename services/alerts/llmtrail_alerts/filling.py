@@ -36,7 +36,7 @@ class Known:
 
     lacks: dict[Want, Lack] = field(default_factory=dict)
     past: dict[Want, Lack] = field(default_factory=dict)  # of periods that are over: all that is stored
-    partly: set[Want] = field(default_factory=set)  # of some scopes nobody knows yet
+    unknown: dict[Want, frozenset[str]] = field(default_factory=dict)  # scopes of which nobody knows yet
     news: set[Want] = field(default_factory=set)  # since this was last taken
 
 
@@ -66,7 +66,7 @@ class Filling:
         self._wanted, self._asked_s, self._again_s = dict(present), 0, AGAIN_S
         self._checks = {want: at_s for want, at_s in self._checks.items() if want in present}
         with self._lock:
-            self._known.partly &= present.keys()
+            self._known.unknown = {want: some for want, some in self._known.unknown.items() if want in present}
             self._known.lacks = {want: lack for want, lack in self._known.lacks.items() if want in present}
 
     def want_past(self, past: Mapping[Want, None]) -> None:
@@ -104,12 +104,17 @@ class Filling:
         return self._thread is not None and self._thread.is_alive()
 
     def is_known(self, want: Want) -> bool:
-        """Whether it is known what the statistics lack."""
+        """Whether it is known of every scope what the statistics lack."""
         with self._lock:
             return self._is_known(want)
 
+    def is_known_of(self, want: Want, scope_text: str) -> bool:
+        """Whether it is known of one scope what the statistics lack."""
+        with self._lock:
+            return want in self._known.lacks and scope_text not in self._known.unknown.get(want, ())
+
     def _is_known(self, want: Want) -> bool:
-        return want in self._known.lacks and want not in self._known.partly
+        return want in self._known.lacks and not self._known.unknown.get(want)
 
     def is_past_known(self) -> bool:
         """Whether all is known that was asked for of periods that are over."""
@@ -150,10 +155,15 @@ class Filling:
         if not wanted:
             return True
         counted = self._counted()
-        fences = counted.fences()
-        why = self._until_stored(fences)
-        found = [self._fill_one(want, counted, fences) if why is None else self._fails(want, why) for want in wanted]
-        return all(found)
+        stored = self._until_stored(counted.fences())
+        if isinstance(stored, Unknown):
+            for want in wanted:
+                self._fails(want, stored)
+            return False
+        # Of the log that is written now, what the statistics have not counted at all is still on its way to them.
+        below: Fences = {**dict.fromkeys(stored, 0), **counted.fences()}
+        known = [self._fill_one(want, counted, below) for want in wanted]  # each, whatever the others are
+        return all(known)
 
     def _fill_one(self, want: Want, counted: Counted, fences: Fences) -> bool:
         between_ns = want.period.start_s * _NS, want.period.end_s * _NS
@@ -165,13 +175,10 @@ class Filling:
         if now.lack:
             _LOG.info("%d scopes of %s are filled from stored calls of %s", len(now.lack), want.kind, want.period.name)
         with self._lock:
-            if self._known.lacks.get(want) != now.lack or not self._is_known(want):
+            if self._known.lacks.get(want) != now.lack or now.unknown != self._known.unknown.get(want):
                 self._known.news.add(want)
             self._known.lacks[want] = now.lack
-            if now.unknown:
-                self._known.partly.add(want)
-            else:
-                self._known.partly.discard(want)
+            self._known.unknown[want] = now.unknown
         if now.unknown:
             return self._fails(want, Unknown("calls are stored that the statistics have not counted yet"))
         self._why.pop(want, None)
@@ -187,15 +194,15 @@ class Filling:
             self._known.past[want] = whole(spent)
             self._known.news.add(want)
 
-    def _until_stored(self, counted: Fences) -> Unknown | None:
-        """Wait until all that is counted is stored; return why nobody knows whether it is."""
+    def _until_stored(self, counted: Fences) -> Fences | Unknown:
+        """Wait until all that is counted is stored; return below which offsets all is, or why nobody knows."""
         waits = threading.Event()
         for _ in range(int(STORED_S_MAX / _STORED_EVERY_S)):
             stored = self._stored.fences()
             if isinstance(stored, Unknown):
                 return stored
             if is_stored(counted, stored):
-                return None
+                return stored
             waits.wait(_STORED_EVERY_S)
         return Unknown("what is counted is not stored yet")
 

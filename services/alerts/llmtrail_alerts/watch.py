@@ -282,7 +282,7 @@ class StatisticsWatch:
             stored = self._filling.past(want).get(scope_text) if over else None
             if stored is not None and stored.calls > cell.calls:
                 cell = stored
-            if not over and not self._filling.is_known(want):
+            if not over and not self._filling.is_known_of(want, scope_text):
                 at_least = _spent_before(budget, former, period)
         value = max(amount_of(budget, cell), at_least)
         return Sighting(

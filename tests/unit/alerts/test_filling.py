@@ -60,6 +60,9 @@ class Stored:
         self.answers.set()
         self.away = ""
         self.raises = False
+        self.ends: Mapping[str, int] = {}
+        self.below: Mapping[str, int] = {}
+        self.moving = 0
 
     def correct(self, cost_nanousd: int, at_s: int) -> None:
         self.cost_nanousd, self.corrected, self.at_ns = cost_nanousd, 2, at_s * NS
@@ -68,15 +71,17 @@ class Stored:
         self, kind: ScopeKind, values: tuple[str, ...], between_ns: tuple[int, int], below: Mapping[str, int]
     ) -> Sequence[Spent] | Unknown:
         self.asked.append(kind)
+        self.below = below
         assert self.answers.wait(30)
         if self.raises:
             raise RuntimeError("broken")
         if self.away:
             return Unknown(self.away)
-        return [Spent(Scope("", kind, ("u-1",)), self.calls, 0, self.cost_nanousd, 0, 0, 0, self.corrected)]
+        own = Spent(Scope("", kind, ("u-1",)), self.calls, 0, self.cost_nanousd, 0, 0, 0, self.corrected)
+        return [own, Spent(Scope("", kind, ("u-2",)), 0, 0, 0, 0, 0, 0, moving=self.moving)]
 
     def fences(self) -> Mapping[str, int] | Unknown:
-        return {}
+        return self.ends
 
     def corrected_ns(self, since_ns: int) -> int | None:
         return self.at_ns
@@ -177,6 +182,39 @@ def test_a_limit_is_not_lifted_because_nobody_knows_what_is_lacking() -> None:
         watch.fill([other], NOW_S * NS)
         assert [one.value for one in _look(watch, NOW_S, other, {key: state})] == [600]
     stored.answers.set()
+
+
+def test_what_the_statistics_have_not_begun_to_count_of_the_log_is_on_its_way_to_them() -> None:
+    """Rows may be stored seconds before an aggregator has started: what it counts then would be counted twice."""
+    stored = Stored()
+    stored.ends = {"t/0": 5, "t/1": 3}
+    watch = _watch(stored)
+    watch.fill([DAILY], NOW_S * NS)
+    eventually(lambda: stored.asked)
+    assert stored.below == {"t/0": 0, "t/1": 0}
+
+
+def test_a_scope_that_nobody_knows_holds_up_no_other() -> None:
+    stored = Stored(calls=2, cost_nanousd=600)
+    stored.moving = 1
+    watch = _watch(stored)
+    spent = GroupState(
+        rule="daily",
+        scope=USER.text(),
+        period=TODAY.name,
+        level=0,
+        value=5_000,
+        basis=basis_of(DAILY),
+        marks=(Mark(1_000, 1_000, hard=True, gravity=3),),
+    )
+    states, watch = {GroupKey("daily", USER.text()): spent}, _watch(stored)
+
+    def value() -> int | float | None:
+        seen = watch.look([DAILY], states, NOW_S * NS, everything=True)
+        return next(one.value for one in seen if one.key.scope == USER.text())
+
+    assert value() in {5_000, 600}
+    eventually(lambda: value() == 600)
 
 
 def test_an_edit_of_amount_name_or_owner_asks_for_nothing_again() -> None:

@@ -156,6 +156,16 @@ def test_a_revision_of_the_parser_alone_leaves_money_as_it_was(writers: Writers,
     assert after.cost_nanousd == (writers.row.cost_nanousd or 0)
 
 
+def test_every_shard_of_a_call_hears_of_a_revision_that_changes_no_sum(writers: Writers) -> None:
+    """Else a shard would seem to be behind what is stored for ever, and the budgets of its scopes unknown."""
+    event = call(feature="search", user_id="u-1")
+    writers.send(event, NOW_S + 5)
+    first = {partial.shard for partial in writers.partials}
+    writers.partials.clear()
+    writers.send(revised(event, parser={"status": "ok"}), NOW_S + 9)
+    assert {partial.shard for partial in writers.partials if partial.slots and partial.source} == first
+
+
 @pytest.mark.parametrize("token", ["acme", ""])
 def test_a_token_without_tenant_revises_the_call_of_the_tenant_that_it_states(writers: Writers, token: str) -> None:
     event = call(tenant="acme")

@@ -146,11 +146,10 @@ def _add_scopes(table: pa.Table, packed: _Packed, feature_users: frozenset[str])
             wanted = pc.is_in(table.column("feature").cast(pa.string()), value_set=pa.array(sorted(feature_users)))
             some = table.filter(wanted)
         keyed, names = _keyed(some, kind, parts)
-        cells = _cells(keyed)
-        for key, cell in cells.items():
+        for key, cell in _cells(keyed).items():
             slot_s, scope = names.read(key)
-            if not cell.is_zero:
-                packed.of(scope).slots.setdefault(slot_s, {})[scope] = cell
+            # What a revision leaves as it was is told too: the shard says by it how far it has counted.
+            packed.of(scope).slots.setdefault(slot_s, {})[scope] = cell
 
 
 def _cells(keyed: pa.Table) -> dict[int, Cell]:
