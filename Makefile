@@ -8,6 +8,9 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$python" && break; done)
 # uv installs the lock; pinned, because a different resolver is a different installation.
 UV := uv==0.13.8
+# Tools that no code of ours needs run in environments of their own.
+CYCLONEDX := cyclonedx-bom==7.5.0
+PIP_AUDIT := pip-audit==2.10.1
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.llmtrail-setup
@@ -18,10 +21,11 @@ ARGS ?=
 WORKERS ?= 2
 CASE ?=
 KAFKA ?=
+OFFLINE ?=
 # What all fuzzers together may take, in seconds.
 FUZZ_SECONDS ?= 600
 
-.PHONY: help setup demo test attacks fuzz check fmt docs bench
+.PHONY: help setup demo test attacks fuzz sbom audit check fmt docs bench
 
 help:  ## list these verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +52,19 @@ attacks: $(STAMP)  ## try every known attack on processes of ours, and print whi
 
 fuzz: $(STAMP)  ## feed every decoder what it does not expect, for ten minutes in all (FUZZ_SECONDS=, ARGS="-k name")
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) $(BIN)/python -m pytest -m fuzz tests $(ARGS)
+
+sbom: $(STAMP)  ## write what is installed, and what the image holds, as CycloneDX into build/sbom
+	@mkdir -p build/sbom
+	@$(BIN)/uvx --quiet --from "$(CYCLONEDX)" cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		-o build/sbom/llmtrail.cdx.json $(BIN)/python
+	@$(BIN)/uvx --quiet --from "$(CYCLONEDX)" cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+		-o build/sbom/llmtrail-image.cdx.json infra/docker/requirements.lock
+	@echo "build/sbom: llmtrail.cdx.json (installed here), llmtrail-image.cdx.json (in the image)"
+
+# It fails with 3 where nobody answered; OFFLINE=1 takes that for an answer.
+audit: $(STAMP)  ## ask the Python advisory service about every package of the locks, where the network allows
+	@$(BIN)/python tests/audit.py $(BIN)/uvx --quiet --from "$(PIP_AUDIT)" pip-audit \
+		|| { code=$$?; [[ -n "$(OFFLINE)" && $$code == 3 ]] || exit $$code; }
 
 check: $(STAMP)  ## format, lint, types, rules of dependency, house rules: under 30 s
 	@$(BIN)/ruff format --check --quiet $(CODE) || { echo "run 'make fmt'" >&2; exit 1; }

@@ -16,7 +16,7 @@ _ESCAPE = re.compile(
     rb"\\(?:u[dD][89aAbB][0-9a-fA-F]{2}(?P<low>\\u[dD][c-fC-F][0-9a-fA-F]{2})?|u[dD][c-fC-F][0-9a-fA-F]{2}|.)",
     re.DOTALL,
 )
-_HALF = re.compile(rb"\\u[dD][89a-fA-F]")
+HALF_EMOJI = re.compile(rb"\\u[dD][89a-fA-F]")
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -32,7 +32,7 @@ def load_json(text: bytes | str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         given = text.encode() if isinstance(text, str) else text
-        if isinstance(text, str) and not _HALF.search(given):
+        if isinstance(text, str) and not HALF_EMOJI.search(given):
             raise  # Most texts are no JSON, and nothing else can be mended in them.
         mended = mend(given)
         if mended == given:
@@ -44,9 +44,9 @@ def mend(text: bytes) -> bytes:
     """Return JSON as UTF-8 without a byte order mark, halves of surrogate pairs replaced."""
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if text.startswith(mark)), "utf-8")
     text = text.decode(encoding, "replace").removeprefix("\ufeff").encode()
-    return _ESCAPE.sub(_whole, text) if _HALF.search(text) else text
+    return _ESCAPE.sub(_whole, text) if HALF_EMOJI.search(text) else text
 
 
 def _whole(escape: re.Match[bytes]) -> bytes:
-    is_half = _HALF.match(escape[0]) is not None and escape["low"] is None
+    is_half = HALF_EMOJI.match(escape[0]) is not None and escape["low"] is None
     return b"\\ufffd" if is_half else escape[0]

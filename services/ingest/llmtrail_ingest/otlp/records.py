@@ -4,9 +4,11 @@ from enum import StrEnum
 from typing import Any
 
 import msgspec
+import orjson
 
 from llmtrail.core import json_decode
 from llmtrail.core.call import MILLISECONDS_MAX
+from llmtrail_ingest.otlp.json_text import HALF_EMOJI
 
 # OTLP's own numbers.
 SPAN_KIND_CLIENT = 3
@@ -109,7 +111,17 @@ def encode_part(part: Part) -> bytes:
 
 
 def decode_part(value: bytes) -> Part:
-    """Return the part that a record of `llm.spans` holds; raise msgspec.DecodeError where it holds none."""
+    """Return the part that a record of `llm.spans` holds; raise msgspec.DecodeError where it holds none.
+
+    Its values are read when its trace is published: text that could not be read then is refused here.
+    """
+    try:
+        if not value.isascii():
+            value.decode()
+        if HALF_EMOJI.search(value):
+            orjson.loads(value)
+    except ValueError as cause:
+        raise msgspec.DecodeError(str(cause)) from cause
     return _DECODER.decode(value)
 
 
