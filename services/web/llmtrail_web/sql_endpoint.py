@@ -9,7 +9,7 @@ import threading
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import lz4.frame
@@ -25,8 +25,10 @@ from llmtrail.core.access.rights import Act, Kind, permit
 from llmtrail.store.errors import StoreError, StoreUnavailableError
 from llmtrail.store.handle import EscapedParameter, Handle, Limits
 from llmtrail_web import sql_blocks, sql_credentials, sql_write
-from llmtrail_web.sql_guard import RefusedSqlError, Statement, admit
-from llmtrail_web.sql_settings import UNKNOWN_SETTING, Filter, RefusedSettingError, Settings, of_clause, of_request
+from llmtrail_web.sql_settings import UNKNOWN_SETTING, RefusedSettingError, Settings, for_viewer, of_clause, of_request
+from llmtrail_web.sql_statements import Statements
+from llmtrail_web.sql_viewer import Viewer
+from llmtrail_web.sql_wall import RefusedSqlError
 
 # Queries at once: each may use `Limits.memory_bytes`, and ingest must keep its share of memory and cores.
 QUERIES_MAX = 2
@@ -49,7 +51,11 @@ _WORD = re.compile(r"[A-Za-z0-9_/+:-]{1,64}")
 _STATUS = {
     **dict.fromkeys((60, 81, 47, 46), 404),  # unknown table, database, identifier, function
     **dict.fromkeys(
-        (6, 26, 27, 36, 38, 41, 42, 43, 53, 62, 70, 73, 115, 271, 386, 456, 457), 400
+        (
+            *(6, 10, 16, 20, 26, 27, 34, 35, 36, 38, 41, 42, 43, 44, 51, 53, 62, 63, 68, 69, 70, 72, 73, 115, 125, 153),
+            *(169, 179, 182, 183, 184, 190, 207, 215, 258, 271, 352, 386, 395, 403, 407, 427, 456, 457),
+        ),
+        400,
     ),  # what was asked is wrong
     **dict.fromkeys((164, 497), 403),  # read-only, access denied
     **dict.fromkeys((158, 307, 396), 413),  # more rows or bytes than the limit
@@ -136,6 +142,7 @@ class _Endpoint:
         self._config = config
         self._gate = gate
         self._sessions: dict[Settings, Handle] = {}
+        self._statements = Statements(lambda: self._session(Settings(config.limits)), random_bytes)
         self._limited: dict[tuple[Limits, str], Handle] = {}
         self._workers = ThreadPoolExecutor(config.queries_max, thread_name_prefix="llmtrail-sql")
         # Writers never wait for what people ask.
@@ -217,13 +224,15 @@ class _Endpoint:
             self._under_way -= 1
 
     def _run(self, asked: _Asked) -> tuple[str, bytes]:
-        plain = self._session(Settings(self._config.limits))
-        statement = _statement(plain, asked.sql)
+        viewer = Viewer(asked.grant.tenant, sees_content=asked.grant.sees_content)
+        statement = self._statements.admitted(asked.sql, viewer)
         settings = of_clause(asked.settings, statement.settings)
         if settings.filters:
-            _check_filters(plain, settings.filters)
+            filters = self._statements.filters(settings.filters)
+            viewer, settings = replace(viewer, filters=filters), replace(settings, filters=())
+            statement = self._statements.admitted(asked.sql, viewer)
         fmt = statement.fmt or asked.fmt
-        return fmt, self._session(settings).query_bytes(statement.sql, fmt, asked.parameters)
+        return fmt, self._session(for_viewer(settings, viewer)).query_bytes(statement.sql, fmt, asked.parameters)
 
     def _session(self, settings: Settings) -> Handle:
         """Return a read-only handle with these settings: once `readonly` is set, nothing can be changed any more."""
@@ -235,21 +244,6 @@ class _Endpoint:
             if len(self._sessions) > SESSIONS_MAX:
                 self._sessions.pop(next(iter(self._sessions))).close()
             return session
-
-
-def _statement(session: Handle, sql: str) -> Statement:
-    """Let the engine's own parser print the statement, then judge that text, which is what will run."""
-    printed = session.query("SELECT formatQuerySingleLine({sql:String})", {"sql": sql})
-    return admit(str(printed[0][0]))
-
-
-def _check_filters(session: Handle, filters: tuple[Filter, ...]) -> None:
-    """Raise where a filter's table is none, since the engine would pass over it, or its condition reaches outside."""
-    tables = {str(name) for (name,) in session.query("SHOW TABLES FROM llmtrail")}
-    for one in filters:
-        if one.table not in tables:
-            raise RefusedSettingError(f"additional_table_filters is refused: there is no table {one.table!r}.")
-        _statement(session, f"SELECT 1 FROM llmtrail.{one.table} WHERE ({one.condition}\n)")  # noqa: S608 - judged.
 
 
 async def _asked(request: Request, limits: Limits, grant: Grant) -> _Asked:

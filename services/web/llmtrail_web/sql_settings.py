@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from llmtrail.store.handle import Limits
+from llmtrail_web.sql_viewer import Viewer
 
 UNKNOWN_SETTING: Final = 115
 # Longer filters than any dashboard writes are no filters.
@@ -72,6 +73,8 @@ _ONLY: Final = {
     "readonly": ("0", "1", "2"),
     "enable_extended_results_for_datetime_functions": ("0", "false"),
 }
+# A tenant's results tell nothing of how many rows were read for them.
+_TENANTS: Final = {"output_format_write_statistics": "0"}
 _FILTERS: Final = "additional_table_filters"
 _MODE: Final = re.compile(r"[a-z_]+_overflow_mode")
 _WORD: Final = re.compile(r"[A-Za-z0-9_/+:.-]{1,64}")
@@ -105,8 +108,7 @@ class Settings:
 
     def for_engine(self) -> dict[str, str]:
         """The settings of a session, as the engine takes them."""
-        filters = ",".join(f"{_quoted(f'llmtrail.{one.table}')}:{_quoted(one.condition)}" for one in self.filters)
-        return dict(self.applied) | ({_FILTERS: f"{{{filters}}}"} if filters else {})
+        return dict(self.applied)
 
 
 def of_request(limits: Limits, parameters: Mapping[str, str]) -> Settings:
@@ -125,6 +127,18 @@ def of_clause(settings: Settings, clause: Iterable[tuple[str, str]]) -> Settings
             most = getattr(settings.limits, _LIMITS[name])
             raise RefusedSettingError(f"Setting {name} = {value} is refused: it may only be lowered, below {most:g}.")
     return _read(settings, asked)
+
+
+def for_viewer(settings: Settings, viewer: Viewer) -> Settings:
+    """Take from a tenant's settings what counts rows of all tenants. Raises RefusedSettingError."""
+    if viewer.tenant is None:
+        return settings
+    for name, _ in settings.applied:
+        if name in _FURTHER_LIMITS:
+            raise RefusedSettingError(
+                f"Setting {name} is refused with a tenant's token: it counts rows of all tenants."
+            )
+    return replace(settings, applied=tuple(sorted({**dict(settings.applied), **_TENANTS}.items())))
 
 
 def _is_of_request(name: str) -> bool:
@@ -225,7 +239,3 @@ def _filter(table: str, condition: str) -> Filter:
 
 def _unquoted(text: str) -> str:
     return _ESCAPED.sub(lambda found: _ESCAPES.get(found[1], found[1]) if found[1] else "'", text[1:-1])
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmtrail.store.handle import Handle, Limits
-from llmtrail_web.sql_guard import RefusedSqlError
+from llmtrail_web.sql_wall import RefusedSqlError
 
 # One block of 20,000 calls of 3 kB, several times over; more at once only takes memory.
 BODY_BYTES_MAX = 512 * 1024 * 1024

@@ -19,7 +19,7 @@ from llmtrail.cli.safe_text import safe_line
 from llmtrail.cli.terminal import print_json, print_text
 from llmtrail.cli.topics import topic_differences
 from llmtrail.cli.wording import count, money
-from llmtrail.config import KafkaConfig
+from llmtrail.config import KafkaConfig, store_url
 from llmtrail.config_load import Loaded
 
 EXAMPLE = example("llmtrail doctor", "llmtrail doctor --json", "llmtrail doctor --settings")
@@ -98,6 +98,7 @@ def command(
     findings = [*_installation(), *_folder(loaded.config.server.data)]
     house = find_house(loaded.config.server.data, token)
     findings += _kafka(loaded.config.kafka)
+    findings += _store_account(store_url(loaded.config.store))
     findings += _running(house) if house else [Finding(Grade.ODD, "no llmtrail runs on this folder", "llmtrail up")]
     lines = loaded.lines() if show_settings else _said(loaded)
     if as_json:
@@ -151,6 +152,26 @@ def _kafka(where: KafkaConfig) -> Iterator[Finding]:
         yield Finding(Grade.GOOD, f"every topic of Kafka at {where.bootstrap_servers} is as described")
     for one in found:
         yield Finding(Grade(one.gravity.value), safe_line(str(one), 300), one.cure)
+
+
+def _store_account(url: str) -> Iterator[Finding]:
+    """Check the account with which people's SQL is answered, where a ClickHouse server answers it."""
+    if not url:
+        return
+    from llmtrail.cli.doctor_store import account_excesses, account_name
+    from llmtrail.store.errors import StoreError
+
+    name = safe_line(account_name(url), 80)
+    try:
+        found = account_excesses(url)
+    except StoreError as error:
+        yield Finding(Grade.BAD, safe_line(str(error), 300), "start ClickHouse, or mend [store] url in llmtrail.toml")
+        return
+    if not found:
+        yield Finding(Grade.GOOD, f"ClickHouse's account {name} may do what is documented, and no more")
+    for one in found:
+        what = f"ClickHouse's account {name}, where it answers people's SQL: {one.what}"
+        yield Finding(Grade.ODD, safe_line(what, 300), one.cure)
 
 
 def _running(house: House) -> Iterator[Finding]:

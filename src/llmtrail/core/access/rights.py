@@ -1,7 +1,7 @@
 """Who may see, revise and write what: the one decision behind every route. Pure; knows no request.
 
-A thing is of a kind and of a tenant. Some kinds are everybody's: a node serves all tenants, a table holds all of them,
-and what is told of one is told of the others. These are for bearers of no tenant alone.
+A thing is of a kind and of a tenant. Some kinds are everybody's: a node serves all tenants, and what is told of one is
+told of the others. These are for bearers of no tenant alone. By SQL a tenant reads its own rows, and writes none.
 """
 
 from collections.abc import Mapping
@@ -62,7 +62,9 @@ SCOPES: Mapping[tuple[Kind, Act], TokenScope] = {
     (Kind.PROCESS, Act.READ): TokenScope.READ,
 }
 # Letters are sent again each for its own tenant, and samples belong to nodes.
-EVERYBODYS = frozenset({Kind.DEAD_LETTER, Kind.GPU, Kind.PASSED_OVER, Kind.TABLE, Kind.PROCESS})
+EVERYBODYS = frozenset({Kind.DEAD_LETTER, Kind.GPU, Kind.PASSED_OVER, Kind.PROCESS})
+# What is done to everybody's things, of kinds that a tenant may read of its own.
+_EVERYBODYS_ACTS = frozenset({(Kind.TABLE, Act.WRITE)})
 
 
 def refusal_of(who: Grant, what: Thing, act: Act) -> AccessRefusal | None:
@@ -70,7 +72,8 @@ def refusal_of(who: Grant, what: Thing, act: Act) -> AccessRefusal | None:
     scope = SCOPES.get((what.kind, act))
     if scope is None or not who.allows(scope):
         return AccessRefusal(AccessReason.SCOPE, who.name, scope or TokenScope.ADMIN, who.secret_id)
-    if who.tenant is not None and (what.kind in EVERYBODYS or what.tenant != who.tenant):
+    is_everybodys = what.kind in EVERYBODYS or (what.kind, act) in _EVERYBODYS_ACTS
+    if who.tenant is not None and (is_everybodys or what.tenant != who.tenant):
         return AccessRefusal(AccessReason.TENANT, who.name, secret_id=who.secret_id)
     return None
 

@@ -1,0 +1,111 @@
+"""Statements on the SQL port that reach for files, for other places or for what other people ask."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from sql_seeds import ATTACKS
+from sql_world import CALLS, CANARY, OWN, SqlWorld, sql_world
+
+OUTFILES = [
+    "SELECT 1 INTO OUTFILE '{out}'",
+    "SELECT 1 INTO /**/ OUTFILE '{out}' TRUNCATE",
+    "SELECT 1 into -- x\n outfile '{out}' APPEND FORMAT CSV",
+    "SELECT 1 FORMAT CSV INTO OUTFILE '{out}' AND STDOUT",
+    "(SELECT 1) UNION ALL SELECT 2 INTO OUTFILE '{out}'",
+    "EXPLAIN SELECT 1 INTO OUTFILE '{out}'",
+    "EXPLAIN AST SELECT 1 INTO OUTFILE '{out}' INTO OUTFILE '{out}'",
+    "SHOW TABLES INTO OUTFILE '{out}'",
+    "DESCRIBE TABLE calls INTO OUTFILE '{out}'",
+    "DESCRIBE (SELECT 1) INTO OUTFILE '{out}'",
+    "DESCRIBE (SELECT 1 INTO OUTFILE '{out}')",
+    "EXISTS TABLE calls INTO OUTFILE '{out}'",
+    "WITH x AS (SELECT 1) SELECT * FROM x INTO OUTFILE '{out}' COMPRESSION 'none'",
+    "SELECT 1 \u2028INTO OUTFILE '{out}'",
+]
+# The engine's parser decides where a comment ends, and that is what runs.
+COMMENTED = [
+    "SELECT 1 /* /* */ INTO OUTFILE '{out}' -- */",
+    "SELECT 1 -- INTO OUTFILE '{out}'",
+    "SELECT 1 /* INTO */ /* OUTFILE '{out}' */",
+    "SELECT 1 #! INTO OUTFILE '{out}'",
+]
+BY_NAME = [
+    "SHOW PROCESSLIST",
+    "SHOW FULL PROCESSLIST",
+    "SELECT * FROM system.processes",
+    "SELECT 1 IN system.processes",
+]
+BY_NAME += ["SELECT query FROM `system`.`processes`", 'SELECT * FROM "system"."processes"', "SHOW TABLE STATUS"]
+BY_NAME += ["WITH p AS (SELECT query FROM system.processes) SELECT * FROM p", "EXPLAIN SELECT * FROM system.processes"]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlWorld]:
+    with sql_world(tmp_path_factory.mktemp("c2")) as running:
+        yield running
+
+
+@pytest.mark.attack("C2", "a statement reaches for a file, a network, a process or a change, in every spelling known")
+@pytest.mark.parametrize("token", ["everyone", OWN])
+@pytest.mark.parametrize("statement", ATTACKS)
+def test_an_attack_reads_nothing_and_changes_nothing(world: SqlWorld, statement: str, token: str) -> None:
+    before = world.state()
+    answer = world.ask(world.filled(statement), token)
+    assert CANARY not in answer.text
+    assert world.state() == before
+    assert world.ask("SELECT count() FROM calls").text == f"{CALLS}\n"
+
+
+@pytest.mark.attack("C1", "a statement writes a file by INTO OUTFILE, hidden by comments, brackets or EXPLAIN")
+@pytest.mark.parametrize("statement", OUTFILES)
+def test_no_statement_writes_a_file(world: SqlWorld, statement: str) -> None:
+    answer = world.ask(world.filled(statement))
+    assert 400 <= answer.status_code < 500, answer.text
+    assert list(world.out.iterdir()) == []
+
+
+@pytest.mark.attack("C1", "a statement writes a file that its judge takes for a comment")
+@pytest.mark.parametrize("statement", COMMENTED)
+def test_no_comment_writes_a_file(world: SqlWorld, statement: str) -> None:
+    answer = world.ask(world.filled(statement))
+    assert answer.text == "1\n" or 400 <= answer.status_code < 500
+    assert list(world.out.iterdir()) == []
+
+
+@pytest.mark.attack("C2", "a statement shows what other people are asking now")
+@pytest.mark.parametrize("statement", BY_NAME)
+def test_no_statement_shows_those_of_others(world: SqlWorld, statement: str) -> None:
+    assert 400 <= world.ask(statement).status_code < 500
+
+
+@pytest.mark.attack("C2", "EXISTS and DESCRIBE say whether a file is there")
+@pytest.mark.parametrize(
+    "form", ["EXISTS TABLE default.`{}`", "EXISTS `{}`", "DESCRIBE TABLE default.`{}`", "DESC `{}`"]
+)
+def test_no_statement_tells_whether_a_file_exists(world: SqlWorld, form: str) -> None:
+    there, missing = (world.ask(form.format(name)) for name in (world.secret, f"{world.secret}-missing"))
+    assert there.status_code == missing.status_code == 403
+    assert there.text == missing.text
+
+
+@pytest.mark.attack("C2", "a parameter or a setting carries what the statement may not say")
+@pytest.mark.parametrize(
+    ("statement", "params"),
+    [
+        ("SELECT {a:String}, {b:Array(String)}", {"param_a": "x') FROM file('{secret}", "param_b": "['{secret}']"}),
+        ("SELECT * FROM {t:Identifier}", {"param_t": "system.processes"}),
+        ("SELECT count() FROM calls", {"additional_table_filters": "{'calls':'file(''{secret}'') = 1'}"}),
+        ("SELECT count() FROM calls", {"additional_table_filters": "{'calls':'1) OR (1 IN system.processes'}"}),
+        ("SELECT count() FROM calls", {"additional_table_filters": "{'calls':'1 INTO OUTFILE ''{out}'' -- '}"}),
+        ("SELECT 1", {"format_schema": "{secret}"}),
+        ("SELECT 1", {"default_format": "Template", "format_template_row": "{secret}"}),
+        ("SELECT 1", {"query": "SELECT file('{secret}') --"}),
+    ],
+)
+def test_no_parameter_says_what_a_statement_may_not(world: SqlWorld, statement: str, params: dict[str, str]) -> None:
+    before = world.state()
+    filled = {name: value.replace("{secret}", str(world.secret)) for name, value in params.items()}
+    answer = world.ask(statement, **{n: v.replace("{out}", str(world.out / "out")) for n, v in filled.items()})
+    assert CANARY not in answer.text
+    assert world.state() == before
