@@ -3,30 +3,29 @@
 import asyncio
 import contextlib
 import functools
-import gzip
 import re
 import threading
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Protocol
 
-import lz4.frame
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from llmtrail.access.gate import AccessRefusedError, Gate
-from llmtrail.clock import random_bytes
 from llmtrail.core.access.grant import Grant
 from llmtrail.core.access.rights import Act, Kind, permit
-from llmtrail.store.errors import StoreError, StoreUnavailableError
-from llmtrail.store.handle import EscapedParameter, Handle, Limits
-from llmtrail_web import sql_blocks, sql_credentials, sql_write
-from llmtrail_web.sql_settings import UNKNOWN_SETTING, RefusedSettingError, Settings, for_viewer, of_clause, of_request
-from llmtrail_web.sql_statements import Statements
+from llmtrail.store.errors import StoreBusyError, StoreError, StoreUnavailableError
+from llmtrail.store.handle import EscapedParameter, Handle, Limits, PooledHandle
+from llmtrail_web import sql_answer, sql_blocks, sql_credentials, sql_write
+from llmtrail_web.sql_box import BoxedRunner, DirectRunner, Result
+from llmtrail_web.sql_run import SESSIONS_MAX, Asked, Runner
+from llmtrail_web.sql_settings import UNKNOWN_SETTING, RefusedSettingError, of_request
 from llmtrail_web.sql_viewer import Viewer
 from llmtrail_web.sql_wall import RefusedSqlError
 
@@ -38,10 +37,8 @@ WAITING_MAX = 32
 WRITES_MAX = 4
 # The engine's own limit of a statement's text.
 STATEMENT_BYTES_MAX = 262_144
-# Distinct combinations of settings that are kept ready; each holds a connection or two.
-SESSIONS_MAX = 8
-# Smaller answers travel faster as they are.
-_COMPRESS_FROM_BYTES = 1_024
+# When a client may ask again that was turned away because of others.
+_RETRY_AFTER_S = 2
 _DEFAULT_FORMAT = "TabSeparated"
 _DATABASES = frozenset({"", "default", "llmtrail"})
 
@@ -75,13 +72,6 @@ _NAMES |= {
     516: "AUTHENTICATION_FAILED",
 }
 
-_CONTENT_TYPES = {
-    "JSON": "application/json; charset=UTF-8",
-    "CSV": "text/csv; charset=UTF-8; header=absent",
-    "CSVWithNames": "text/csv; charset=UTF-8; header=present",
-    "TabSeparated": "text/tab-separated-values; charset=UTF-8",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class SqlConfig:
@@ -94,16 +84,14 @@ class SqlConfig:
     waiting_max: int = WAITING_MAX
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """One query as it came in."""
+class _Runs(Protocol):
+    """What runs statements."""
 
-    sql: str
-    fmt: str
-    parameters: Mapping[str, Any]
-    settings: Settings
-    query_id: str
-    grant: Grant
+    def run(self, asked: Asked) -> Result:
+        """Run one. Raises RefusedSqlError, RefusedSettingError, StoreError."""
+
+    def close(self) -> None:
+        """Give up what it holds."""
 
 
 class _AnswerError(Exception):
@@ -124,6 +112,7 @@ def sql_app(handle: Handle, config: SqlConfig, gate: Gate) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        endpoint.start()
         yield
         endpoint.close()
 
@@ -141,8 +130,6 @@ class _Endpoint:
         self._handle = handle
         self._config = config
         self._gate = gate
-        self._sessions: dict[Settings, Handle] = {}
-        self._statements = Statements(lambda: self._session(Settings(config.limits)), random_bytes)
         self._limited: dict[tuple[Limits, str], Handle] = {}
         self._workers = ThreadPoolExecutor(config.queries_max, thread_name_prefix="llmtrail-sql")
         # Writers never wait for what people ask.
@@ -150,10 +137,24 @@ class _Endpoint:
         self._choosing = threading.Lock()
         self._under_way = 0
 
+    def start(self) -> None:
+        """Have processes ready before the first statement comes."""
+        _ = self._runs
+
+    @cached_property
+    def _runs(self) -> _Runs:
+        """Statements over the engine in this process run in processes of their own; a server has its own walls."""
+        folder = self._handle.folder if isinstance(self._handle, PooledHandle) else None
+        if folder is None:
+            return DirectRunner(Runner(self._handle, self._config.limits))
+        return BoxedRunner(folder, self._config.limits, self._config.queries_max)
+
     def close(self) -> None:
+        # Statements under way end with their processes.
+        self._runs.close()
         self._workers.shutdown(wait=True, cancel_futures=True)
         self._writers.shutdown(wait=True)
-        for session in (*self._sessions.values(), *self._limited.values()):
+        for session in self._limited.values():
             session.close()
 
     async def answer(self, request: Request) -> Response:
@@ -168,10 +169,8 @@ class _Endpoint:
             return _error_response(error.code, str(error))
         except (RefusedSqlError, RefusedSettingError) as error:
             return _error_response(UNKNOWN_SETTING if isinstance(error, RefusedSettingError) else 164, str(error))
-        except StoreUnavailableError as error:
-            return _error_response(210, str(error))
         except StoreError as error:
-            return _error_response(error.code or 1002, str(error))
+            return _error_response(_code_of(error), str(error))
 
     def _admitted(self, request: Request) -> Grant:
         """Return what the bearer may do; raises AccessRefusedError."""
@@ -182,8 +181,8 @@ class _Endpoint:
         asked = await _asked(request, self._config.limits, grant)
         if not asked.sql.strip():
             return PlainTextResponse("Ok.\n")
-        fmt, body = await self._in_turn(functools.partial(self._run, asked))
-        return _result_response(request, asked, fmt, body)
+        result = await self._in_turn(functools.partial(self._runs.run, asked))
+        return sql_answer.response(request, result)
 
     async def _write(self, request: Request) -> Response:
         params = request.query_params
@@ -214,7 +213,7 @@ class _Endpoint:
                 self._limited[key] = self._handle.reader(limits, {"database": database} if database else {})
             return self._limited[key]
 
-    async def _in_turn(self, work: Callable[[], tuple[str, bytes]]) -> tuple[str, bytes]:
+    async def _in_turn(self, work: Callable[[], Result]) -> Result:
         if self._under_way >= self._config.queries_max + self._config.waiting_max:
             raise _AnswerError(202, f"{self._under_way} queries are running or waiting already; try again later.")
         self._under_way += 1
@@ -223,30 +222,8 @@ class _Endpoint:
         finally:
             self._under_way -= 1
 
-    def _run(self, asked: _Asked) -> tuple[str, bytes]:
-        viewer = Viewer(asked.grant.tenant, sees_content=asked.grant.sees_content)
-        statement = self._statements.admitted(asked.sql, viewer)
-        settings = of_clause(asked.settings, statement.settings)
-        if settings.filters:
-            filters = self._statements.filters(settings.filters)
-            viewer, settings = replace(viewer, filters=filters), replace(settings, filters=())
-            statement = self._statements.admitted(asked.sql, viewer)
-        fmt = statement.fmt or asked.fmt
-        return fmt, self._session(for_viewer(settings, viewer)).query_bytes(statement.sql, fmt, asked.parameters)
 
-    def _session(self, settings: Settings) -> Handle:
-        """Return a read-only handle with these settings: once `readonly` is set, nothing can be changed any more."""
-        with self._choosing:
-            session = self._sessions.pop(settings, None)
-            if session is None:
-                session = self._handle.reader(settings.limits, {"database": "llmtrail"} | settings.for_engine())
-            self._sessions[settings] = session  # The dictionary's order is that of last use.
-            if len(self._sessions) > SESSIONS_MAX:
-                self._sessions.pop(next(iter(self._sessions))).close()
-            return session
-
-
-async def _asked(request: Request, limits: Limits, grant: Grant) -> _Asked:
+async def _asked(request: Request, limits: Limits, grant: Grant) -> Asked:
     params = request.query_params
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
         raise RefusedSqlError("External tables are not taken here; send the statement as the body, values as param_….")
@@ -258,13 +235,12 @@ async def _asked(request: Request, limits: Limits, grant: Grant) -> _Asked:
     fmt = params.get("default_format") or request.headers.get("x-clickhouse-format") or _DEFAULT_FORMAT
     if not _WORD.fullmatch(fmt):
         raise _AnswerError(73, f"{fmt!r} is no format.")
-    return _Asked(
+    return Asked(
         sql="\n".join(parts),
         fmt=fmt,
-        parameters={n.removeprefix("param_"): EscapedParameter(v) for n, v in params.items() if n.startswith("param_")},
+        parameters={n.removeprefix("param_"): v for n, v in params.items() if n.startswith("param_")},
         settings=of_request(limits, params),
-        query_id=params.get("query_id") or random_bytes(16).hex(),
-        grant=grant,
+        viewer=Viewer(grant.tenant, sees_content=grant.sees_content),
     )
 
 
@@ -320,68 +296,18 @@ def _text(body: bytes) -> str:
         raise _AnswerError(62, "The statement is not UTF-8.") from error
 
 
-def _result_response(request: Request, asked: _Asked, fmt: str, body: bytes) -> Response:
-    headers = {
-        "X-ClickHouse-Query-Id": _header_text(asked.query_id),
-        "X-ClickHouse-Format": fmt,
-        "X-ClickHouse-Timezone": "UTC",
-        "X-ClickHouse-Summary": f'{{"result_rows":"{_rows_at_least(fmt, body)}","result_bytes":"{len(body)}"}}',
-    }
-    body, encoding = _encoded(request, body)
-    if encoding:
-        headers["Content-Encoding"] = encoding
-    media_type = _CONTENT_TYPES.get(fmt) or ("application/json" if fmt.startswith("JSON") else "text/plain")
-    return Response(body, headers=headers, media_type=media_type)
-
-
-def _encoded(request: Request, body: bytes) -> tuple[bytes, str]:
-    """Return the body as the client asked for it, and its Content-Encoding."""
-    params = request.query_params
-    accepted = request.headers.get("accept-encoding", "") if params.get("enable_http_compression") == "1" else ""
-    if params.get("compress") == "1":
-        # Drivers that ask for blocks of ClickHouse's own read nothing else, however short the result.
-        return b"".join(sql_blocks.packed(body)), ""
-    if "gzip" in accepted and len(body) >= _COMPRESS_FROM_BYTES:
-        # Level 1: the client is on the same machine or network more often than not.
-        return gzip.compress(body, compresslevel=1), "gzip"
-    if "lz4" in accepted and "gzip" not in accepted:
-        return lz4.frame.compress(body), "lz4"
-    return body, ""
-
-
-def _rows_at_least(fmt: str, body: bytes) -> int:
-    """Whether there are rows, as a number: JDBC drivers take a result of 0 rows for empty and look no further.
-
-    As with ClickHouse itself, which sends the header before it knows them all, there may be more.
-    """
-    if fmt != "RowBinaryWithNamesAndTypes":
-        return int(bool(body))
-    columns, place = _varint(body, 0)
-    for _ in range(2 * columns):
-        length, place = _varint(body, place)
-        place += length
-    return int(place < len(body))
-
-
-def _varint(body: bytes, place: int) -> tuple[int, int]:
-    value = shift = 0
-    while place < len(body):
-        byte = body[place]
-        value |= (byte & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if byte < 0x80:
-            break
-    return value, place
+def _code_of(error: StoreError) -> int:
+    if isinstance(error, StoreBusyError):
+        return 202
+    return 210 if isinstance(error, StoreUnavailableError) else error.code or 1002
 
 
 def _error_response(code: int, message: str) -> Response:
     name = _NAMES.get(code, "")
     text = message if message.startswith("Code: ") else f"Code: {code}. DB::Exception: {message} ({name})"
     headers = {"X-ClickHouse-Exception-Code": str(code)}
+    if code == 202:
+        headers["Retry-After"] = str(_RETRY_AFTER_S)
     if code == 516:
         headers["WWW-Authenticate"] = 'Basic realm="llmtrail"'
     return PlainTextResponse(text + "\n", status_code=_STATUS.get(code, 500), headers=headers)
-
-
-def _header_text(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9_.:-]", "", text)[:128]

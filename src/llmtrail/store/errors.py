@@ -21,5 +21,9 @@ class StoreUnavailableError(StoreError):
     """The server cannot be reached, or the handle is closed."""
 
 
+class StoreBusyError(StoreUnavailableError):
+    """Nothing is free to run a statement; the same one may run in some seconds."""
+
+
 class MigrationError(StoreError):
     """The schema in the store and the migration files disagree."""

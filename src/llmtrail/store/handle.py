@@ -122,15 +122,14 @@ class _Pool:
         client = self._take()
         try:
             yield client
-        except ClickHouseError as error:
-            raise _named(error) from error
-        except OSError as error:
-            # The driver hands blocks over through a temporary file.
-            if error.errno == errno.ENOSPC:
-                raise StoreFullError(f"No space for temporary files in {tempfile.gettempdir()}.") from error
-            raise
-        finally:
-            self._give_back(client)
+        except BaseException as error:
+            # The engine keeps what a failed statement has written so far, and would answer the next one with it.
+            self._discard(client)
+            named = _translated(error)
+            if named is error:
+                raise
+            raise named from error
+        self._give_back(client)
 
     def _take(self) -> Client:
         with self._changed:
@@ -153,6 +152,14 @@ class _Pool:
                 self._made -= 1
                 self._changed.notify()
             raise
+
+    def _discard(self, client: Client) -> None:
+        with self._changed:
+            self._made -= 1
+            self._changed.notify()
+        # What ends badly may close badly, too; the statement's own error counts.
+        with contextlib.suppress(ClickHouseError, OSError):
+            client.close()
 
     def _give_back(self, client: Client) -> None:
         with self._changed:
@@ -192,7 +199,11 @@ class PooledHandle:
         connect: Callable[[Mapping[str, Any]], Client],
         settings: Mapping[str, Any],
         insert: _Insert = _insert_sent,
+        folder: Path | None = None,
     ) -> None:
+        # Where the engine in this process keeps its parts; None: it is elsewhere.
+        self.folder = folder
+        self.anchor: Client | None = None
         self._connect = connect
         self._insert = insert
         self._pool = _Pool(connect, settings)
@@ -256,6 +267,9 @@ class PooledHandle:
         for handle in self._readers:
             handle.close()
         self._pool.close()
+        anchor, self.anchor = self.anchor, None
+        if anchor is not None:
+            anchor.close()
 
 
 def open_chdb(path: Path | str, *, free_bytes_min: int = FREE_BYTES_MIN) -> PooledHandle:
@@ -274,7 +288,20 @@ def open_chdb(path: Path | str, *, free_bytes_min: int = FREE_BYTES_MIN) -> Pool
             raise _opening(error, folder) from error
 
     session = {**_SESSION, "min_free_disk_bytes_to_perform_insert": free_bytes_min}
-    return _opened(PooledHandle(connect, session, _insert_in_process))
+    handle = PooledHandle(connect, session, _insert_in_process, folder)
+    # The engine shuts down, and lets the folder go, with its last connection: this one runs no statement that fails.
+    handle.anchor = connect({})
+    return _opened(handle)
+
+
+def open_private(folder: Path, config: Path, settings: Mapping[str, Any]) -> PooledHandle:
+    """Open (or make) a data folder that nobody else looks at, with a file of the engine's own configuration."""
+    options = {"config-file": str(config)}
+
+    def connect(session: Mapping[str, Any]) -> Client:
+        return _chdb_client(folder, dict(session), options)
+
+    return _opened(PooledHandle(connect, {**_SESSION, **settings}))
 
 
 def open_http(
@@ -299,9 +326,11 @@ def open_http(
     return _opened(handle) if asks else handle
 
 
-def _chdb_client(folder: Path, settings: dict[str, Any]) -> Client:
+def _chdb_client(folder: Path, settings: dict[str, Any], options: Mapping[str, str] | None = None) -> Client:
     database = settings.pop("database", None)
-    return clickhouse_connect.get_client(interface="chdb", path=str(folder), database=database, settings=settings)
+    return clickhouse_connect.get_client(
+        interface="chdb", path=str(folder), database=database, settings=settings, chdb_options=options
+    )
 
 
 def _http_client(url: str, user: str, password: str, settings: dict[str, Any]) -> Client:
@@ -341,6 +370,16 @@ def _is_locked(folder: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def _translated(error: BaseException) -> BaseException:
+    """The error as the store names it."""
+    if isinstance(error, ClickHouseError):
+        return _named(error)
+    # The driver hands blocks over through a temporary file.
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return StoreFullError(f"No space for temporary files in {tempfile.gettempdir()}.")
+    return error
 
 
 def _named(error: ClickHouseError) -> StoreError:
