@@ -61,8 +61,8 @@ ROWS: dict[tuple[str, str, str], Needs] = {
     ("http", "GET", "/readyz"): OPEN,
     ("http", "GET", "/metrics"): OPEN,  # on loopback; see tests/unit/local/test_process_routes.py for elsewhere
     ("sql", "GET", "/ping"): OPEN,
-    ("sql", "GET", "/"): Needs("read", no_tenant=True, path="/?query=SELECT%201"),
-    ("sql", "POST", "/"): Needs("read", no_tenant=True, body="SELECT 1"),
+    ("sql", "GET", "/"): Needs("read", path="/?query=SELECT%201"),
+    ("sql", "POST", "/"): Needs("read", body="SELECT 1"),
 }
 # Over gRPC: the services, each with `Export`.
 GRPC_ROWS = {f"opentelemetry.proto.collector.{name}.v1.{service}": "ingest" for name, service in (

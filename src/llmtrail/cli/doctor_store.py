@@ -3,7 +3,10 @@
 from urllib.parse import urlsplit
 
 from llmtrail.store.account import GRANTS_QUERY, QUOTA_QUERY, SETTINGS_QUERY, Account, Excess, Setting, excesses
+from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, open_http
+
+_ACCESS_DENIED = 497
 
 
 def account_excesses(url: str) -> list[Excess]:
@@ -26,4 +29,13 @@ def _account(handle: Handle) -> Account:
         for name, value, low, high, fixed in handle.query(SETTINGS_QUERY)
     }
     grants = [str(line) for (line,) in handle.query(GRANTS_QUERY)]
-    return Account(grants, settings, [str(name) for (name,) in handle.query(QUOTA_QUERY)])
+    return Account(grants, settings, _quotas(handle))
+
+
+def _quotas(handle: Handle) -> list[str] | None:
+    try:
+        return [str(name) for (name,) in handle.query(QUOTA_QUERY)]
+    except StoreError as error:
+        if error.code == _ACCESS_DENIED:
+            return None
+        raise

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# What the account is asked for itself; each is open to every account, whatever else it may not read.
+# What the account is asked for itself: its grants and settings are open to every account.
 GRANTS_QUERY: Final = "SHOW GRANTS"
 QUOTA_QUERY: Final = "SELECT DISTINCT ifNull(quota_name, '') FROM system.quota_usage WHERE duration IS NOT NULL"
 # The limits of one query, each with the most that the documented profile grants.
@@ -31,7 +31,8 @@ _GRANT: Final = re.compile(
 )
 # Rights that only read, and describe what may be read.
 _READING: Final = frozenset({"SELECT", "SHOW", "SHOW DATABASES", "SHOW TABLES", "SHOW COLUMNS"})
-_OURS: Final = re.compile(r"`?llmtrail`?\.(\*|`?\w+`?)")
+# The database, and where doctor reads what the account's own quota is.
+_OURS: Final = re.compile(r"`?llmtrail`?\.(\*|`?\w+`?)|`?system`?\.`?quota_usage`?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,8 @@ class Account:
 
     grants: Sequence[str]
     settings: Mapping[str, Setting]
-    quotas: Sequence[str]
+    # Names of the quotas that limit it; None where it may not read them.
+    quotas: Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,8 @@ def _within(value: str, most: int) -> bool:
         return False
 
 
-def _of_quotas(quotas: Sequence[str]) -> Iterator[Excess]:
-    if not any(name and name != "default" for name in quotas):
+def _of_quotas(quotas: Sequence[str] | None) -> Iterator[Excess]:
+    if quotas is None:
+        yield Excess("whether a quota limits it cannot be read", "GRANT SELECT ON system.quota_usage TO it")
+    elif not any(name and name != "default" for name in quotas):
         yield Excess("no quota limits it", f"give it the quota llmtrail_readers of {_README}")

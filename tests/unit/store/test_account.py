@@ -96,6 +96,11 @@ def test_an_account_without_a_quota_is_named(quotas: list[str]) -> None:
     assert [one.what for one in excesses(replace(DOCUMENTED, quotas=quotas))] == ["no quota limits it"]
 
 
+def test_an_account_whose_quota_cannot_be_read_is_told_how_it_can() -> None:
+    (found,) = excesses(replace(DOCUMENTED, quotas=None))
+    assert "GRANT SELECT ON system.quota_usage" in found.cure
+
+
 def test_the_documented_profile_bounds_what_doctor_checks() -> None:
     profiles = ET.parse(READERS).getroot().find("profiles")
     assert profiles is not None
