@@ -83,31 +83,31 @@ _ENDS += [
     " FORMAT CSV INTO OUTFILE 'x'",
 ]
 _TOKEN = re.compile(r"'(?:[^'\\]|\\.)*'|`[^`]*`|\"[^\"]*\"|\w+|\s+|.", re.DOTALL)
-_CHANGES_MAX = 4
+_TIMES = [1, 1, 1, 2, 2, 3, 5]
 
 
 def statements(seed: int) -> Iterator[str]:
     """Yield statements without end, the same for the same seed; `{secret}` and `{out}` stand for paths."""
     random = Random(seed)
     while True:
-        statement = random.choice(random.choice([HONEST, ATTACKS, ORACLES]))
-        for _ in range(random.randint(1, _CHANGES_MAX)):
+        statement = random.choice(random.choice([HONEST, HONEST, ATTACKS, ORACLES]))
+        for _ in range(random.choice(_TIMES)):
             statement = random.choice(_CHANGES)(statement, random)
         yield statement
 
 
 def _renamed(statement: str, random: Random) -> str:
-    return _with_token(statement, random, str.isidentifier, lambda _: random.choice(_NAMES))
+    return _with_token(statement, random, _is_name, lambda _: random.choice(_NAMES))
 
 
 def _retabled(statement: str, random: Random) -> str:
-    return _with_token(statement, random, str.isidentifier, lambda _: random.choice(_TABLES))
+    return _with_token(statement, random, _is_name, lambda _: random.choice(_TABLES))
 
 
 def _quoted(statement: str, random: Random) -> str:
     signs = [("`", "`"), ('"', '"'), ("'", "'"), ("(", ")"), ("$$", "$$"), ("{{", ":Identifier}}"), ("{{", ":String}}")]
     left, right = random.choice(signs)
-    return _with_token(statement, random, str.isidentifier, lambda token: left + token + right)
+    return _with_token(statement, random, _is_name, lambda token: left + token + right)
 
 
 def _cased(statement: str, random: Random) -> str:
@@ -179,12 +179,17 @@ _NESTINGS = [
 ]
 _CHANGES: list[Callable[[str, Random], str]] = [
     *(_renamed, _retabled, _quoted, _cased, _spaced, _called, _nested, _ended, _spliced, _cut),
-    *(_renamed, _nested, _called),
+    *(_renamed, _retabled, _nested, _nested, _called, _called, _cased, _spaced),
 ]
 
 
+def _is_name(token: str) -> bool:
+    # Words of clauses are written in capitals, names are not.
+    return token.isidentifier() and not token.isupper()
+
+
 def _is_value(token: str) -> bool:
-    return token[:1] == "'" or token.isidentifier() or token.isdigit()
+    return token[:1] == "'" or _is_name(token) or token.isdigit()
 
 
 def _with_token(statement: str, random: Random, is_wanted: Callable[[str], bool], change: Callable[[str], str]) -> str:
