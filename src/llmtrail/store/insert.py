@@ -2,11 +2,13 @@
 
 import base64
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+import msgspec
 import pyarrow as pa
+from msgspec.structs import astuple
 
 from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Served, Usage, Versions
 from llmtrail.core.columns import CONTENT_FIELDS, COUNT_FIELDS, SERVED_FIELDS, VERSION_COLUMNS
@@ -40,6 +42,7 @@ _MADE = """(
   WHERE ingest_day IN ({days}) AND corrected_at >= fromUnixTimestamp64Milli({{from:Int64}})
   AND corrected_at <= fromUnixTimestamp64Milli({{to:Int64}})
 )"""
+_COUNTS = dict(zip(COUNT_FIELDS, COUNT_FIELDS, strict=True))
 _NO_USAGE = Usage()
 _NO_SERVED = Served()
 _NO_VERSIONS = Versions()
@@ -248,21 +251,31 @@ def _event_columns(calls: Sequence[Call]) -> dict[str, arrow.Column]:
 
 def _group_columns(calls: Sequence[Call]) -> dict[str, arrow.Column]:
     """Build the columns of the event's groups: usage, served, versions, error, parser, retrieval."""
-    of_usage = _getter([call.usage or _NO_USAGE for call in calls])
-    of_served = _getter([call.served or _NO_SERVED for call in calls])
-    of_versions = _getter([call.versions or _NO_VERSIONS for call in calls])
-    of_error = _getter([call.error or _NO_ERROR for call in calls])
-    retrievals = [call.retrieval or _NO_RETRIEVAL for call in calls]
+    get = _getter(calls)
     return {
-        **{name: pa.array(of_usage(name), _COUNT) for name in COUNT_FIELDS},
-        **{name: pa.array(of_served(name), _TEXT) for name in SERVED_FIELDS},
-        **{column: pa.array(of_versions(field), _TEXT) for field, column in VERSION_COLUMNS.items()},
-        "error_type": pa.array(of_error("type"), _TEXT),
-        "error_message": pa.array(of_error("message"), _TEXT),
-        "http_status": pa.array(of_error("http_status"), _SMALL),
-        "parser_status": pa.array([(call.parser or _NO_PARSER).status for call in calls], _TEXT),
-        "retrieval_status": pa.array([retrieval.status for retrieval in retrievals], _TEXT),
-        "retrieval_latency_ms": pa.array([retrieval.latency_ms for retrieval in retrievals], _FLOAT),
+        **_columns_of(get("usage"), _NO_USAGE, _COUNTS, _COUNT),
+        **_columns_of(get("served"), _NO_SERVED, dict(zip(SERVED_FIELDS, SERVED_FIELDS, strict=True)), _TEXT),
+        **_columns_of(get("versions"), _NO_VERSIONS, VERSION_COLUMNS, _TEXT),
+        **_columns_of(get("error"), _NO_ERROR, {"type": "error_type", "message": "error_message"}, _TEXT),
+        **_columns_of(get("error"), _NO_ERROR, {"http_status": "http_status"}, _SMALL),
+        **_columns_of(get("parser"), _NO_PARSER, {"status": "parser_status"}, _TEXT),
+        **_columns_of(get("retrieval"), _NO_RETRIEVAL, {"status": "retrieval_status"}, _TEXT),
+        **_columns_of(get("retrieval"), _NO_RETRIEVAL, {"latency_ms": "retrieval_latency_ms"}, _FLOAT),
+    }
+
+
+def _columns_of(
+    groups: Sequence[Any], none: msgspec.Struct, names: Mapping[str, str], kind: pa.DataType
+) -> dict[str, arrow.Column]:
+    """Build the columns of one group's fields, of which `none` has none; nothing where no call has the group."""
+    if not any(groups):
+        return {}
+    fields = none.__struct_fields__
+    # All fields at once, group by group, is quicker than all groups field by field.
+    told = dict(zip(fields, zip(*[astuple(group or none) for group in groups], strict=True), strict=True))
+    # A column of nothing but NULL need not be made to be left out.
+    return {
+        column: pa.array(told[field], kind) for field, column in names.items() if told[field].count(None) < len(groups)
     }
 
 
@@ -275,7 +288,6 @@ def _attempt_columns(calls: Sequence[Call]) -> dict[str, arrow.Column]:
         offsets.append(len(flat))
     get = _getter(flat)
     errors = [_error_of(attempt) for attempt in flat]
-    usages = [attempt.usage or _NO_USAGE for attempt in flat]
     starts = [None if attempt.started_at is None else to_ns(attempt.started_at) for attempt in flat]
     columns = {
         "number": pa.array(get("number"), _SMALL),
@@ -289,7 +301,7 @@ def _attempt_columns(calls: Sequence[Call]) -> dict[str, arrow.Column]:
         "error_type": pa.array([error.type for error in errors], _TEXT),
         "error_message": pa.array([error.message for error in errors], _TEXT),
         "provider_request_id": pa.array(get("provider_request_id"), _TEXT),
-        **{name: pa.array(_getter(usages)(name), _COUNT) for name in COUNT_FIELDS},
+        **_columns_of(get("usage"), _NO_USAGE, _COUNTS, _COUNT),
     }
     places = pa.array(offsets, pa.int32())
     return {f"attempts.{name}": pa.ListArray.from_arrays(places, values) for name, values in columns.items()}
