@@ -41,6 +41,36 @@ def test_a_tenants_token_sees_its_own_rows_alone(world: SqlWorld, token: str) ->
     assert world.state() == before
 
 
+@pytest.mark.attack("M3", "a filter of a tenant's client reads the rows of others")
+@pytest.mark.parametrize("by_clause", [True, False])
+@pytest.mark.parametrize(
+    ("condition", "rows"),
+    [
+        ("1", CALLS // 2),
+        ("call_id IN (SELECT call_id FROM calls)", CALLS // 2),
+        ("call_id NOT IN (SELECT call_id FROM calls)", 0),
+        ("exists(SELECT 1 FROM llmtrail.calls WHERE tenant != 'acme')", 0),
+        ("(SELECT count() FROM calls) > 20", 0),
+        ("1 OR tenant = 'evil'", CALLS // 2),
+        ("exists(SELECT 1 FROM calls_data)", None),
+        ("call_id IN calls_data", None),
+        ("1) OR (1 IN system.parts", None),
+        ("1), (2", None),
+        ("1) FROM calls_data WHERE (1", None),
+        ("1 AS x) UNION ALL SELECT (1", None),
+    ],
+)
+def test_a_filter_reads_a_tenants_own_rows_alone(
+    world: SqlWorld, condition: str, rows: int | None, by_clause: bool
+) -> None:
+    quoted = condition.replace("'", "\\'")
+    filters = f"{{'calls': '{quoted}'}}"
+    clause = f" SETTINGS additional_table_filters = {filters}" if by_clause else ""
+    params = {} if by_clause else {"additional_table_filters": filters}
+    answer = world.ask(f"SELECT count() FROM calls{clause}", OWN, **params)
+    assert answer.text == f"{rows}\n" if rows is not None else 400 <= answer.status_code < 500, answer.text
+
+
 @pytest.mark.attack("M3", "a token without the scope content reads prompts by SQL")
 @pytest.mark.parametrize("token", ["numbers", "acme-numbers"])
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import re
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -26,9 +26,11 @@ from llmtrail_web.sql_wall import Admitted, RefusedSqlError, admit, check_table
 # Statements that are remembered: dashboards ask the same ones again and again.
 REMEMBERED_MAX: Final = 512
 # Longer texts are parsed each time.
-_REMEMBERED_CHARS_MAX: Final = 16_384
+_REMEMBERED_CHARS_MAX: Final = 65_536
 # A format at the end, as drivers append it.
 _FORMAT_AT_END: Final = re.compile(r"(?P<sql>.*\S)\s+FORMAT\s+(?P<fmt>\w+)", re.IGNORECASE | re.DOTALL)
+# What may hide where a statement ends from whoever appends to it: such a text is printed anew.
+_COMMENTED: Final = re.compile(r";|--|/\*|#|//")
 # Statements that the engine does not write as a tree: only these forms are read, as wholes.
 _OF_TABLE: Final = re.compile(
     r"\s*(?P<verb>DESCRIBE|DESC|EXISTS|SHOW\s+CREATE)(?:\s+(?P<what>TABLE|VIEW))?\s+"
@@ -96,7 +98,7 @@ class Statements:
             statement = self._judge(sql, viewer)
         except RecursionError as error:
             raise RefusedSqlError(_TOO_DEEP) from error
-        if len(sql) <= _REMEMBERED_CHARS_MAX:
+        if max(len(sql), len(statement.sql)) <= _REMEMBERED_CHARS_MAX:
             with self._judging:
                 self._judged[key] = statement
                 while len(self._judged) > REMEMBERED_MAX:
@@ -104,20 +106,23 @@ class Statements:
         return statement
 
     def filters(self, filters: Iterable[Filter]) -> tuple[tuple[str, str], ...]:
-        """Return the views and conditions of filters, as the engine prints them. Raises RefusedSettingError."""
+        """Return the views and conditions of filters, judged where they are read. Raises RefusedSettingError."""
         tables = self.tables()
         for one in filters:
             if one.table not in tables:
                 raise RefusedSettingError(f"additional_table_filters is refused: there is no table {one.table!r}.")
-        return tuple((one.table, self._condition(one.table, one.condition)) for one in filters)
+        return tuple((one.table, one.condition) for one in filters)
 
-    def _condition(self, table: str, condition: str) -> str:
-        head = f"SELECT 1 FROM {DATABASE}.{table} WHERE "  # noqa: S608 - judged.
-        tree = self._parsed(f"{head}({condition}\n)")
-        select = tree.get("list_of_selects", {}).get("children", [{}])
-        if len(select) != 1 or select[0].keys() - {"type", "select", "tables", "where"}:
+    def condition(self, condition: str, viewer: Viewer) -> str:
+        """Return a filter's condition as it may run: what it reads itself is what the viewer may see."""
+        tree = self._parsed(f"SELECT ({condition}\n)")
+        selects = tree.get("list_of_selects", {}).get("children", [{}])
+        is_one = len(selects) == 1 and selects[0].keys() == {"type", "select"}
+        if not is_one or len(selects[0]["select"]["children"]) != 1:
             raise RefusedSqlError("A filter is one condition.")
-        return self._printed(admit(tree, self._known)).removeprefix(head)
+        rows = None if viewer == EVERYTHING else _ViewerRows(self, viewer)
+        printed = self._printed(admit(tree, self._known, rows)).removeprefix("SELECT ")
+        return printed if rows is None else rows.put_into(printed)
 
     def tables(self) -> frozenset[str]:
         """The names of the database's tables and views."""
@@ -137,14 +142,14 @@ class Statements:
 
     def _judged_whole(self, sql: str) -> Statement:
         admitted = admit(self._parsed(sql), self._known)
-        if admitted.fmt is None and not admitted.settings:
+        if admitted.fmt is None and not admitted.settings and not _COMMENTED.search(sql):
             return Statement(sql)
         return Statement(self._printed(admitted), admitted.fmt, admitted.settings)
 
     def _judged_formatted(self, sql: str) -> Statement | None:
         """Judge a statement with a format at its end, as drivers append it, in one step; None where it is none such."""
         matched = _FORMAT_AT_END.fullmatch(sql)
-        if matched is None:
+        if matched is None or _COMMENTED.search(sql):
             return None
         try:
             trees = self._ask(_PARSE_BOTH, sql=sql, bare=matched["sql"])
@@ -224,7 +229,14 @@ class _ViewerRows:
         return self._names
 
     def of(self, database: str, table: str, named: frozenset[str] | None) -> str | None:
-        text = rows_sql(self._viewer, database, table, self._statements.columns(database, table), named)
+        plain = replace(self._viewer, filters=())
+        filters = [
+            (view, self._statements.condition(condition, plain))
+            for view, condition in self._viewer.filters
+            if (DATABASE, view) == (database, table)
+        ]
+        viewer = replace(plain, filters=tuple(filters))
+        text = rows_sql(viewer, database, table, self._statements.columns(database, table), named)
         if not text:
             return None
         name = self._statements.name_for_rows()
