@@ -310,9 +310,9 @@ class World:
             event.pop("usage", None)
         elif rng.random() < 0.5:
             event["response_model"] = ANSWERED_AS.get(event["request_model"], event["request_model"])
-        if rng.random() < 0.2:
+        if rng.random() < 0.1:
             event["tenant"] = rng.choice(("acme", "initech"))
-        if self.sent and rng.random() < 0.2:
+        if self.sent and rng.random() < 0.1:
             # Chance, or a sender that guesses ids and comes first.
             event["call_id"] = rng.choice(self.sent)[0]["call_id"]
         self.send(event, rng.choice(TENANTS))
