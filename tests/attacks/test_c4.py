@@ -10,9 +10,10 @@ import pytest
 from eventually import eventually
 from house import House, running_house
 from llmtrail.core.ids import derived_call_id, uuid7
+from tokens import strong
 
 NS = 1_000_000_000
-TOKENS = {name: f"tok-{name}-0123456789abcdef0123456789" for name in ("acme", "evil", "shared", "reader", "admin")}
+TOKENS = {name: strong(name) for name in ("acme", "evil", "shared", "reader", "admin")}
 SECRET = "acme's own question"
 MODEL = "gpt-4o-mini"
 SETTLED_S_MAX = 30.0
@@ -23,10 +24,10 @@ def _config() -> str:
         return f'[ingest.tokens.{name}]\ntoken = "{TOKENS[name]}"\n{rest}\n'
 
     return (
-        token("acme", 'tenant = "acme"\nscopes = ["ingest", "read"]')
-        + token("evil", 'tenant = "evil"\nscopes = ["ingest", "read"]')
+        token("acme", 'tenant = "acme"\nscopes = ["ingest", "read", "content"]')
+        + token("evil", 'tenant = "evil"\nscopes = ["ingest", "read", "content", "act"]')
         + token("shared", 'scopes = ["ingest"]')
-        + token("reader", 'scopes = ["read"]')
+        + token("reader", 'scopes = ["read", "content"]')
         + token("admin", 'scopes = ["admin", "ingest", "read"]')
     )
 
