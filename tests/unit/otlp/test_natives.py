@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from llmtrail.core.call import Call
-from llmtrail_ingest.otlp.natives import WINDOW_NS, NativeCalls
+from llmtrail_ingest.otlp.natives import WINDOW_NS, Asked, NativeCalls
 from llmtrail_ingest.otlp.settle import Event, Settler
 from otlp_spans import EPOCH_NS, GENAI, chat, parts_from, span, stored
 
@@ -170,3 +170,60 @@ def test_a_restart_remembers_from_the_calls_topic(is_native_first: bool) -> None
         after.native(native())
     (call,) = after.calls.values()
     check(call)
+
+
+@pytest.mark.parametrize(
+    ("native_owner", "otlp_owner", "is_one"),
+    [("acme", "acme", True), ("", "", True), ("acme", "evil", False), ("acme", "", False), ("", "acme", False)],
+)
+@pytest.mark.parametrize("native_first", [True, False])
+def test_a_response_id_joins_what_tokens_of_one_tenant_sent(
+    native_owner: str, otlp_owner: str, is_one: bool, native_first: bool
+) -> None:
+    natives = NativeCalls()
+    asked = Asked((otlp_owner, "otlp-id"), b"otlp-key", "r-1", frozenset({"gpt-4o-mini"}), EPOCH_NS)
+    if native_first:
+        natives.native(native(), b"k", EPOCH_NS, native_owner)
+        claimed = natives.claim(asked, EPOCH_NS)
+        assert (claimed is not None) == is_one
+    else:
+        assert natives.claim(asked, EPOCH_NS) is None
+        value, key = natives.native(native(), b"k", EPOCH_NS, native_owner)
+        assert (b'"otlp-id"' in value, key == b"otlp-key") == (is_one, is_one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_one"),
+    [("acme", "acme", True), ("acme", "", True), ("", "acme", True), ("acme", "evil", False)],
+)
+def test_of_senders_without_a_tenant_what_states_two_tenants_is_two_calls(one: str, other: str, is_one: bool) -> None:
+    natives = NativeCalls()
+    natives.native(native(tenant=one or None), b"k", EPOCH_NS)
+    asked = Asked(("", "otlp-id"), b"otlp-key", "r-1", frozenset({"gpt-4o-mini"}), EPOCH_NS, other)
+    assert (natives.claim(asked, EPOCH_NS) is not None) == is_one
+
+
+def test_many_calls_of_one_response_id_push_out_no_other_tenants() -> None:
+    natives = NativeCalls()
+    natives.native(native(), b"k", EPOCH_NS, "acme")
+    for number in range(100):
+        natives.native(native().replace(b"000000000001", b"%012x" % (number + 2)), b"k", EPOCH_NS, "evil")
+    asked = Asked(("acme", "otlp-id"), b"otlp-key", "r-1", frozenset({"gpt-4o-mini"}), EPOCH_NS)
+    claimed = natives.claim(asked, EPOCH_NS)
+    assert claimed is not None
+    assert claimed.call_id == NATIVE_ID
+
+
+def test_a_call_keeps_the_tenant_that_its_spans_stated_first() -> None:
+    settler = Settler()
+    events: list[Event] = []
+    spans = [
+        span(2, 1, chat("r-1", tenant="acme"), scope=GENAI, start_ms=3),
+        span(1, 0, {"tenant": "globex", "user.id": "u"}, start_ms=0),
+    ]
+    for number, one in enumerate(spans, start=1):
+        for part in parts_from([one]):
+            settler.take(part, EPOCH_NS + number)
+        events += settler.publish(EPOCH_NS + 5 * number * SECOND_NS)
+    stated = [json.loads(event.value).get("tenant") for event in events]
+    assert stated == ["acme", None]
