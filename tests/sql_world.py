@@ -22,6 +22,8 @@ CALLS = 40
 # In a file beside the store; in the texts of the other tenant, where no statement has it from.
 CANARY = "canary-of-the-host"
 FOREIGN = "foreign-9f3a1c"
+# What a model answered, in every call: texts are for tokens with the scope `content`.
+ANSWERED = "because"
 OWN = "acme"
 _TABLES = "SELECT name, total_rows FROM system.tables WHERE database = 'llmtrail' ORDER BY name"
 

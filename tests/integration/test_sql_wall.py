@@ -11,11 +11,12 @@ from fuzzing import Fuzz
 from llmtrail_web import sql_functions
 from sql_mutations import statements
 from sql_seeds import HONEST
-from sql_world import CALLS, CANARY, FOREIGN, OWN, SqlWorld, sql_world
+from sql_world import ANSWERED, CALLS, CANARY, FOREIGN, OWN, SqlWorld, sql_world
 
 MUTATED = 10_000
 SEED = 20_261_201
 COUNT = "SELECT count() FROM calls"
+TOKENS = ("everyone", OWN, "numbers", "acme-numbers", OWN)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,8 @@ def test_what_people_ask_is_answered(world: SqlWorld, statement: str, token: str
         ("SELECT * FROM system.users", "system.users cannot be read here"),
         ("SELECT * FROM values('a UInt8 DEFAULT 1', 1)", "a text of names and types here, without DEFAULT"),
         ("SELECT 1 WHERE (1", "Syntax error"),
+        ("SELECT * FROM (" * 400 + "SELECT 1" + ")" * 400, ""),
+        ("SELECT " + "-(" * 900 + "1" + ")" * 900, ""),
     ],
 )
 def test_a_refusal_names_what_is_refused_and_why(world: SqlWorld, statement: str, said: str) -> None:
@@ -128,7 +131,8 @@ def check(world: SqlWorld, statement: str, token: str) -> None:
     """Ask, and hold that nothing of the host and nothing of another tenant comes back."""
     text = world.ask(world.filled(statement), token).text
     assert CANARY not in text, statement
-    assert token == "everyone" or FOREIGN not in text, statement
+    assert token in {"everyone", "numbers"} or FOREIGN not in text, statement
+    assert token not in {"numbers", "acme-numbers"} or ANSWERED not in text, statement
 
 
 @pytest.mark.fuzz
@@ -137,7 +141,7 @@ def test_mutated_statements_read_nothing_change_nothing_and_leave_no_others_answ
     end = None if "FUZZ_SECONDS" in os.environ else time.monotonic() + fuzz.seconds
     tried = 0
     for statement in islice(statements(SEED), MUTATED):
-        check(world, statement, OWN if tried % 2 else "everyone")
+        check(world, statement, TOKENS[tried % len(TOKENS)])
         tried += 1
         if tried % 50 == 0:
             assert world.ask(COUNT).text == f"{CALLS}\n", statement

@@ -44,39 +44,16 @@ _DATABASES = frozenset({"", "default", "llmtrail"})
 
 _WORD = re.compile(r"[A-Za-z0-9_/+:-]{1,64}")
 
+# ClickHouse's codes for what was asked wrongly: names, types, arguments, values, depth.
+_WRONG = (
+    *(6, 10, 16, 20, 26, 27, 34, 35, 36, 38, 41, 42, 43, 44, 50, 51, 53, 59, 62, 63, 68, 69, 70, 72, 73, 115, 125),
+    *(153, 162, 167, 168, 169, 179, 182, 183, 184, 190, 207, 215, 258, 271, 306, 344, 352, 386, 395, 403, 407, 427),
+    *(456, 457, 596),
+)
 # ClickHouse's error code -> HTTP status, as its own server answers; any other error of the engine is 500.
 _STATUS = {
     **dict.fromkeys((60, 81, 47, 46), 404),  # unknown table, database, identifier, function
-    **dict.fromkeys(
-        (
-            *(6, 10, 16, 20, 26, 27, 34, 35, 36, 38, 41, 42, 43, 44, 51, 53, 62, 63, 68, 69, 70, 72, 73, 115, 125, 153),
-            *(
-                50,
-                59,
-                169,
-                179,
-                182,
-                183,
-                184,
-                190,
-                207,
-                215,
-                258,
-                271,
-                344,
-                352,
-                386,
-                395,
-                403,
-                407,
-                427,
-                456,
-                457,
-                596,
-            ),
-        ),
-        400,
-    ),  # what was asked is wrong
+    **dict.fromkeys(_WRONG, 400),
     **dict.fromkeys((164, 497), 403),  # read-only, access denied
     **dict.fromkeys((158, 307, 396), 413),  # more rows or bytes than the limit
     **dict.fromkeys((159, 160), 408),  # more time than the limit

@@ -290,9 +290,8 @@ class _Walk:
         rows = self._table(parts, names, self._named)
         if rows is None:
             return
-        if "sample_size" in node:
-            raise RefusedSqlError("SAMPLE cannot be used here: it counts rows of all tenants.")
-        node.pop("final", None)
+        if "sample_size" in node or node.get("final"):
+            raise RefusedSqlError("SAMPLE and FINAL need a table; with this token read views, which show the latest.")
         alias = named.get("alias", parts[-1])
         node["database_and_table_name"] = {"type": "TableIdentifier", "name": rows, "alias": alias}
 
