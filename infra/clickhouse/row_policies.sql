@@ -11,6 +11,9 @@ GRANT SELECT ON llmtrail.calls_data TO llmtrail_tenant;
 GRANT SELECT ON llmtrail.attempts TO llmtrail_tenant;
 GRANT SELECT ON llmtrail.bodies TO llmtrail_tenant;
 GRANT SELECT ON llmtrail.bodies_data TO llmtrail_tenant;
+GRANT SELECT ON llmtrail.ids TO llmtrail_tenant;
+GRANT SELECT ON llmtrail.ids_data TO llmtrail_tenant;
+GRANT SELECT ON llmtrail.price_corrections TO llmtrail_tenant;
 GRANT SELECT ON llmtrail.stats_minute TO llmtrail_tenant;
 GRANT SELECT ON llmtrail.stats_minute_data TO llmtrail_tenant;
 GRANT SELECT ON llmtrail.alerts TO llmtrail_tenant;
@@ -21,9 +24,11 @@ GRANT SELECT ON llmtrail.dead_letters_data TO llmtrail_tenant;
 
 -- Everybody may see every row, as before; what is restrictive holds besides, for tenants.
 CREATE ROW POLICY IF NOT EXISTS llmtrail_all
-ON llmtrail.calls_data, llmtrail.bodies_data, llmtrail.stats_minute_data, llmtrail.alerts_data, llmtrail.dead_letters_data
+ON llmtrail.calls_data, llmtrail.bodies_data, llmtrail.ids_data, llmtrail.stats_minute_data, llmtrail.alerts_data,
+  llmtrail.dead_letters_data, llmtrail.price_corrections
 FOR SELECT USING 1 AS PERMISSIVE TO ALL;
 
 CREATE ROW POLICY IF NOT EXISTS llmtrail_own
-ON llmtrail.calls_data, llmtrail.bodies_data, llmtrail.stats_minute_data, llmtrail.alerts_data, llmtrail.dead_letters_data
+ON llmtrail.calls_data, llmtrail.bodies_data, llmtrail.ids_data, llmtrail.stats_minute_data, llmtrail.alerts_data,
+  llmtrail.dead_letters_data, llmtrail.price_corrections
 FOR SELECT USING tenant = currentUser() AS RESTRICTIVE TO llmtrail_tenant;

@@ -23,6 +23,7 @@ _OWNED: Final[Mapping[str, str]] = {
     "stats_minute": "day",
     "alerts": "decided_day",
     "budget_events": "decided_day",
+    "price_corrections": "corrected_day",
 }
 # Tables that describe the schema; of these columns the first two count rows and bytes of all tenants.
 _COUNTS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
