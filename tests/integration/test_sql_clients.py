@@ -274,6 +274,35 @@ def test_external_tables_are_refused_with_what_to_do(port: int) -> None:
         "SELECT name, alias_to FROM system.data_type_families LIMIT 1",
         "SELECT currentUser(), currentDatabase(), timezone(), version(), hostName(), uptime()",
         "SELECT keyword FROM system.keywords LIMIT 1",
+        # clickhouse-go and clickhouse-jdbc at their start
+        "SELECT displayName(), version(), revision(), timezone()",
+        "SELECT currentUser() AS user, timezone() AS timezone, version() AS version LIMIT 1",
+        "DESC (select request_id, count() from calls group by request_id)",
+        # linq2db's schema
+        "select name, comment, engine LIKE '%View' from system.tables where is_temporary = 0 and database = database()",
+        (
+            "SELECT table, multiIf(type LIKE '%FixedString%', character_octet_length, NULL), is_in_primary_key "
+            "FROM system.columns WHERE database = database() and default_kind <> 'ALIAS'"
+        ),
+        "select hostName()",
+        # SQLAlchemy's dialects, Superset, DB-GPT
+        "SHOW DATABASES",
+        "SHOW TABLES FROM `llmtrail`",
+        "DESCRIBE TABLE `llmtrail`.`calls`",
+        "EXISTS TABLE `llmtrail`.`calls`",
+        "SELECT name FROM system.tables WHERE database = 'llmtrail' AND engine LIKE '%View'",
+        # Grafana's query builder and variables
+        'DESC TABLE "llmtrail"."calls"',
+        "SELECT DISTINCT arrayJoin(mapKeys(latency)) AS keys FROM llmtrail.stats_minute LIMIT 1000",
+        # DBeaver and DataGrip
+        "SHOW CREATE DATABASE llmtrail",
+        "SELECT create_table_query FROM system.tables WHERE database = 'llmtrail' AND name = 'calls'",
+        "SELECT name, engine, data_paths FROM system.tables WHERE database = 'llmtrail'",
+        "SHOW FULL COLUMNS FROM calls FROM llmtrail",
+        "SHOW INDEX FROM calls FROM llmtrail",
+        # Tableau and Looker
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = 'llmtrail'",
+        "SELECT TABLE_NAME FROM INFORMATION_SCHEMA.TABLES",
     ],
 )
 def test_what_schema_browsers_ask_is_answered(port: int, sql: str) -> None:

@@ -34,10 +34,12 @@ _COMMENTED: Final = re.compile(r";|--|/\*|#|//")
 # Statements that the engine does not write as a tree: only these forms are read, as wholes.
 _OF_TABLE: Final = re.compile(
     r"\s*(?P<verb>DESCRIBE|DESC|EXISTS|SHOW\s+CREATE)(?:\s+(?P<what>TABLE|VIEW))?\s+"
-    r"(?:(?P<bq>`?)(?P<database>llmtrail|system|information_schema)(?P=bq)\s*\.\s*)?(?P<tq>`?)(?P<table>\w+)(?P=tq)"
+    r"(?:(?P<dq>[`\"]?)(?P<database>llmtrail|system|information_schema)(?P=dq)\s*\.\s*)?"
+    r"(?P<tq>[`\"]?)(?P<table>\w+)(?P=tq)"
     r"(?:\s+FORMAT\s+(?P<fmt>\w+))?[\s;]*",
     re.IGNORECASE,
 )
+_OF_DATABASE: Final = re.compile(r"\s*SHOW\s+CREATE\s+DATABASE\s+([`\"]?)llmtrail\1[\s;]*", re.IGNORECASE)
 _DESCRIBED: Final = re.compile(
     r"\s*DESC(?:RIBE)?(?:\s+TABLE)?\s*(?P<rows>\(.*\)|\w+\s*\(.*\))(?:\s+FORMAT\s+(?P<fmt>\w+))?[\s;]*",
     re.IGNORECASE | re.DOTALL,
@@ -131,6 +133,8 @@ class Statements:
     def _judge(self, sql: str, viewer: Viewer) -> Statement:
         if matched := _OF_TABLE.fullmatch(sql):
             return _of_table(matched)
+        if _OF_DATABASE.fullmatch(sql):
+            return Statement(f"SHOW CREATE DATABASE {DATABASE}")
         if described := _DESCRIBED.fullmatch(sql):
             return self._described(described, viewer)
         whole = sql.rstrip(" \t\r\n;")
