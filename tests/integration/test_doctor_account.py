@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ from llmtrail.store.migrate import migrate
 from llmtrail_web.sql_endpoint import SqlConfig, sql_app
 from sql_served import served
 from tokens import gate_of, secret, strong
+
+CLICKHOUSE = Path(__file__).parents[2] / "infra/clickhouse"
 
 
 def doctor(folder: Path, url: str) -> list[dict[str, str]]:
@@ -43,3 +46,17 @@ def test_doctor_says_that_no_server_answers(tmp_path: Path) -> None:
     (found,) = doctor(tmp_path / "data", "http://somebody:word@127.0.0.1:9")
     assert (found["grade"], "start ClickHouse" in found["cure"]) == ("bad", True)
     assert "word" not in found["what"]
+
+
+def test_the_engine_parses_every_documented_grant_and_row_policy(tmp_path: Path) -> None:
+    text = re.sub(r"--[^\n]*", "", (CLICKHOUSE / "row_policies.sql").read_text())
+    grants = re.findall(r"<query>(.+?)</query>", (CLICKHOUSE / "users.d/llmtrail_readers.xml").read_text())
+    statements = [one.strip() for one in text.split(";") if one.strip()] + [f"{grant} TO somebody" for grant in grants]
+    store = open_chdb(tmp_path / "store")
+    try:
+        for statement in statements:
+            ((printed,),) = store.query("SELECT formatQuerySingleLine({sql:String})", {"sql": statement})
+            assert str(printed).split()[0] == statement.split()[0]
+    finally:
+        store.close()
+    assert len(statements) > len(grants) > 0

@@ -91,6 +91,8 @@ ALL_COLUMNS: Final = frozenset(
     {"Asterisk", "QualifiedAsterisk", "ColumnsListMatcher", "ColumnsRegexpMatcher"}
     | {"QualifiedColumnsListMatcher", "QualifiedColumnsRegexpMatcher"}
 )
+# Fields of a function that stands for a table.
+TABLE_FUNCTION: Final = _words("type name arguments alias kind is_operator")
 NAMED: Final = frozenset({"Identifier", "TableIdentifier"})
 FUNCTION_KINDS: Final = frozenset({"LAMBDA_FUNCTION", "WINDOW_FUNCTION", "ORDINARY_FUNCTION"})
 EXPLAINS: Final = frozenset(

@@ -60,6 +60,7 @@ _OPERATOR: Final = b',"is_operator":true'
 _NOT_WRITTEN: Final = re.compile(r"AST node of type '(?P<kind>[A-Za-z ]+)")
 _SCOPE: Final = re.compile(r":? In scope SELECT .*", re.DOTALL)
 _BAD_ARGUMENTS: Final = 36
+_UNKNOWN_FUNCTION: Final = 46
 _UNKNOWN_TABLE: Final = 60
 _TOO_DEEP: Final = "The statement is nested too deeply, or holds bytes that are no text."
 
@@ -279,6 +280,8 @@ def _decoded(tree: str | bytes) -> Node:
 def _why_unparsed(error: StoreError) -> Exception:
     """Say what cannot be parsed without what we wrapped around it."""
     text = _SCOPE.sub("", str(error))
+    if error.code == _UNKNOWN_FUNCTION and "parseQueryToJSON" in text:
+        return StoreError("SQL needs ClickHouse 26.4 or later, which parses statements before they run; update it.")
     if error.code == _BAD_ARGUMENTS and (kind := _NOT_WRITTEN.search(text)):
         spoken = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", kind["kind"]).removesuffix(" Query").upper()
         return RefusedSqlError(f"{spoken} cannot run here, or not in this form; see docs/guide/sql.md.")

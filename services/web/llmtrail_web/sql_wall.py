@@ -92,7 +92,7 @@ def _changes(clause: Node | None) -> list[Node]:
 def _last_select(node: Node) -> Node:
     """The SELECT behind which the statement's own SETTINGS stand; an empty node where there is none."""
     while node.get("type") == "SelectWithUnionQuery":
-        node = node["list_of_selects"]["children"][-1]
+        node = (_listed(node.get("list_of_selects")) or [{}])[-1]
     return node if node.get("type") == "SelectQuery" else {}
 
 
@@ -173,13 +173,13 @@ class _Walk:
             raise RefusedSqlError("INTO OUTFILE cannot run here: results go to the client, never to a file.")
         if node["type"] == "SelectWithUnionQuery":
             # The engine lets every SELECT of a UNION see what the first one's WITH names.
-            selects = node["list_of_selects"]["children"]
+            selects = _listed(node.get("list_of_selects"))
             first = _with_names(selects[0]) if selects else frozenset()
             self._push(iter(selects), names | first)
 
     def _select(self, node: Node, names: frozenset[str]) -> None:
         outer = names
-        for element in (node.get("with") or {}).get("children", ()):
+        for element in _listed(node.get("with")):
             if element.get("type") != "WithElement":
                 self._push(iter([element]), outer)
                 continue
@@ -251,7 +251,7 @@ class _Walk:
         if node.get("kind", "ORDINARY_FUNCTION") not in nodes.FUNCTION_KINDS:
             raise RefusedSqlError(f"{name} cannot be used as {node['kind']} here.")
         self._call(name)
-        arguments = (node.get("arguments") or {}).get("children", [])
+        arguments = _listed(node.get("arguments"))
         if name.lower() in functions.MEMBERSHIP and len(arguments) == 2 and arguments[1]["type"] in nodes.NAMED:
             member = self._member_of(arguments[1], names)
             # The name of what replaces a table is not judged: it is ours.
@@ -276,7 +276,7 @@ class _Walk:
     def _table_expression(self, node: Node, names: frozenset[str]) -> None:
         named = node.get("database_and_table_name")
         if named is not None:
-            if named.keys() - nodes.KINDS["TableIdentifier"] - {"type"}:
+            if named["type"] != "TableIdentifier" or named.keys() - nodes.KINDS["TableIdentifier"] - {"type"}:
                 raise RefusedSqlError("A table's name cannot be a parameter here: write the name.")
             self._replace(node, named, names)
         function = node.get("table_function")
@@ -306,15 +306,15 @@ class _Walk:
         return None if self._rows is None else self._rows.of(database, table, named)
 
     def _table_function(self, node: Node, names: frozenset[str]) -> None:
-        name = str(node["name"]).lower()
+        name = str(node.get("name")).lower()
         if name not in functions.TABLE_FUNCTIONS:
             raise RefusedSqlError(
-                f"The function {node['name']} cannot run here: it reaches outside the database (files, network, "
+                f"The function {node.get('name')} cannot run here: it reaches outside the database (files, network, "
                 f"process) or past it. Table functions here are {', '.join(sorted(functions.TABLE_FUNCTIONS))}."
             )
-        if node.keys() - {"type", "name", "arguments", "alias", "kind", "is_operator"}:
+        if node["type"] != "Function" or node.keys() - nodes.TABLE_FUNCTION:
             raise RefusedSqlError(f"{node['name']} takes arguments alone here.")
-        arguments = (node.get("arguments") or {}).get("children", [])
+        arguments = _listed(node.get("arguments"))
         if name == "format" and not (arguments and nodes.TEXT_FORMATS.fullmatch(_word(arguments[0]))):
             raise RefusedSqlError("format() reads JSON, CSV, TSV, Values, LineAsString and RawBLOB here.")
         # format(name, data) has no text of columns.
@@ -374,12 +374,22 @@ def _fields(node: Node) -> Iterator[tuple[str, Node]]:
             yield from ((field, one) for one in value if isinstance(one, dict) and "type" in one)
 
 
+def _listed(node: Node | None) -> list[Node]:
+    """The nodes of a list, of which nothing else is looked at."""
+    if node is None:
+        return []
+    if node.keys() - nodes.KINDS["ExpressionList"] - {"type"} or node["type"] != "ExpressionList":
+        raise RefusedSqlError(f"{_spoken(str(node['type']))} cannot be used here.")
+    children: list[Node] = node.get("children", [])
+    return children
+
+
 def _children(node: Node) -> Iterator[Node]:
     return (child for _, child in _fields(node))
 
 
 def _with_names(select: Node) -> frozenset[str]:
-    elements = (select.get("with") or {}).get("children", ())
+    elements = _listed(select.get("with"))
     return frozenset(str(one["name"]) for one in elements if one.get("type") == "WithElement")
 
 
