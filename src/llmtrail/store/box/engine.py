@@ -52,6 +52,8 @@ def _config(links: Path, memory_bytes: int) -> str:
         "max_server_memory_usage": memory_bytes,
         "background_schedule_pool_size": 4,
         "background_pool_size": 2,
+        # Without checks the engine takes every disk for one that it may write to, and never reads its parts anew.
+        "local_disk_check_period_ms": 60_000,
     }
     lines = "".join(f"<{name}>{value}</{name}>" for name, value in settings.items())
     disk = f"<{_DISK}><type>local</type><path>{escape(str(links))}/</path></{_DISK}>"
