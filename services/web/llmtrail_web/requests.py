@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llmtrail.access.gate import Gate
+from llmtrail.core.access.content import without_content
 from llmtrail.core.access.grant import Grant
 from llmtrail.core.access.rights import Act, Kind
 from llmtrail.core.call import ID_LENGTH_MAX
@@ -36,7 +37,7 @@ def request_routes(look_up: LookUp, gate: Gate) -> list[Route]:
             document = await asyncio.to_thread(look_up, wanted, tenant)
         if document is None:
             return _json(404, {"error": _NOT_FOUND, "request_id": wanted})
-        return _json(200, document)
+        return _json(200, document if grant.sees_content else without_content(document))
 
     return [Route("/v1/requests/{request_id:path}", gate.guard(Kind.REQUEST, Act.READ, get_request), methods=["GET"])]
 

@@ -22,6 +22,7 @@ from llmtrail.cli import (
     show,
     sql,
     stats,
+    tokens,
     topics,
     up,
     web,
@@ -64,6 +65,7 @@ def build() -> typer.Typer:
         house.command(name, epilog=module.EXAMPLE)(module.command)
     house.add_typer(alert.build(), name="alert")
     house.add_typer(dead_letters.build(), name="dead-letters")
+    house.add_typer(tokens.build(), name="tokens")
     house.add_typer(topics.build(), name="topics")
     return house
 

@@ -178,6 +178,8 @@ def _running(house: House) -> Iterator[Finding]:
     try:
         ready = get_json(house, "/readyz") or {}
         yield Finding(Grade.GOOD, f"llmtrail answers at {house.http}")
+        for name, text in ready.get("warnings", {}).items():
+            yield Finding(Grade.BAD, safe_line(f"{name}: {text}", 300), "mend the file; it is read again at once")
         for part, state in ready.get("parts", {}).items():
             grade = Grade.GOOD if state == "ready" else Grade.BAD
             yield Finding(grade, f"{part}: {state}", "" if grade is Grade.GOOD else "see the process's own log")
