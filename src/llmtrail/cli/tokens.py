@@ -3,7 +3,6 @@
 import fcntl
 import json
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -19,6 +18,7 @@ from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, 
 from llmtrail.cli.terminal import print_json, print_text
 from llmtrail.clock import random_bytes
 from llmtrail.config import Config, ConfigError
+from llmtrail.core import toml_decode
 from llmtrail.core.access.authenticate import hash_token, secret_id
 from llmtrail.core.access.grant import TokenScope
 
@@ -160,7 +160,7 @@ def _changed(config: Config) -> Iterator[dict[str, dict[str, Any]]]:
 
 
 def _tables(file: Path) -> dict[str, dict[str, Any]]:
-    return dict(tomllib.loads(file.read_text(encoding="utf-8-sig")).get("tokens", {})) if file.exists() else {}
+    return dict(toml_decode.loads(file.read_text(encoding="utf-8-sig")).get("tokens", {})) if file.exists() else {}
 
 
 def _table(name: str, token: Mapping[str, Any]) -> str:
