@@ -107,9 +107,13 @@ class _Guarded:
 
     async def answer_or_refuse(self, request: Request) -> Response:
         try:
-            return await self.answer(request, self.gate.demand(request, self.kind, self.act))
+            response = await self.answer(request, self.gate.demand(request, self.kind, self.act))
+            if self.act is Act.READ:
+                # Who waited for news, or for a long answer, is given nothing once the token is revoked.
+                self.gate.demand(request, self.kind, self.act)
         except AccessRefusedError as refused:
             return refused_response(refused.refusal)
+        return response
 
 
 def open_gate() -> Gate:
