@@ -18,7 +18,7 @@ from llmtrail.store.box.engine import LinkedEngine
 from llmtrail.store.box.links import Definition
 from llmtrail.store.box.pool import Box, BoxConfig
 from llmtrail.store.errors import StoreError
-from llmtrail.store.handle import Limits
+from llmtrail.store.handle import Handle, Limits, PooledHandle
 from llmtrail_web.sql_run import Asked, Runner
 from llmtrail_web.sql_settings import RefusedSettingError
 from llmtrail_web.sql_wall import RefusedSqlError
@@ -97,6 +97,14 @@ class DirectRunner:
     def close(self) -> None:
         """Close every session."""
         self._runner.close()
+
+
+def runner_of(handle: Handle, limits: Limits, statements: int) -> BoxedRunner | DirectRunner:
+    """What runs so many statements at once: the engine of this process gets processes for them, a server gets them."""
+    folder = handle.folder if isinstance(handle, PooledHandle) else None
+    if folder is None:
+        return DirectRunner(Runner(handle, limits))
+    return BoxedRunner(folder, limits, statements)
 
 
 def box_folder(store: Path) -> Path:

@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -21,10 +20,10 @@ from llmtrail.access.gate import AccessRefusedError, Gate
 from llmtrail.core.access.grant import Grant
 from llmtrail.core.access.rights import Act, Kind, permit
 from llmtrail.store.errors import StoreBusyError, StoreError, StoreUnavailableError
-from llmtrail.store.handle import EscapedParameter, Handle, Limits, PooledHandle
+from llmtrail.store.handle import EscapedParameter, Handle, Limits
 from llmtrail_web import sql_answer, sql_blocks, sql_credentials, sql_write
-from llmtrail_web.sql_box import BoxedRunner, DirectRunner, Result
-from llmtrail_web.sql_run import SESSIONS_MAX, Asked, Runner
+from llmtrail_web.sql_box import BoxedRunner, DirectRunner, Result, runner_of
+from llmtrail_web.sql_run import SESSIONS_MAX, Asked
 from llmtrail_web.sql_settings import UNKNOWN_SETTING, RefusedSettingError, of_request
 from llmtrail_web.sql_viewer import Viewer
 from llmtrail_web.sql_wall import RefusedSqlError
@@ -84,16 +83,6 @@ class SqlConfig:
     waiting_max: int = WAITING_MAX
 
 
-class _Runs(Protocol):
-    """What runs statements."""
-
-    def run(self, asked: Asked) -> Result:
-        """Run one. Raises RefusedSqlError, RefusedSettingError, StoreError."""
-
-    def close(self) -> None:
-        """Give up what it holds."""
-
-
 class _AnswerError(Exception):
     """An answer that is not a result: ClickHouse's error code and a message."""
 
@@ -142,12 +131,8 @@ class _Endpoint:
         _ = self._runs
 
     @cached_property
-    def _runs(self) -> _Runs:
-        """Statements over the engine in this process run in processes of their own; a server has its own walls."""
-        folder = self._handle.folder if isinstance(self._handle, PooledHandle) else None
-        if folder is None:
-            return DirectRunner(Runner(self._handle, self._config.limits))
-        return BoxedRunner(folder, self._config.limits, self._config.queries_max)
+    def _runs(self) -> BoxedRunner | DirectRunner:
+        return runner_of(self._handle, self._config.limits, self._config.queries_max)
 
     def close(self) -> None:
         # Statements under way end with their processes.

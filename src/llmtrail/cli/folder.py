@@ -13,6 +13,11 @@ try:
     from llmtrail.store.errors import StoreError
     from llmtrail.store.handle import Handle, Limits, open_chdb, open_http
     from llmtrail.store.lookup import find_request, quick_reader
+    from llmtrail_web.sql_box import runner_of
+    from llmtrail_web.sql_run import Asked
+    from llmtrail_web.sql_settings import RefusedSettingError, Settings
+    from llmtrail_web.sql_viewer import Viewer
+    from llmtrail_web.sql_wall import RefusedSqlError
 except ImportError as error:
     raise CommandError(Exit.WRONG_USE, str(error)) from error
 
@@ -59,5 +64,14 @@ def request_document(handle: Handle, id_value: str) -> dict[str, Any] | None:
 
 
 def sql_result(handle: Handle, statement: str, output_format: str) -> bytes:
-    """Return the result of one read-only statement in a ClickHouse format."""
-    return handle.reader(Limits(), {"database": "llmtrail"}).query_bytes(statement, output_format)
+    """Return the result of one read-only statement in a ClickHouse format, judged and boxed as on the SQL port."""
+    limits = Limits()
+    runner = runner_of(handle, limits, 1)
+    try:
+        asked = Asked(statement, output_format, {}, Settings(limits), Viewer(None))
+        with runner.run(asked).body as body:
+            return body.read()
+    except (RefusedSqlError, RefusedSettingError) as error:
+        raise CommandError(Exit.NEGATIVE, str(error)) from error
+    finally:
+        runner.close()

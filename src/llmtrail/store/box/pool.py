@@ -36,9 +36,10 @@ _FOLLOW_S_MAX: Final = 30.0
 # New parts are linked ahead so often, while statements come.
 _AHEAD_S: Final = 0.25
 _AHEAD_FOR_S: Final = 30.0
-# Later the links are let go, since they keep what was merged away on the disk.
-_IDLE_S: Final = 300.0
-_SCHEMA_S: Final = 2.0
+# Then seldom, since links keep on the disk what was merged away, and with one process.
+_IDLE_PAUSE_S: Final = 30.0
+# The first process starts so long after its owner, which has more urgent things to do; or with the first statement.
+_WARM_S: Final = 2.0
 # A process that cannot start is tried again after so long.
 _RETRY_S: Final = 5.0
 # Larger answers wait on disk for a client that reads slowly.
@@ -101,7 +102,7 @@ class _State:
     # Processes whose end is waited for.
     killed: list[_Child] = field(default_factory=list)
     links: list[Links] = field(default_factory=list)
-    wanted: bool = True
+    wanted: bool = False
     asked_s: float = 0.0
     failed: str = ""
     closed: bool = False
@@ -280,11 +281,14 @@ class Box:
                 self._changed.wait_for(self._has_work, self._pause_s())
                 if self._state.closed:
                     break
+                self._state.wanted = True
             try:
                 self._keep_once()
             except (StoreError, OSError, WireClosedError, WireLateError) as error:
                 with self._changed:
                     self._state.failed = str(error) or type(error).__name__
+                    if self._state.closed:
+                        break
                 _LOG.warning("no process for SQL statements could be started, trying again: %s", error)
                 with self._changed:
                     self._changed.wait_for(lambda: self._state.closed, _RETRY_S)
@@ -309,8 +313,12 @@ class Box:
         return state.wanted and not has_free and len(state.children) < self._config.processes
 
     def _pause_s(self) -> float:
-        is_asked = self._now_s() - self._state.asked_s < _AHEAD_FOR_S
-        return _AHEAD_S if is_asked else _IDLE_S / 10
+        if not self._state.wanted:
+            return _WARM_S
+        return _AHEAD_S if self._is_asked() else _IDLE_PAUSE_S
+
+    def _is_asked(self) -> bool:
+        return self._now_s() - self._state.asked_s < _AHEAD_FOR_S
 
     def _bury_killed(self) -> None:
         with self._changed:
@@ -325,20 +333,17 @@ class Box:
             lacks_one = self._lacks_one()
         if lacks_one:
             self._start()
-        elif self._now_s() - self._state.asked_s < _AHEAD_FOR_S:
+        else:
             self._follow_ahead()
         self._bury_killed()
         self._release()
 
     def _let_idle_go(self) -> None:
+        """Keep one process where nobody asks."""
         with self._changed:
-            is_idle = self._now_s() - self._state.asked_s > _IDLE_S and not any(
-                one.lent for one in self._state.children
-            )
-            if not is_idle or not self._state.children:
+            if self._is_asked() or any(one.lent for one in self._state.children):
                 return
-            self._state.wanted = False
-            gone, self._state.children = self._state.children, []
+            gone, self._state.children = self._state.children[1:], self._state.children[:1]
         for child in gone:
             child.bury()
 
@@ -348,7 +353,7 @@ class Box:
         with self._linking:
             if newest is not None:
                 newest.check_schema()
-            if self._state.wanted and (newest is None or newest.outdated):
+            if newest is None or newest.outdated:
                 links = Links(self._store, self._home.new("links"), self._clock.now_ns())
                 with self._changed:
                     self._state.links.append(links)
@@ -403,11 +408,7 @@ class Box:
         with self._linking, self._changed:
             used = {id(child.links) for child in self._state.children}
             newest = self._newest()
-            gone = [
-                one
-                for one in self._state.links
-                if id(one) not in used and (one is not newest or not self._state.wanted)
-            ]
+            gone = [one for one in self._state.links if id(one) not in used and one is not newest]
             self._state.links = [one for one in self._state.links if one not in gone]
             seen = [(one, self._oldest(one)) for one in self._state.links]
         with self._linking:
