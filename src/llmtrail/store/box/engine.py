@@ -64,8 +64,6 @@ def _config(links: Path, memory_bytes: int) -> str:
         "local_disk_check_period_ms": 86_400_000,
         "background_schedule_pool_size": 4,
         "background_pool_size": 2,
-        # Without checks the engine takes every disk for one that it may write to, and never reads its parts anew.
-        "local_disk_check_period_ms": 60_000,
     }
     lines = "".join(f"<{name}>{value}</{name}>" for name, value in settings.items())
     disk = f"<{_DISK}><type>local</type><path>{escape(str(links))}/</path></{_DISK}>"
