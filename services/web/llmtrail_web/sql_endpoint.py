@@ -167,6 +167,8 @@ class _Endpoint:
         if not asked.sql.strip():
             return PlainTextResponse("Ok.\n")
         result = await self._in_turn(functools.partial(self._runs.run, asked))
+        # A statement may run for half a minute: by then the token may be revoked.
+        self._admitted(request)
         return sql_answer.response(request, result)
 
     async def _write(self, request: Request) -> Response:
