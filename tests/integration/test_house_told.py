@@ -58,7 +58,7 @@ def ask(house: House, path: str, headers: dict[str, str]) -> Answer:
 
 def test_what_fires_and_what_is_spent_is_told_to_whom_it_concerns(house: House) -> None:
     everybody, acme = {"authorization": f"Bearer {ALL}"}, {"authorization": f"Bearer {ACME}"}
-    spend(house, "acme-only", ["a-0", "a-1"], 0.15)
+    spend(house, ACME, ["a-0", "a-1"], 0.15)
     spend(house, ALL, [f"r-{number}" for number in range(4)], 0.15)
     eventually(lambda: len(ask(house, "/v1/alerts", everybody).json["firing"]) == 1, TOLD_S_MAX)
     spend(house, ALL, ["r-4", "r-5", "r-6", "r-7"], 0.15)
