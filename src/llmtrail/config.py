@@ -1,7 +1,7 @@
 """The settings, one section a service; each field has its meaning beside it. Knows nothing of what uses them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +30,28 @@ class Content(StrEnum):
     REDACTED = "redacted"
     HASH = "hash"
     NONE = "none"
+
+
+class ClientAuth(StrEnum):
+    """Whether clients must show a certificate, where there is a CA for them."""
+
+    REQUIRED = "required"
+    OPTIONAL = "optional"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """What our own clients trust and show over TLS: the SDK, the command line, `llmtrail gpu`, ClickHouse's client."""
+
+    # Authorities in PEM that sign the servers' certificates; absent: the system's. LLMTRAIL_CA says it too.
+    ca: Path | None = None
+    # A certificate in PEM for servers that ask for one. LLMTRAIL_CLIENT_CERTIFICATE says it too.
+    certificate: Path | None = None
+    # Its key, where that stands in another file. LLMTRAIL_CLIENT_KEY says it too.
+    key: Path | None = None
+
+
+SYSTEM_TLS = ClientConfig()  # the system's authorities, and no certificate of one's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +102,14 @@ class ServerConfig:
     data: Path = Path("llmtrail-data")
     # What its HTTP ports bear: the table [server.http].
     http: HttpConfig = HttpConfig()
+    # Its certificate in PEM, those of the authorities between after it: every port then speaks TLS, and only TLS.
+    tls_certificate: Path | None = None
+    # The certificate's key in PEM; absent: it stands in the same file. Both are taken up anew when they change.
+    tls_key: Path | None = None
+    # Authorities of clients' certificates, in PEM: then clients show one, beside their token.
+    tls_client_ca: Path | None = None
+    # Whether they must (required) or may (optional: one that is shown must be good; over gRPC none is asked for).
+    tls_client_auth: ClientAuth = ClientAuth.REQUIRED
 
     @property
     def store_folder(self) -> Path:
@@ -165,6 +195,8 @@ class StoreConfig:
     url: str = ""
     # Or the file that holds it.
     url_file: Path | None = None
+    # Authorities in PEM that sign its certificate (https); absent: client.ca.
+    ca: Path | None = None
     # The cluster whose replicas hold every table (`SELECT cluster FROM system.clusters`); empty: one server.
     cluster: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{0,100}$")] = ""
     # Days that calls are kept, with their attempts and ids.
@@ -265,6 +297,8 @@ class AlertsConfig:
     folder: Path | None = None
     # Address of the page, for links in messages: https://llmtrail.example.com. Empty: no links.
     page_url: str = ""
+    # Link-local, metadata and multicast addresses (CIDR) that channels may send to; they are refused otherwise.
+    allowed_addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +333,8 @@ class GpuConfig:
     deployments: Mapping[str, DeploymentConfig] = field(default_factory=dict)
     # Pages to read: exporters of DCGM and model servers.
     targets: tuple[str, ...] = ()
+    # Link-local, metadata and multicast addresses (CIDR) that targets may have; they are refused otherwise.
+    allowed_addresses: tuple[str, ...] = ()
     # A Prometheus-style file_sd list of more of them, in JSON; read again when it changes.
     targets_file: Path | None = None
     # Whether pods of this node that are known exporters or model servers are read as well.
@@ -332,6 +368,7 @@ class Config:
     """All settings, one section a room."""
 
     server: ServerConfig = ServerConfig()
+    client: ClientConfig = SYSTEM_TLS
     ingest: IngestConfig = IngestConfig()
     store: StoreConfig = StoreConfig()
     pricing: PricingConfig = PricingConfig()
@@ -363,6 +400,11 @@ def read_secret(text: str, file: Path | None, name: str) -> str:
 def store_url(store: StoreConfig) -> str:
     """Return the ClickHouse server's address, or "" where the engine runs in this process."""
     return read_secret(store.url, store.url_file, "store.url") if store.url or store.url_file else ""
+
+
+def store_tls(config: Config) -> ClientConfig:
+    """Return what ClickHouse's client trusts and shows."""
+    return replace(config.client, ca=config.store.ca or config.client.ca)
 
 
 def kafka_client(kafka: KafkaConfig) -> dict[str, str]:

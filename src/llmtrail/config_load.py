@@ -12,13 +12,20 @@ import msgspec
 
 from llmtrail.config import Config, ConfigError
 from llmtrail.core import json_decode, toml_decode
+from llmtrail.core.addresses import parse_networks
 
 FILE_NAME = "llmtrail.toml"
 ENV_PREFIX = "LLMTRAIL_"
 ENV_NESTING = "__"  # LLMTRAIL_INGEST__BATCH_ROWS; names without it belong to the SDK
 # A name and password in an address.
 _USERINFO = re.compile(r"://[^/@\s]+@")
-ENV_KAFKA = "LLMTRAIL_KAFKA"  # the SDK's name for the brokers: whoever sets it means every part
+# The SDK's names for brokers and TLS: whoever sets them means every part.
+ENV_SHARED = {
+    "LLMTRAIL_KAFKA": "kafka.bootstrap_servers",
+    "LLMTRAIL_CA": "client.ca",
+    "LLMTRAIL_CLIENT_CERTIFICATE": "client.certificate",
+    "LLMTRAIL_CLIENT_KEY": "client.key",
+}
 
 T = TypeVar("T")
 
@@ -48,8 +55,9 @@ def load_config(
     file = path or here / FILE_NAME
     if path is not None or file.is_file():
         _merge_file(file, settings, origins)
-    if environ.get(ENV_KAFKA):
-        _put(settings, origins, "kafka.bootstrap_servers", environ[ENV_KAFKA], ENV_KAFKA)
+    for name, key in ENV_SHARED.items():
+        if environ.get(name):
+            _put(settings, origins, key, environ[name], name)
     for name, text in sorted(environ.items()):
         if name.startswith(ENV_PREFIX) and ENV_NESTING in name:
             key = name.removeprefix(ENV_PREFIX).lower().replace(ENV_NESTING, ".")
@@ -59,7 +67,9 @@ def load_config(
             _put(settings, origins, key, value, "command line")
     _join_client_keys(settings)
     _check_keys(settings, Config, "", origins)
-    return Loaded(_convert(settings, Config, origins), origins)
+    loaded = _convert(settings, Config, origins)
+    _check_networks(loaded, origins)
+    return Loaded(loaded, origins)
 
 
 def decode_toml(text: str, kind: type[T], name: str) -> T:
@@ -174,6 +184,18 @@ def _convert(settings: Mapping[str, Any], kind: type[T], origins: Mapping[str, s
         what, _, place = str(cause).partition(" - at `$.")
         key = place.rstrip("`")
         raise ConfigError(f"{_origin(key, origins)}: {key}: {what}.") from cause
+
+
+def _check_networks(config: Config, origins: Mapping[str, str]) -> None:
+    """Raise ConfigError for an allowed address that is none: it must not be found out when a message is to go."""
+    for key, networks in (
+        ("alerts.allowed_addresses", config.alerts.allowed_addresses),
+        ("gpu.allowed_addresses", config.gpu.allowed_addresses),
+    ):
+        try:
+            parse_networks(networks)
+        except ValueError as cause:
+            raise ConfigError(f"{_origin(key, origins)}: {key}: {cause}; write for example 169.254.10.0/24.") from cause
 
 
 def _decode(kind: type, value: object) -> object:

@@ -195,6 +195,14 @@ WEB_LOOKUP_SECONDS = Metric("llmtrail_web_lookup_seconds", Kind.HISTOGRAM, "Time
 WEB_QUERIES = Metric(
     "llmtrail_web_queries", Kind.COUNTER, "SQL statements of users, by outcome: done, failed, refused.", ("outcome",)
 )
+TLS_CERTIFICATE_EXPIRY = Metric(
+    "llmtrail_tls_certificate_expiry_timestamp_seconds", Kind.GAUGE, "When the ports' certificate ends, in Unix time."
+)
+TLS_CERTIFICATE_REFUSED = Metric(
+    "llmtrail_tls_certificate_refused",
+    Kind.GAUGE,
+    "1 while changed files of the certificate cannot be used and the former one stays in use.",
+)
 
 METRICS = (
     INGEST_EVENTS,
@@ -245,6 +253,8 @@ METRICS = (
     LOG_SIZE_BYTES,
     WEB_LOOKUP_SECONDS,
     WEB_QUERIES,
+    TLS_CERTIFICATE_EXPIRY,
+    TLS_CERTIFICATE_REFUSED,
 )
 
 

@@ -47,7 +47,7 @@ def server() -> Iterator[tuple[int, Recorded]]:
 def test_a_remote_gateway_gets_compressed_bodies(server: tuple[int, Recorded], monkeypatch: pytest.MonkeyPatch) -> None:
     port, recorded = server
     monkeypatch.setenv("no_proxy", "*")
-    with patch("llmtrail.emit.connection._is_loopback", return_value=False):
+    with patch("llmtrail.emit.connection.is_loopback", return_value=False):
         endpoint = Endpoint(f"http://127.0.0.1:{port}/base/", None)
     for _ in range(2):  # The server closes after each answer: the second post opens anew.
         assert endpoint.post([b'{"a":1}', b'{"a":2}']).status == 200

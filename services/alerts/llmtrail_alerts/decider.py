@@ -18,7 +18,9 @@ from llmtrail.core.model_identity import ModelTable
 from llmtrail.core.policy import FailurePolicy
 from llmtrail.log.journal import Journal, JournalLostError, Record
 from llmtrail.metrics import ALERTS_RULES_REFUSED, ALERTS_UNSTORED, Metrics
+from llmtrail.outgoing import AddressRule
 from llmtrail_alerts.channels.port import Channel
+from llmtrail_alerts.channels.post import ADDRESSES
 from llmtrail_alerts.channels.senders import new_sender
 from llmtrail_alerts.delivery import Delivery, Edges
 from llmtrail_alerts.engine import Engine, EngineParts, Watch
@@ -65,6 +67,7 @@ class DeciderParts:
     secrets: Mapping[str, str]  # the environment's
     models: ModelTable | None = None  # the names that rules may call a model by, and callers ask for it by
     page_url: str = ""
+    addresses: AddressRule = ADDRESSES  # that channels may send to
     is_mine: Callable[[Rules, str], bool] = lambda _rules, _name: True
     # What this process cannot do of rules that are good in themselves; and told of rules before they are in force.
     check: Callable[[Rules], Sequence[Problem]] = lambda _: ()
@@ -177,7 +180,7 @@ class Decider:
             clock=parts.clock,
             jitter=parts.jitter,
             metrics=parts.metrics,
-            new_sender=lambda channel: new_sender(channel, parts.page_url),
+            new_sender=lambda channel: new_sender(channel, parts.page_url, parts.addresses),
         )
 
     def _run(self) -> None:

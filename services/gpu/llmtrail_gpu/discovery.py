@@ -61,7 +61,7 @@ class PodSource:
                 API_DEADLINE_S,
                 PODS_BYTES_MAX,
                 {"Authorization": f"Bearer {token}", "Accept": "application/json"},
-                self._context(),
+                self._context,
             )
         )
         if fetched.error:
@@ -72,11 +72,9 @@ class PodSource:
             raise TargetsError("the API server's answer is no JSON") from cause
         return pod_targets(document if isinstance(document, dict) else {})
 
-    def _context(self) -> ssl.SSLContext | None:
+    def _context(self) -> ssl.SSLContext:
         authority = self.account / "ca.crt"
-        if not self.url.startswith("https:") or not authority.is_file():
-            return None
-        return ssl.create_default_context(cafile=str(authority))
+        return ssl.create_default_context(cafile=authority if authority.is_file() else None)
 
 
 @dataclass(slots=True)

@@ -3,15 +3,21 @@
 import http.client
 import socket
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event, Timer
 from typing import Final
 from urllib.parse import urlsplit
 
+from llmtrail.client_tls import client_context
+from llmtrail.config import ClientConfig
+from llmtrail.core.addresses import parse_networks
+from llmtrail.outgoing import AddressRule, connect
 from llmtrail_gpu.series import PAGE_BYTES_MAX
 
+# Targets are named by settings, files and pods; none is where clouds serve credentials.
+ADDRESSES: Final = AddressRule("gpu.allowed_addresses")
 _CHUNK_BYTES: Final = 64 * 1024
 # A redirect would let a page send us anywhere on the node; an exporter has no need of one.
 _DONE: Final = 200
@@ -37,7 +43,8 @@ class Request:
     deadline_s: float
     bytes_max: int = PAGE_BYTES_MAX
     headers: Mapping[str, str] = field(default_factory=dict)
-    context: ssl.SSLContext | None = None
+    context: Callable[[], ssl.SSLContext] = ssl.create_default_context  # made anew for each connection
+    addresses: AddressRule = ADDRESSES
 
 
 def check_url(url: str) -> str:
@@ -58,6 +65,15 @@ class _Watch:
 
     deadline_s: float
     ended: Event = field(default_factory=Event)
+
+
+def fetcher(tls: ClientConfig, allowed: Iterable[str]) -> Callable[[Request], Fetched]:
+    """Return a `fetch` that trusts and shows what `tls` says, and reaches the networks `allowed` as well.
+
+    Raises ValueError for a network that is none.
+    """
+    rule = replace(ADDRESSES, allowed=parse_networks(allowed))
+    return lambda request: fetch(replace(request, context=lambda: client_context(tls), addresses=rule))
 
 
 def fetch(request: Request) -> Fetched:
@@ -105,9 +121,35 @@ def _read(response: http.client.HTTPResponse, bytes_max: int, watch: _Watch) -> 
 
 def _connection(scheme: str, host: str, port: int | None, request: Request) -> http.client.HTTPConnection:
     if scheme == "https":
-        context = request.context or ssl.create_default_context()
-        return http.client.HTTPSConnection(host, port or 443, timeout=request.deadline_s, context=context)
-    return http.client.HTTPConnection(host, port or 80, timeout=request.deadline_s)
+        return _SecureConnection(host, port or 443, request)
+    return _PlainConnection(host, port or 80, request)
+
+
+class _PlainConnection(http.client.HTTPConnection):
+    """Connects to an address that may be scraped, or to none."""
+
+    def __init__(self, host: str, port: int, request: Request) -> None:
+        super().__init__(host, port, timeout=request.deadline_s)
+        self._request = request
+
+    def connect(self) -> None:
+        """Connect. Raises AddressRefusedError, or OSError."""
+        self.sock = connect(self.host, self.port, self._request.deadline_s, self._request.addresses)
+
+
+class _SecureConnection(_PlainConnection):
+    """The same, and checks the target's certificate."""
+
+    default_port = http.client.HTTPS_PORT
+
+    def connect(self) -> None:
+        """Connect. Raises AddressRefusedError, ssl.SSLError, or OSError."""
+        context = self._request.context()
+        super().connect()
+        # Known before the handshake, so that one that drips is ended too.
+        secure = context.wrap_socket(self.sock, server_hostname=self.host, do_handshake_on_connect=False)
+        self.sock = secure
+        secure.do_handshake()
 
 
 def _end(watch: _Watch, connection: http.client.HTTPConnection, sockets: list[socket.socket]) -> None:

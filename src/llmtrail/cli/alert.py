@@ -10,6 +10,7 @@ import typer
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, KafkaOption, example, settings
 from llmtrail.cli.terminal import print_json, print_text
+from llmtrail.config import AlertsConfig
 
 if TYPE_CHECKING:
     from llmtrail_alerts.channels.port import Answer, Channel
@@ -84,7 +85,7 @@ def send_test(
         raise CommandError(Exit.WRONG_USE, "No rules folder is set: write [alerts] folder = ..., or give --rules.")
     told = [
         {"channel": name, "kind": kind, "action": str(action), "outcome": str(answer.outcome), "detail": answer.detail}
-        for name, kind, action, answer in _send(_read(folder), folder, channel, owner, loaded.page_url)
+        for name, kind, action, answer in _send(_read(folder), folder, channel, owner, loaded)
     ]
     if as_json:
         print_json(told, indent=2)
@@ -106,15 +107,17 @@ def _read(folder: Path) -> "Rules":
 
 
 def _send(
-    rules: "Rules", folder: Path, channel: str | None, owner: str | None, page_url: str
+    rules: "Rules", folder: Path, channel: str | None, owner: str | None, config: AlertsConfig
 ) -> "list[tuple[str, str, Action, Answer]]":
     from llmtrail.clock import SystemClock
     from llmtrail_alerts.channels.port import Answer, Outcome
+    from llmtrail_alerts.channels.post import address_rule
     from llmtrail_alerts.channels.senders import new_sender
     from llmtrail_alerts.message import Action
     from llmtrail_alerts.rules_file import SecretError, channel_of
     from llmtrail_alerts.try_out import try_out
 
+    addresses = address_rule(config.allowed_addresses)
     found: list[tuple[str, str, Action, Answer]] = []
     for name in _chosen(rules, channel, owner):
         spec = rules.channels[name]
@@ -123,7 +126,7 @@ def _send(
         except SecretError as error:
             found.append((name, spec.kind, Action.TRIGGER, Answer(Outcome.REFUSED, str(error))))
             continue
-        tried = try_out(one, owner or "", lambda made: new_sender(made, page_url), SystemClock())
+        tried = try_out(one, owner or "", lambda made: new_sender(made, config.page_url, addresses), SystemClock())
         found += [(name, spec.kind, action, answer) for action, answer in tried]
     return found
 

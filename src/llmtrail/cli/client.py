@@ -2,15 +2,20 @@
 
 import http.client
 import json
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.client_tls import TlsFileError, client_context, pinned_context
+from llmtrail.config import SYSTEM_TLS, ClientConfig
+from llmtrail.core.addresses import crosses_plain, is_loopback
 from llmtrail.local import port_file
 
 # A look-up takes milliseconds; SQL may take as long as the server lets it (its own limit is 30 s).
@@ -27,12 +32,14 @@ class House:
     http: str
     sql: str
     token: str = ""
+    tls: ClientConfig = SYSTEM_TLS
+    certificate: str = ""  # the file of the one that it answers with, where it runs on this machine
 
 
-def find_house(data: Path, token: str = "") -> House | None:
+def find_house(data: Path, token: str = "", tls: ClientConfig = SYSTEM_TLS) -> House | None:
     """Return where the process of the data folder answers, or None when none is running there."""
     running = port_file.read(data)
-    return House(running.http, running.sql, token) if running else None
+    return House(running.http, running.sql, token, tls, running.certificate) if running else None
 
 
 def get_json(house: House, path: str, *, is_there: bool = False) -> Any | None:
@@ -40,9 +47,8 @@ def get_json(house: House, path: str, *, is_there: bool = False) -> Any | None:
 
     With `is_there` a house that does not know the way at all is no answer.
     """
-    request = urllib.request.Request(house.http + path, headers=_headers(house))  # noqa: S310 - the user's own house.
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+        with _opened(house, house.http + path) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:
         if error.code == 404:
@@ -63,10 +69,8 @@ def get_request(house: House, id_value: str) -> dict[str, Any] | None:
 
 def post(house: House, path: str, body: bytes, content_type: str) -> Mapping[str, Any]:
     """Post `body` and return the JSON answer, also of a 400; raise CommandError when it was refused or lost."""
-    headers = {**_headers(house), "Content-Type": content_type}
-    request = urllib.request.Request(house.http + path, data=body, headers=headers)  # noqa: S310 - as above.
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:  # noqa: S310
+        with _opened(house, house.http + path, body, {"Content-Type": content_type}) as answer:
             return _object(answer.read())
     except urllib.error.HTTPError as error:
         if error.code == 400:
@@ -92,11 +96,8 @@ def stream_sql(house: House, statement: str, output_format: str) -> Iterator[byt
 def ask_sql(house: House, statement: str, output_format: str) -> SqlResult:
     """Run the statement; raise CommandError with the server's own words, also while the result is read."""
     query = urllib.parse.urlencode({"default_format": output_format, "database": "llmtrail"})
-    request = urllib.request.Request(  # noqa: S310 - as above.
-        f"{house.sql}/?{query}", data=statement.encode(), headers=_headers(house)
-    )
     try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT_S)  # noqa: S310
+        answer = _opened(house, f"{house.sql}/?{query}", statement.encode())
     except urllib.error.HTTPError as error:
         raise _refused(error) from error
     except OSError as error:
@@ -113,8 +114,47 @@ def _pieces(house: House, answer: http.client.HTTPResponse) -> Iterator[bytes]:
         raise _unreachable(house.sql, error) from error
 
 
-def _headers(house: House) -> dict[str, str]:
-    return {"Authorization": f"Bearer {house.token}"} if house.token else {}
+def _opened(house: House, url: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Any:
+    """Return the answer to a GET, or to a POST of `body`. Raises OSError (HTTPError among them) and ValueError."""
+    sent = dict(headers or {})
+    if house.token:
+        sent["Authorization"] = f"Bearer {house.token}"
+        if crosses_plain(url):
+            _warn_plain(urllib.parse.urlsplit(url).hostname or "")
+    request = urllib.request.Request(url, data=body, headers=sent)  # noqa: S310 - the user's own house.
+    try:
+        # Whom to ask is the key: the token does not change how.
+        opener = _opener(replace(house, token=""), is_loopback(request.host.rpartition(":")[0] or request.host))
+    except TlsFileError as error:
+        raise CommandError(Exit.WRONG_USE, f"{error}.") from error
+    return opener.open(request, timeout=TIMEOUT_S)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Goes where it was told and nowhere else: a redirect would carry the token to whom the answer names."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Follow nothing; the answer becomes an HTTPError."""
+
+
+@cache
+def _opener(house: House, stays_here: bool) -> urllib.request.OpenerDirector:
+    handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+    if stays_here:
+        # A proxy is for what leaves this machine.
+        handlers.append(urllib.request.ProxyHandler({}))
+    if "https://" in house.http + house.sql:
+        context = pinned_context(Path(house.certificate), house.tls) if house.certificate else client_context(house.tls)
+        handlers.append(urllib.request.HTTPSHandler(context=context))
+    return urllib.request.build_opener(*handlers)
+
+
+@cache
+def _warn_plain(host: str) -> None:
+    print(
+        f"warning: the token crosses plain HTTP to {host}, where others may read it; use https:// (and --ca FILE).",
+        file=sys.stderr,
+    )
 
 
 def _object(body: bytes) -> Mapping[str, Any]:
@@ -128,6 +168,13 @@ def _refused(error: urllib.error.HTTPError) -> CommandError:
     text = _words(error.read(_ERROR_CHARACTERS).decode("utf-8", errors="replace").strip())
     if error.code == 401:
         return CommandError(Exit.WRONG_USE, f"{text or 'not allowed'} Give a token that may read: --token.")
+    if 300 <= error.code < 400:
+        target = urllib.parse.urlsplit(error.headers.get("Location") or "")
+        return CommandError(
+            Exit.UNREACHABLE,
+            f"{urllib.parse.urlsplit(error.url).netloc} answers with a redirect, which is not followed; "
+            f"if {target.scheme}://{target.netloc} is yours, name it with --address.",
+        )
     code = Exit.NEGATIVE if error.code < 500 else Exit.UNREACHABLE
     return CommandError(code, text or f"answered {error.code} {error.reason}")
 

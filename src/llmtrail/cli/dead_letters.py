@@ -13,7 +13,7 @@ import typer
 
 from llmtrail.cli import sql
 from llmtrail.cli.dead_letters_replay import COLUMNS, position
-from llmtrail.cli.door import AddressOption, Door, SqlAddressOption, house_at
+from llmtrail.cli.door import AddressOption, CaOption, Door, SqlAddressOption, house_at
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.safe_text import safe_line
@@ -68,11 +68,12 @@ def list_command(
     token: TokenOption = "",
     address: AddressOption = "",
     sql_address: SqlAddressOption = "",
+    ca: CaOption = None,
 ) -> None:
     """List dead letters that are left: position, when, why; with --all those too that were accepted since."""
-    folder = settings(config, data).config.server.data
+    loaded = settings(config, data, {"client.ca": ca}).config
     where = _where(reason, since, until, left=not every)
-    letters = read(folder, Door(token, address, sql_address), where, limit)
+    letters = read(loaded.server.data, Door(token, address, sql_address, loaded.client), where, limit)
     if as_json:
         print_json(letters)
         return
@@ -95,9 +96,11 @@ def show_command(
     token: TokenOption = "",
     address: AddressOption = "",
     sql_address: SqlAddressOption = "",
+    ca: CaOption = None,
 ) -> None:
     """Show one dead letter: why it was rejected, and its bytes."""
-    found = read(settings(config, data).config.server.data, Door(token, address, sql_address), _at(where), 1)
+    loaded = settings(config, data, {"client.ca": ca}).config
+    found = read(loaded.server.data, Door(token, address, sql_address, loaded.client), _at(where), 1)
     if not found:
         raise CommandError(Exit.NEGATIVE, f"no dead letter at {where}; `llmtrail dead-letters list` tells positions.")
     letter = found[0]
@@ -123,6 +126,7 @@ def replay_command(
     token: TokenOption = "",
     address: AddressOption = "",
     sql_address: SqlAddressOption = "",
+    ca: CaOption = None,
 ) -> None:
     """Send every dead letter that is left again, in order, each once and for its own tenant.
 
@@ -131,8 +135,8 @@ def replay_command(
     """
     from llmtrail.cli import dead_letters_replay
 
-    folder = settings(config, data).config.server.data
-    door = Door(token, address, sql_address)
+    loaded = settings(config, data, {"client.ca": ca}).config
+    folder, door = loaded.server.data, Door(token, address, sql_address, loaded.client)
     house = house_at(folder, door)
     if house is None:
         raise CommandError(Exit.UNREACHABLE, f"no llmtrail runs on {folder}; start it first: llmtrail up")

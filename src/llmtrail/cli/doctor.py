@@ -96,7 +96,7 @@ def command(
     """Check this installation: Python, extras, settings, disk, Kafka's topics, the running process, unpriced calls."""
     loaded = settings(config, data)
     findings = [*_installation(), *_folder(loaded.config.server.data)]
-    house = find_house(loaded.config.server.data, token)
+    house = find_house(loaded.config.server.data, token, loaded.config.client)
     findings += _kafka(loaded.config.kafka)
     findings += _store_account(store_url(loaded.config.store))
     findings += _running(house) if house else [Finding(Grade.ODD, "no llmtrail runs on this folder", "llmtrail up")]

@@ -9,6 +9,7 @@ import typer
 
 from llmtrail.cli.client import House, find_house
 from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.config import SYSTEM_TLS, ClientConfig
 
 # Where `llmtrail up` and `llmtrail web` answer SQL unless they are told otherwise.
 SQL_PORT = 8123
@@ -31,6 +32,15 @@ SqlAddressOption = Annotated[
         show_default=False,
     ),
 ]
+CaOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        envvar="LLMTRAIL_CA",
+        help="Authorities in PEM that sign that house's certificate. Default: [client] ca, else the system's.",
+        show_default=False,
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,7 @@ class Door:
     token: str = ""
     address: str = ""
     sql_address: str = ""
+    tls: ClientConfig = SYSTEM_TLS
 
 
 def house_at(folder: Path, door: Door) -> House | None:
@@ -48,10 +59,10 @@ def house_at(folder: Path, door: Door) -> House | None:
     Its `http` is empty where only the address of its SQL is known. Raises CommandError for an address that is none.
     """
     if not door.address and not door.sql_address:
-        return find_house(folder, door.token)
+        return find_house(folder, door.token, door.tls)
     http = _base(door.address, "--address") if door.address else ""
     sql = _base(door.sql_address, "--sql-address") if door.sql_address else _sql_beside(http)
-    return House(http, sql, door.token)
+    return House(http, sql, door.token, door.tls)
 
 
 def _base(address: str, option: str) -> str:

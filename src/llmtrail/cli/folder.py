@@ -7,7 +7,7 @@ from typing import Any
 
 from llmtrail.cli.client import find_house
 from llmtrail.cli.exits import CommandError, Exit
-from llmtrail.config import Config, ServerConfig, store_url
+from llmtrail.config import Config, ServerConfig, store_tls, store_url
 
 try:
     from llmtrail.store.errors import StoreError
@@ -47,7 +47,11 @@ def writable(config: Config) -> Iterator[Handle]:
     if not url and find_house(config.server.data):
         raise CommandError(Exit.UNREACHABLE, "llmtrail runs on this folder and alone may write to it; stop it first.")
     try:
-        handle = open_http(url, replicated=bool(config.store.cluster)) if url else open_chdb(config.server.store_folder)
+        handle = (
+            open_http(url, replicated=bool(config.store.cluster), tls=store_tls(config))
+            if url
+            else open_chdb(config.server.store_folder)
+        )
     except (StoreError, OSError) as error:
         raise CommandError(Exit.UNREACHABLE, str(error)) from error
     try:

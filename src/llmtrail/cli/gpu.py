@@ -11,7 +11,7 @@ from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, KafkaOpti
 from llmtrail.cli.safe_text import safe_line
 from llmtrail.cli.serving import serving
 from llmtrail.cli.terminal import print_bytes, print_text
-from llmtrail.config import GpuConfig
+from llmtrail.config import Config, GpuConfig
 
 if TYPE_CHECKING:
     from llmtrail.core.gpu import EngineSample, GpuSample, GpuScrape
@@ -63,7 +63,7 @@ def command(
     }
     loaded = settings(config, data, said, host=host, port=port).config
     if once is not None:
-        read = _read_driver(loaded.gpu.node) if once == "nvml" else _read_page(once, loaded.gpu)
+        read = _read_driver(loaded.gpu.node) if once == "nvml" else _read_page(once, loaded)
         _show(read, as_json=json)
     elif simulate:
         _simulate(seed, sim_port)
@@ -75,10 +75,10 @@ def command(
             start(replace(loaded, gpu=gpu), process)
 
 
-def _read_page(target: str, config: GpuConfig) -> "GpuScrape":
+def _read_page(target: str, config: Config) -> "GpuScrape":
     """Read one page; raises CommandError where it cannot be reached."""
     try:
-        from llmtrail_gpu.fetch import FetchError, Request, check_url, fetch
+        from llmtrail_gpu.fetch import FetchError, Request, check_url, fetcher
         from llmtrail_gpu.history import History
         from llmtrail_gpu.page import Place, read_page
     except ImportError as error:
@@ -88,14 +88,14 @@ def _read_page(target: str, config: GpuConfig) -> "GpuScrape":
     from llmtrail.clock import SystemClock
 
     try:
-        url = check_url(target)
+        url, fetch = check_url(target), fetcher(config.client, config.gpu.allowed_addresses)
     except ValueError as error:
         raise CommandError(Exit.WRONG_USE, str(error)) from error
     try:
-        fetched = fetch(Request(url, config.deadline_s))
+        fetched = fetch(Request(url, config.gpu.deadline_s))
     except FetchError as error:
         raise CommandError(Exit.UNREACHABLE, f"{url}: {error}.") from error
-    place = Place(config.node or socket.gethostname(), url, urlsplit(url).netloc)
+    place = Place(config.gpu.node or socket.gethostname(), url, urlsplit(url).netloc)
     return read_page(fetched.page, place, SystemClock().now_ns(), History(), fetched.error)[0]
 
 

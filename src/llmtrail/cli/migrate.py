@@ -8,7 +8,7 @@ from llmtrail.cli.client import find_house
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
 from llmtrail.cli.terminal import print_json, print_text
-from llmtrail.config import store_url
+from llmtrail.config import store_tls, store_url
 
 EXAMPLE = example("llmtrail migrate", "LLMTRAIL_STORE__URL=http://clickhouse:8123 llmtrail migrate")
 
@@ -29,7 +29,7 @@ def command(
 
     url = store_url(loaded.store)
     try:
-        handle = open_http(url) if url else open_chdb(loaded.server.store_folder)
+        handle = open_http(url, tls=store_tls(loaded)) if url else open_chdb(loaded.server.store_folder)
         try:
             applied = list(migrate(handle, cluster=loaded.store.cluster))
         finally:

@@ -14,7 +14,7 @@ import typer
 
 from llmtrail.cli import sql
 from llmtrail.cli.costs import book_of
-from llmtrail.cli.door import AddressOption, Door, SqlAddressOption
+from llmtrail.cli.door import AddressOption, CaOption, Door, SqlAddressOption
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.terminal import print_json, print_progress
@@ -59,6 +59,7 @@ def command(
     token: TokenOption = "",
     address: AddressOption = "",
     sql_address: SqlAddressOption = "",
+    ca: CaOption = None,
 ) -> None:
     """Compare a provider's bill with the calls here, and say what explains a difference and what to mend.
 
@@ -66,7 +67,7 @@ def command(
     """
     from llmtrail_ingest.bill.compare import compare
 
-    loaded = settings(config, data).config
+    loaded = settings(config, data, {"client.ca": ca}).config
     within = _tolerance(tolerance)
     models = book_of(loaded).models
     span = (first.date() if first else None, last.date() if last else None)
@@ -76,7 +77,7 @@ def command(
     days = (date.fromisoformat(min(bill.days())), date.fromisoformat(max(bill.days())))
     if days[1] - days[0] > timedelta(days=_DAYS_MAX):
         raise CommandError(Exit.WRONG_USE, f"the export is of over {_DAYS_MAX} days; say which with --from and --to.")
-    door = Door(token, address, sql_address)
+    door = Door(token, address, sql_address, loaded.client)
     ours = _ours(loaded.server.data, door, days, providers, models)
     rows = compare(bill, ours, within)
     if as_json:

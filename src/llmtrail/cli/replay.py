@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from llmtrail.cli.client import House, find_house, post
+from llmtrail.cli.door import CaOption
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.sending_bar import SendingBar
@@ -62,10 +63,12 @@ def command(
     data: DataOption = None,
     config: ConfigOption = None,
     token: TokenOption = "",
+    ca: CaOption = None,
 ) -> None:
     """Replay a workload trace as calls: its arrivals and tokens, starting now."""
-    folder = settings(config, data).config.server.data
-    house = House(url, "", token) if url else find_house(folder, token) or House(DEFAULT_URL, "", token)
+    loaded = settings(config, data, {"client.ca": ca}).config
+    here = None if url else find_house(loaded.server.data, token, loaded.client)
+    house = here or House(url or DEFAULT_URL, "", token, loaded.client)
     arrivals = _arrivals(trace, limit)
     shape = Shape(seed, model, feature, text)
     with SendingBar(len(arrivals), quiet=as_json) as advance:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from llmtrail.cli.client import get_request
-from llmtrail.cli.door import AddressOption, Door, house_at
+from llmtrail.cli.door import AddressOption, CaOption, Door, house_at
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.terminal import print_json
@@ -29,10 +29,11 @@ def command(
     config: ConfigOption = None,
     token: TokenOption = "",
     address: AddressOption = "",
+    ca: CaOption = None,
 ) -> None:
     """Print the full record of a request: question, answer, attempts, versions, money, failures."""
-    folder = settings(config, data).config.server.data
-    document = look_up(folder, request_id, Door(token, address))
+    loaded = settings(config, data, {"client.ca": ca}).config
+    document = look_up(loaded.server.data, request_id, Door(token, address, tls=loaded.client))
     if document is None:
         raise CommandError(
             Exit.NEGATIVE,

@@ -9,7 +9,7 @@ import typer
 
 from llmtrail.cli.client import SqlResult, ask_sql
 from llmtrail.cli.csv_cells import is_csv, without_formulas
-from llmtrail.cli.door import AddressOption, Door, SqlAddressOption, house_at
+from llmtrail.cli.door import AddressOption, CaOption, Door, SqlAddressOption, house_at
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.terminal import print_bytes
 
@@ -37,15 +37,17 @@ def command(
     token: TokenOption = "",
     address: AddressOption = "",
     sql_address: SqlAddressOption = "",
+    ca: CaOption = None,
 ) -> None:
     """Run one read-only statement and print its result.
 
     A terminal shows what others wrote and obeys none of it. In CSV, which people open in spreadsheets, a text that
     would be a formula there has a single quote before it; every other format into a pipe is byte for byte as stored.
     """
-    folder = settings(config, data).config.server.data
+    loaded = settings(config, data, {"client.ca": ca}).config
+    door = Door(token, address, sql_address, loaded.client)
     text = sys.stdin.read() if statement == "-" else statement
-    result = ask(folder, text, _format(output_format, as_json=as_json), Door(token, address, sql_address))
+    result = ask(loaded.server.data, text, _format(output_format, as_json=as_json), door)
     guarded = is_csv(result.output_format) and not exact
     print_bytes(without_formulas(result.pieces) if guarded else result.pieces)
 

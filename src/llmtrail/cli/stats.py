@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmtrail.cli.client import House, get_json
-from llmtrail.cli.door import AddressOption, Door, house_at
+from llmtrail.cli.door import AddressOption, CaOption, Door, house_at
 from llmtrail.cli.exits import CommandError, Exit
 from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.terminal import print_json
@@ -61,9 +61,11 @@ def command(
     config: ConfigOption = None,
     token: TokenOption = "",
     address: AddressOption = "",
+    ca: CaOption = None,
 ) -> None:
     """Print what a window comes to: calls, money, latency percentiles, retries, failure modes; or what GPUs did."""
-    loaded, door = settings(config, data).config, Door(token, address)
+    loaded = settings(config, data, {"client.ca": ca}).config
+    door = Door(token, address, tls=loaded.client)
     if gpu:
         if by or scope or tenant is not None:
             raise CommandError(Exit.WRONG_USE, "--gpu tells of nodes, which belong to no scope: --window, --host.")

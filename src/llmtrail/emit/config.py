@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
+from llmtrail.config import ClientConfig
+
 DEFAULT_URL: Final = "http://127.0.0.1:4318"
 DEFAULT_CONTENT: Final = "redacted"
 DEFAULT_LIMITS: Final = "open"
+_FILES: Final = frozenset({"kafka_client_file", "policy", "ca", "client_certificate", "client_key"})
 _OFF: Final = frozenset({"", "0", "off", "false", "no"})
 
 
@@ -23,6 +26,9 @@ class Settings(TypedDict, total=False):
     kafka_client: Mapping[str, str]
     kafka_client_file: str | Path | None
     token: str | None
+    ca: str | Path | None
+    client_certificate: str | Path | None
+    client_key: str | Path | None
     spool: str | Path | None
     content: str
     disabled: bool
@@ -46,6 +52,9 @@ class EmitConfig:
     kafka_client: Mapping[str, str] | str = field(default_factory=dict, repr=False)  # librdkafka's; text: JSON
     kafka_client_file: Path | None = None  # more of them, one key=value a line
     token: str | None = None
+    ca: Path | None = None  # authorities in PEM that sign the gateway's certificate; None: the system's
+    client_certificate: Path | None = None  # in PEM, where the gateway asks for one
+    client_key: Path | None = None  # where it stands in another file
     spool: Path | None = None
     content: str = DEFAULT_CONTENT
     disabled: bool = False
@@ -55,6 +64,11 @@ class EmitConfig:
     environment: str | None = None
     release: str | None = None
     host: str | None = None
+
+    @property
+    def tls(self) -> ClientConfig:
+        """Return what is trusted and shown over TLS."""
+        return ClientConfig(self.ca, self.client_certificate, self.client_key)
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> EmitConfig:
@@ -66,13 +80,16 @@ def from_environment(environment: Mapping[str, str] | None = None) -> EmitConfig
         kafka=values.get("LLMTRAIL_KAFKA__BOOTSTRAP_SERVERS") or values.get("LLMTRAIL_KAFKA") or None,
         kafka_prefix=values.get("LLMTRAIL_KAFKA__TOPIC_PREFIX", ""),
         kafka_client=values.get("LLMTRAIL_KAFKA__CLIENT", ""),
-        kafka_client_file=Path(file) if (file := values.get("LLMTRAIL_KAFKA__CLIENT_FILE")) else None,
+        kafka_client_file=_file(values, "LLMTRAIL_KAFKA__CLIENT_FILE"),
         token=values.get("LLMTRAIL_TOKEN") or None,
+        ca=_file(values, "LLMTRAIL_CA"),
+        client_certificate=_file(values, "LLMTRAIL_CLIENT_CERTIFICATE"),
+        client_key=_file(values, "LLMTRAIL_CLIENT_KEY"),
         spool=_spool_folder(values),
         content=(values.get("LLMTRAIL_CONTENT") or DEFAULT_CONTENT).strip().lower(),
         disabled=values.get("LLMTRAIL_DISABLED", "").strip().lower() not in _OFF,
         limits=(values.get("LLMTRAIL_LIMITS") or DEFAULT_LIMITS).strip().lower(),
-        policy=Path(file).expanduser() if (file := values.get("LLMTRAIL_POLICY")) else None,
+        policy=_file(values, "LLMTRAIL_POLICY"),
         service=values.get("LLMTRAIL_SERVICE") or values.get("OTEL_SERVICE_NAME") or None,
         environment=values.get("LLMTRAIL_ENVIRONMENT") or None,
         release=values.get("LLMTRAIL_RELEASE") or None,
@@ -86,10 +103,8 @@ def overlaid(config: EmitConfig, **settings: Unpack[Settings]) -> EmitConfig:
     if "url" in changes:
         # Told in code where to send to: the environment's Kafka is not meant then.
         changes.setdefault("kafka", None)
-    if changes.get("kafka_client_file") is not None:
-        changes["kafka_client_file"] = Path(changes["kafka_client_file"]).expanduser()
-    if changes.get("policy") is not None:
-        changes["policy"] = Path(changes["policy"]).expanduser()
+    for name in _FILES & changes.keys():
+        changes[name] = Path(changes[name]).expanduser() if changes[name] is not None else None
     if "spool" in changes:
         spool = changes["spool"]
         changes["spool"] = None if spool is None else Path(spool).expanduser()
@@ -103,6 +118,10 @@ def default_events(config: EmitConfig) -> dict[str, Any]:
     if config.release:
         fields["versions"] = {"release": config.release}
     return fields
+
+
+def _file(values: Mapping[str, str], name: str) -> Path | None:
+    return Path(given).expanduser() if (given := values.get(name)) else None
 
 
 def _spool_folder(values: Mapping[str, str]) -> Path | None:

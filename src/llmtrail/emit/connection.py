@@ -3,18 +3,23 @@
 import base64
 import http.client
 import socket
-import ssl
 import urllib.request
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
+
+from llmtrail.client_tls import TlsFileError, client_context
+from llmtrail.config import SYSTEM_TLS, ClientConfig
+from llmtrail.core.addresses import crosses_plain, is_loopback
+from llmtrail.emit.tally import LOGGER
 
 # 500 rejections with their details fit many times over, and so does a page of limits.
 _ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
 # A connection kept alive may have been closed over there; that says nothing of the gateway, so it is tried once more.
 _STALE: Final = (http.client.RemoteDisconnected, http.client.CannotSendRequest, BrokenPipeError, ConnectionResetError)
+# The address that was warned of: once a process is enough.
+_warned: list[str] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +34,8 @@ class Reply:
 class Connection:
     """Asks paths below one address. Not for several threads at once, except `abort`."""
 
-    def __init__(self, url: str, token: str | None, timeout_s: float) -> None:
-        """Take the address. Raises ValueError for one that cannot work."""
+    def __init__(self, url: str, token: str | None, timeout_s: float, tls: ClientConfig = SYSTEM_TLS) -> None:
+        """Take the address. Raises ValueError for one that cannot work, or certificates that cannot be read."""
         parts = urlsplit(url if "//" in url else f"//{url}", scheme="http")
         if parts.scheme not in {"http", "https"} or not parts.hostname:
             raise ValueError(
@@ -40,7 +45,9 @@ class Connection:
         self._host = parts.hostname
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._timeout_s = timeout_s
-        self.is_loopback = _is_loopback(self._host)
+        self.is_loopback = is_loopback(self._host)
+        self._tls = tls
+        _check_transport(url, parts.scheme, token, tls)
         self._proxy = None if self.is_loopback else _proxy_for(parts.scheme, self._host)
         self._headers = {"User-Agent": "llmtrail-python"}
         if token:
@@ -102,20 +109,28 @@ class Connection:
             host, port = self._proxy.hostname or "", self._proxy.port or 8080
         if not is_tls:
             return http.client.HTTPConnection(host, port, timeout=self._timeout_s)
-        context = ssl.create_default_context()
+        # Anew for each connection: files may have been renewed.
+        context = client_context(self._tls)
         connection = http.client.HTTPSConnection(host, port, timeout=self._timeout_s, context=context)
         if self._proxy is not None:
             connection.set_tunnel(self._host, self._port, headers=_proxy_headers(self._proxy))
         return connection
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+def _check_transport(url: str, scheme: str, token: str | None, tls: ClientConfig) -> None:
+    """Raise ValueError for certificates that cannot be used; warn, once a process, where others may read the token."""
+    if scheme == "https" and tls != SYSTEM_TLS:
+        try:
+            client_context(tls)
+        except TlsFileError as error:
+            raise ValueError(str(error)) from error
+    if token and crosses_plain(url) and not _warned:
+        _warned.append(url)
+        LOGGER.warning(
+            "llmtrail sends its token, prompts and answers in plain HTTP to %s, where others may read them: "
+            "use https:// (LLMTRAIL_URL, and LLMTRAIL_CA for a CA of your own).",
+            urlsplit(url if "//" in url else f"//{url}").hostname,
+        )
 
 
 def _proxy_for(scheme: str, host: str) -> SplitResult | None:

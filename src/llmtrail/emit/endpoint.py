@@ -4,6 +4,7 @@ import gzip
 from collections.abc import Sequence
 from typing import Final
 
+from llmtrail.config import SYSTEM_TLS, ClientConfig
 from llmtrail.emit.connection import Connection, Reply
 
 __all__ = ["TIMEOUT_S", "Endpoint", "Nowhere", "Reply"]
@@ -17,9 +18,17 @@ _GZIP_LEVEL: Final = 1
 class Endpoint:
     """Posts NDJSON to a path below the gateway's address. Not for several threads at once."""
 
-    def __init__(self, url: str, token: str | None, timeout_s: float = TIMEOUT_S, path: str = "/v1/calls") -> None:
+    def __init__(
+        self,
+        url: str,
+        token: str | None,
+        timeout_s: float = TIMEOUT_S,
+        path: str = "/v1/calls",
+        tls: ClientConfig = SYSTEM_TLS,
+    ) -> None:
+        """Take the address. Raises ValueError for one that cannot work, or certificates that cannot be read."""
         self._path = path
-        self._connection = Connection(url, token, timeout_s)
+        self._connection = Connection(url, token, timeout_s, tls)
 
     def post(self, events: Sequence[bytes]) -> Reply:
         """Send one batch and return the answer. Raises OSError or http.client.HTTPException when none came."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote
 
+from llmtrail.config import SYSTEM_TLS, ClientConfig
 from llmtrail.core.limit import LimitState
 from llmtrail.core.limit_page import BadPageError, changes_of, decode_page, readable
 from llmtrail.emit.answer import wait_s
@@ -63,9 +64,9 @@ class LimitSource(Protocol):
 class GatewayLimits:
     """Asks `GET /v1/limits` and lets the gateway answer when something changes."""
 
-    def __init__(self, url: str, token: str | None) -> None:
+    def __init__(self, url: str, token: str | None, tls: ClientConfig = SYSTEM_TLS) -> None:
         """Take the address. Raises ValueError for one that cannot work."""
-        self._connection = Connection(url, token, _TIMEOUT_S)
+        self._connection = Connection(url, token, _TIMEOUT_S, tls)
         self._generation = ""
 
     def next(self) -> News:
@@ -158,4 +159,4 @@ class TopicLimits:
 
 def limit_source(config: EmitConfig) -> LimitSource:
     """Return where a process with these settings hears of limits. Raises ValueError for settings that cannot work."""
-    return TopicLimits(config) if config.kafka else GatewayLimits(config.url, config.token)
+    return TopicLimits(config) if config.kafka else GatewayLimits(config.url, config.token, config.tls)

@@ -68,9 +68,10 @@ def replace_recorder(recorder: Recorder | None) -> Recorder | None:
 def configure(**settings: Unpack[Settings]) -> None:
     """Send from now on as told; what is left out comes from the environment.
 
-    Takes `url`, or `kafka` (brokers) with `kafka_prefix`, `kafka_client` and `kafka_client_file`; `token`, `spool` (a
-    folder, or None for memory only), `content` (full, redacted, hash, none), `limits` (open, closed, off), `policy` (a
-    file), `disabled`, `service`, `environment`, `release`. What was recorded before is sent or spooled.
+    Takes `url`, or `kafka` (brokers) with `kafka_prefix`, `kafka_client` and `kafka_client_file`; `token`, `ca` (a file
+    of authorities), `client_certificate`, `client_key`, `spool` (a folder, or None for memory only), `content` (full,
+    redacted, hash, none), `limits` (open, closed, off), `policy` (a file), `disabled`, `service`, `environment`,
+    `release`. What was recorded before is sent or spooled.
     Raises ValueError for a setting that cannot work, ImportError where Kafka's driver is not installed, and changes
     nothing then.
     """
@@ -140,7 +141,7 @@ def _compose(config: EmitConfig) -> Recorder:
 
 
 def _poster(config: EmitConfig) -> Poster:
-    return KafkaPoster(config, SystemClock()) if config.kafka else Endpoint(config.url, config.token)
+    return KafkaPoster(config, SystemClock()) if config.kafka else Endpoint(config.url, config.token, tls=config.tls)
 
 
 def _compose_safely(config: EmitConfig) -> Recorder:

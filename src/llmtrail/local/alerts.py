@@ -21,6 +21,7 @@ from llmtrail.store.handle import Handle, Limits
 from llmtrail.store.proof import Worst, requests_of
 from llmtrail.store.spent import Spent, last_corrected_ns, spent_by_scope
 from llmtrail_alerts.board_statistics import BoardStatistics
+from llmtrail_alerts.channels.post import address_rule
 from llmtrail_alerts.decider import Decider, DeciderParts
 from llmtrail_alerts.fill import Unknown
 from llmtrail_alerts.gpu_watch import GpuWatch
@@ -162,6 +163,7 @@ class LocalAlerts:
                 secrets=rooms.environ,
                 models=rooms.models,
                 page_url=config.page_url,
+                addresses=address_rule(config.allowed_addresses),
                 on_rules=rooms.on_rules,
             )
         )

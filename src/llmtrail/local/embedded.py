@@ -17,7 +17,7 @@ from llmtrail import clock as clock_module
 from llmtrail.access.book import TokenBook
 from llmtrail.access.gate import Gate
 from llmtrail.clock import Clock, SystemClock
-from llmtrail.config import Config, ConfigError, StoreConfig, kept_days, store_url
+from llmtrail.config import Config, ConfigError, StoreConfig, kept_days, store_tls, store_url
 from llmtrail.core.access.binding import check_binding
 from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
@@ -39,6 +39,7 @@ from llmtrail.local.servers import PortTakenError, Servers, listeners_of
 from llmtrail.local.sink import MinuteSink, StoreSink
 from llmtrail.local.span_ledger import span_ledger
 from llmtrail.local.statistics import LocalStatistics
+from llmtrail.local.tls import ServerTls, measure_tls, server_tls
 from llmtrail.log.local import LocalLog, LocalLogSettings
 from llmtrail.log.log_file import LogBusyError
 from llmtrail.log.port import CALLS, DEAD_LETTERS, GPU, SPANS, Append, Log
@@ -150,6 +151,7 @@ class Embedded:
         self._limit_board = new_limit_board()
         self._tokens: TokenBook | None = None
         self._servers: Servers | None = None
+        self._tls: ServerTls | None = None
         self.grpc_port: int | None = None
 
     def __enter__(self) -> Self:
@@ -200,8 +202,7 @@ class Embedded:
     def _url(self, index: int) -> str:
         if self._servers is None:
             raise StartError("llmtrail is not running; use it as a context manager.")
-        host = self._config.server.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self._servers.ports[index]}"
+        return self._servers.urls[index]
 
     def _open_rooms(self) -> _Rooms:
         if self._rooms is None:
@@ -233,7 +234,9 @@ class Embedded:
         try:
             url = store_url(config.store)
             handle = (
-                open_http(url, replicated=bool(config.store.cluster)) if url else open_chdb(config.server.store_folder)
+                open_http(url, replicated=bool(config.store.cluster), tls=store_tls(config))
+                if url
+                else open_chdb(config.server.store_folder)
             )
             migrate(handle)
             for table, days in _kept_days(config.store):
@@ -397,6 +400,7 @@ class Embedded:
                 *process_routes(state, gate, config.server.host),
             ]
         )
+        self._tls = server_tls(config.server)
         sql = sql_app(rooms.handle, SqlConfig(limits=self._limits()), gate)
         self._servers = Servers(
             listeners_of(
@@ -406,11 +410,14 @@ class Embedded:
             ),
             config.server.http,
             self._refusals.turned_away,
+            self._tls,
         )
         self._servers.start()
         if config.server.grpc:
             self._start_grpc(rooms, gate)
-        port_file.write(folder, port_file.Running(os.getpid(), self.http_url, self.sql_url, self.grpc_port))
+        port_file.write(
+            folder, port_file.running(os.getpid(), self._servers.urls, self.grpc_port, config.server.tls_certificate)
+        )
 
     def _start_grpc(self, rooms: _Rooms, gate: Gate) -> None:
         policy = ContentPolicy(self._config.ingest.content)
@@ -419,7 +426,7 @@ class Embedded:
             rooms.log.append(appends, self._clock.now_ns())
 
         parts = GrpcParts(append, gate, policy, self._spans, self._backlog_full)
-        server = grpc_server(self._config.server, parts)
+        server = grpc_server(self._config.server, parts, self._tls)
         server.start()
         self.grpc_port = server.port
         self._stops.append(server.stop)
@@ -453,6 +460,7 @@ class Embedded:
         self.metrics.set(MINUTES_UNPLACED, self._minutes.unplaced)
         if self._alerts is not None:
             self._alerts.measure()
+        measure_tls(self._tls, self.metrics)
         self.metrics.set(LOG_SIZE_BYTES, folder_bytes(self._config.server.data / "log"))
         return self.metrics.render()
 

@@ -5,15 +5,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from llmtrail.access.gate import Gate, RefusedUse
-from llmtrail.config import ConfigError, ServerConfig
+from llmtrail.config import ClientAuth, ConfigError, ServerConfig
 from llmtrail.core.access.authenticate import AccessRefusal, bearer_of
 from llmtrail.core.access.grant import Grant
 from llmtrail.core.access.rights import Act, Kind, permit
 from llmtrail.core.redact import ContentPolicy
+from llmtrail.local.tls import Pair, ServerTls
 from llmtrail.log.port import Append, LogFullError
 from llmtrail_ingest.otlp.ledger import SpanLedger
 
 if TYPE_CHECKING:
+    import grpc
+
     from llmtrail_ingest.otlp.grpc_server import GrpcServer
 
 
@@ -28,7 +31,7 @@ class GrpcParts:
     backlog_full: Callable[[], bool]
 
 
-def grpc_server(config: ServerConfig, parts: GrpcParts) -> "GrpcServer":
+def grpc_server(config: ServerConfig, parts: GrpcParts, tls: ServerTls | None) -> "GrpcServer":
     """Return the gRPC server, bound; raises ConfigError when the extra is missing or the port is taken."""
     try:
         from llmtrail_ingest.otlp.grpc_server import GrpcDoor, GrpcServer  # noqa: PLC0415 - an extra.
@@ -52,6 +55,31 @@ def grpc_server(config: ServerConfig, parts: GrpcParts) -> "GrpcServer":
     door = GrpcDoor(authorize=let_in, append=append, count=parts.ledger.note, policy=parts.policy)
     host = f"[{config.host}]" if ":" in config.host else config.host
     try:
-        return GrpcServer(door, f"{host}:{config.grpc_port}")
+        credentials = None if tls is None else _credentials(config, tls)
+        return GrpcServer(door, f"{host}:{config.grpc_port}", credentials)
     except RuntimeError as cause:
         raise ConfigError(f"server.grpc_port {config.grpc_port} cannot be bound; choose another.") from cause
+
+
+def _credentials(config: ServerConfig, tls: ServerTls) -> "grpc.ServerCredentials":
+    """Return credentials that follow the pair in force: gRPC asks before each handshake."""
+    import grpc  # noqa: PLC0415 - an extra.
+
+    # gRPC asks clients for a certificate only where it requires one.
+    required = config.tls_client_ca is not None and config.tls_client_auth is ClientAuth.REQUIRED
+    used = tls.current()
+
+    def configuration(pair: Pair) -> "grpc.ServerCertificateConfiguration":
+        authorities = pair.client_ca if required else None
+        return grpc.ssl_server_certificate_configuration([(pair.key, pair.certificate)], authorities)
+
+    def changed() -> "grpc.ServerCertificateConfiguration | None":
+        nonlocal used
+        pair = tls.current()
+        if pair is used:
+            return None
+        used = pair
+        return configuration(pair)
+
+    # Its stubs do not know that None leaves things as they are.
+    return grpc.dynamic_ssl_server_credentials(configuration(used), changed, required)  # type: ignore[arg-type]

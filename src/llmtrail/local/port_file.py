@@ -1,6 +1,7 @@
 """Tell other commands where the running process answers: a small file in the data folder."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,14 @@ class Running:
     http: str
     sql: str
     grpc_port: int | None = None
+    # Where the certificate stands that it answers with: commands on this machine take exactly that one.
+    certificate: str = ""
+
+
+def running(pid: int, urls: Sequence[str], grpc_port: int | None, certificate: Path | None) -> Running:
+    """Return where a process answers, HTTP and SQL, and with which certificate."""
+    http, *sql = urls
+    return Running(pid, http, *(sql or [""]), grpc_port, str(certificate.resolve()) if certificate is not None else "")
 
 
 def write(folder: Path, running: Running) -> None:

@@ -20,6 +20,7 @@ from llmtrail.local.bounded import BoundedProtocol, Bounds
 from llmtrail.local.browser_guard import BrowserGuard
 from llmtrail.local.browser_rules import BrowserRules, gateway_rules, sql_rules
 from llmtrail.local.connections import Connections
+from llmtrail.local.tls import ServerTls
 
 _LOG = logging.getLogger(__name__)
 
@@ -63,14 +64,17 @@ class Servers:
         listeners: Sequence[Listener],
         bounds: HttpConfig | None = None,
         turned_away: Callable[[str, Refusal], None] = lambda *_: None,
+        tls: ServerTls | None = None,
     ) -> None:
         """Bind; `turned_away` counts each client that is turned away, and why."""
         config = bounds or HttpConfig()
+        self._hosts = [listener.host for listener in listeners]
+        self._tls, self._handshake_s_max = tls, config.head_seconds_max
         self._sockets = [_bind(listener) for listener in listeners]
         total_max = max(2, min(config.connections_max, _open_files(config.connections_max + OTHER_FILES) - OTHER_FILES))
         self._connections: Connections[BoundedProtocol] = Connections(total_max, config.connections_per_address)
         shared = Bounds(config, self._connections, turned_away)
-        self._servers = [_server(listener, shared) for listener in listeners]
+        self._servers = [_server(listener, shared, tls) for listener in listeners]
         self._thread = threading.Thread(target=self._run, name="llmtrail-http", daemon=True)
         self._failure: BaseException | None = None
 
@@ -83,6 +87,13 @@ class Servers:
     def connections(self) -> int:
         """How many connections are open, over all ports."""
         return self._connections.total
+
+    @property
+    def urls(self) -> list[str]:
+        """Return the addresses, in the order of the listeners."""
+        scheme = "http" if self._tls is None else "https"
+        hosts = (f"[{host.strip('[]')}]" if ":" in host else host for host in self._hosts)
+        return [f"{scheme}://{host}:{port}" for host, port in zip(hosts, self.ports, strict=True)]
 
     def start(self) -> None:
         """Serve; return once every app answers, or raise what kept one from it."""
@@ -104,10 +115,18 @@ class Servers:
     def _run(self) -> None:
         try:
             # uvloop, where there is one, reads large bodies in half the time.
-            with asyncio.Runner(loop_factory=self._servers[0].config.get_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=self._new_loop) as runner:
                 runner.run(self._serve())
         except BaseException as cause:  # noqa: BLE001 - told to whoever waits in `start`.
             self._failure = cause
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        loop = (self._servers[0].config.get_loop_factory() or asyncio.new_event_loop)()
+        if self._tls is not None:
+            # A handshake comes before a connection is counted; uvicorn leaves it a minute.
+            bounded = partial(loop.create_server, ssl_handshake_timeout=self._handshake_s_max)
+            loop.create_server = bounded  # type: ignore[method-assign]
+        return loop
 
     async def _serve(self) -> None:
         checking = asyncio.create_task(self._check())
@@ -159,7 +178,7 @@ def _bind(listener: Listener) -> socket.socket:
     return bound
 
 
-def _server(listener: Listener, bounds: Bounds) -> uvicorn.Server:
+def _server(listener: Listener, bounds: Bounds, tls: ServerTls | None) -> uvicorn.Server:
     # Whatever listens is guarded here, so that no app of a role can be served without.
     guarded = BrowserGuard(listener.app, listener.rules, bounds.turned_away)
     config = uvicorn.Config(
@@ -178,5 +197,6 @@ def _server(listener: Listener, bounds: Bounds) -> uvicorn.Server:
         timeout_graceful_shutdown=STOP_S_MAX,
         server_header=False,
         backlog=BACKLOG,
+        ssl_context_factory=None if tls is None else lambda *_: tls.context,
     )
     return uvicorn.Server(config)

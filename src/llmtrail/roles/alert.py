@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from llmtrail.config import Config, kafka_client, store_url
+from llmtrail.config import Config, kafka_client, store_tls, store_url
 from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.model_identity import ModelTable
@@ -28,6 +28,7 @@ from llmtrail.roles.stored import stored_places
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, open_http
 from llmtrail_alerts.board_statistics import BoardStatistics
+from llmtrail_alerts.channels.post import address_rule
 from llmtrail_alerts.decider import Decider, DeciderParts
 from llmtrail_alerts.gpu_watch import GpuWatch
 from llmtrail_alerts.homes import home_of
@@ -218,6 +219,7 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
         secrets=rooms.environ,
         models=rooms.models,
         page_url=config.alerts.page_url,
+        addresses=address_rule(config.alerts.allowed_addresses),
         is_mine=is_mine,
         check=lambda rules: () if rooms.kept.is_there else unkept(rules, own),
         on_rules=keep,
@@ -240,7 +242,7 @@ def _open_store(config: Config) -> Handle:
     if not url:
         raise RoleError("no ClickHouse is named: set LLMTRAIL_STORE__URL; decisions are kept in its table `alerts`.")
     try:
-        return open_http(url, replicated=bool(config.store.cluster))
+        return open_http(url, replicated=bool(config.store.cluster), tls=store_tls(config))
     except StoreError as cause:
         raise RoleError(str(cause)) from cause
 

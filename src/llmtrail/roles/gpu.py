@@ -16,6 +16,7 @@ from llmtrail.metrics import GPU_DELIVERED, GPU_LOST, GPU_READ, GPU_REJECTED_LIN
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail_gpu.delivery import Delivery, Edges, KafkaScrapes
 from llmtrail_gpu.discovery import Discovery, FileSource, PodSource, Source
+from llmtrail_gpu.fetch import fetcher
 from llmtrail_gpu.nvml import Nvml, NvmlError
 from llmtrail_gpu.scraper import Loop, NvmlReader, Pace, PageReader, Scraper
 from llmtrail_gpu.targets import Target, TargetsError
@@ -38,6 +39,7 @@ def start(config: Config, process: RoleProcess) -> None:
     nvml = _nvml(config, has_pages=bool(targets or discovery.sources))
     edges = Edges(process.clock, clock_module.random_bytes)
     delivery = Delivery(_poster(config, process), config.server.data / "gpu-spool", config.gpu.spool_bytes_max, edges)
+    ask = fetcher(config.client, config.gpu.allowed_addresses)
     pace = Pace(config.gpu.interval_s, config.gpu.jitter, config.gpu.deadline_s)
     # Spreads readings; nothing secret hangs on it.
     fraction = random.Random(int.from_bytes(clock_module.random_bytes(8), "big")).random  # noqa: S311
@@ -50,7 +52,7 @@ def start(config: Config, process: RoleProcess) -> None:
         delivery.take(scrape)
 
     def loop_of(target: Target) -> Loop:
-        reader = PageReader(target, host, pace.deadline_s, process.clock)
+        reader = PageReader(target, host, pace.deadline_s, process.clock, ask)
         return Loop(reader.read, take, pace, process.clock, fraction)
 
     scraper = Scraper(loop_of)
@@ -114,7 +116,7 @@ def _poster(config: Config, process: RoleProcess) -> Poster:
     gpu = config.gpu
     token = read_secret(gpu.token, gpu.token_file, "gpu.token") if gpu.token or gpu.token_file else None
     try:
-        return Endpoint(gpu.gateway, token, path="/v1/gpu")
+        return Endpoint(gpu.gateway, token, path="/v1/gpu", tls=config.client)
     except ValueError as cause:
         raise RoleError(f"gpu.gateway: {cause}") from cause
 

@@ -12,7 +12,7 @@ from starlette.routing import BaseRoute
 
 from llmtrail import clock as clock_module
 from llmtrail.clock import Clock
-from llmtrail.config import Config, kafka_client, store_url
+from llmtrail.config import Config, kafka_client, store_tls, store_url
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local.gateway import gateway_config
 from llmtrail.local.gpu import gpu_store, gpu_writer
@@ -224,7 +224,7 @@ def _open_server(config: Config) -> Handle:
             "run its engine in this process, or leave the rows to others with `--roles gateway,statistics`."
         )
     # A server that is away is no reason not to take events: `/readyz` tells of it, and the rows wait for it.
-    return open_http(url, replicated=bool(config.store.cluster), asks=False)
+    return open_http(url, replicated=bool(config.store.cluster), asks=False, tls=store_tls(config))
 
 
 def _answers(handle: Handle) -> Callable[[], str]:
@@ -286,7 +286,7 @@ def _serve_grpc(rooms: _Rooms) -> int:
         ledger=rooms.spans,
         backlog_full=lambda: producer.is_full,
     )
-    server = grpc_server(config.server, parts)
+    server = grpc_server(config.server, parts, rooms.process.tls)
     server.start()
     rooms.process.on_stop(server.stop)
     return server.port

@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llmtrail.clock import Clock
-from llmtrail.config import Config, ConfigError, kafka_client, store_url
+from llmtrail.config import Config, ConfigError, kafka_client, store_tls, store_url
 from llmtrail.local import moved_file
 from llmtrail.local.moved_file import MovedError
 from llmtrail.log.kafka.whole import TopicSilentError
@@ -76,7 +76,7 @@ class Move:
                 moved_file.check_at_home(self._folder)
             with Source(self._config, self._clock) as source:
                 topics = Kafka(kafka_client(kafka), kafka.topic_prefix)
-                target = open_http(store, replicated=bool(self._config.store.cluster))
+                target = open_http(store, replicated=bool(self._config.store.cluster), tls=store_tls(self._config))
                 try:
                     return self._look(source, topics, target) if dry else self._move(source, topics, target)
                 finally:

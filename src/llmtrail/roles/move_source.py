@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from llmtrail.clock import Clock
-from llmtrail.config import Config, store_url
+from llmtrail.config import Config, store_tls, store_url
 from llmtrail.local.prices import price_book
 from llmtrail.local.sink import StoreSink
 from llmtrail.local.slot_file import FILE_NAME, SlotFile
@@ -75,7 +75,7 @@ class Source:
             self.handle: Handle = (
                 open_chdb(self._config.server.store_folder)
                 if self.has_rows
-                else open_http(store_url(self._config.store))
+                else open_http(store_url(self._config.store), tls=store_tls(self._config))
             )
             self._stack.callback(self.handle.close)
         except (LogBusyError, StoreLockedError) as cause:

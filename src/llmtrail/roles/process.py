@@ -21,6 +21,7 @@ from llmtrail.local.data_folder import open_data_folder
 from llmtrail.local.http import ProcessState, process_routes
 from llmtrail.local.measured import MeasuredApp
 from llmtrail.local.servers import Servers, listeners_of
+from llmtrail.local.tls import measure_tls, server_tls
 from llmtrail.metrics import HTTP_CONNECTIONS, Metrics
 from llmtrail.refusals import Refusals
 
@@ -38,8 +39,9 @@ class RoleProcess:
     """Runs parts until closed; the last one started is the first one stopped. One instance per process."""
 
     def __init__(self, config: Config, clock: Clock) -> None:
-        """Read the tokens; raises ConfigError, or ValueError where the address to bind needs one."""
+        """Read tokens and certificate; raises ConfigError, or ValueError where the address to bind needs a token."""
         self._server = config.server
+        self.tls = server_tls(config.server)
         self.clock = clock
         self.tokens = TokenBook(config)
         check_binding(config.server.host, self.tokens.tokens())
@@ -101,21 +103,25 @@ class RoleProcess:
         app = Starlette(routes=[*routes, *process_routes(state, self.gate, host)])
         measured = MeasuredApp(app, self.metrics, self.clock)
         counted = None if sql is None else MeasuredApp(sql, self.metrics, self.clock, counts_sql=True)
-        servers = Servers(listeners_of(self._server, measured, counted), self._server.http, self.refusals.turned_away)
+        listeners = listeners_of(self._server, measured, counted)
+        servers = Servers(listeners, self._server.http, self.refusals.turned_away, self.tls)
         self.before_scrape(lambda: self.metrics.set(HTTP_CONNECTIONS, servers.connections))
         servers.start()
         self._stack.callback(servers.stop)
-        self.http_url, *others = [f"http://{f'[{host}]' if ':' in host else host}:{port}" for port in servers.ports]
+        self.http_url, *others = servers.urls
         self.sql_url = others[0] if others else ""
         folder = self._server.data
         open_data_folder(folder)
-        port_file.write(folder, port_file.Running(os.getpid(), self.http_url, self.sql_url, self.grpc_port))
+        port_file.write(
+            folder, port_file.running(os.getpid(), servers.urls, self.grpc_port, self._server.tls_certificate)
+        )
         self._stack.callback(port_file.remove, folder, os.getpid())
 
     def _readiness(self) -> Mapping[str, str]:
         return {name: ready() for name, ready in self._ready.items()}
 
     def _exposition(self) -> bytes:
+        measure_tls(self.tls, self.metrics)
         for update in self._before_scrape:
             update()
         return self.metrics.render()

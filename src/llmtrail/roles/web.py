@@ -9,7 +9,7 @@ from starlette.types import ASGIApp
 
 from llmtrail import private_files
 from llmtrail.access.gate import Gate
-from llmtrail.config import Config, store_url
+from llmtrail.config import Config, store_tls, store_url
 from llmtrail.core.access.grant import TokenScope
 from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
@@ -107,7 +107,7 @@ def open_store(config: Config) -> Handle:
     url = store_url(config.store)
     try:
         if url:
-            return open_http(url)
+            return open_http(url, tls=store_tls(config))
         private_files.make_folder(config.server.data)
         handle = open_chdb(config.server.store_folder)
         migrate(handle)

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
 from llmtrail import private_files
+from llmtrail.config import SYSTEM_TLS, ClientConfig
 from llmtrail.store.errors import StoreError, StoreFullError, StoreLockedError, StoreUnavailableError
 
 try:
@@ -305,10 +306,18 @@ def open_private(folder: Path, config: Path, settings: Mapping[str, Any]) -> Poo
 
 
 def open_http(
-    url: str, user: str = "default", password: str = "", *, replicated: bool = False, asks: bool = True
+    url: str,
+    user: str = "default",
+    password: str = "",
+    *,
+    replicated: bool = False,
+    asks: bool = True,
+    tls: ClientConfig = SYSTEM_TLS,
 ) -> PooledHandle:
     """Connect to a ClickHouse server at `url` (http://user:password@host:8123); what it says of both counts.
 
+    Over https a certificate of `tls` is shown beside the password; without a password it stands for it, as ClickHouse
+    lets users be `IDENTIFIED WITH ssl_certificate`.
     With `replicated` an insert returns only when a majority of the replicas has it. Raises StoreUnavailableError,
     which never tells the password, when the server is away; without `asks` only its first use does.
     """
@@ -316,9 +325,11 @@ def open_http(
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
     user, password = unquote(parts.username or user), unquote(parts.password or password)
 
+    secure = _tls_options(tls, has_password=bool(password)) if parts.scheme == "https" else {}
+
     def connect(settings: Mapping[str, Any]) -> Client:
         try:
-            return _http_client(bare, user, password, dict(settings))
+            return _http_client(bare, user, password, dict(settings), secure)
         except ClickHouseError as error:
             raise StoreUnavailableError(f"No ClickHouse server answers at {bare}: {_first_line(error)}") from error
 
@@ -333,7 +344,14 @@ def _chdb_client(folder: Path, settings: dict[str, Any], options: Mapping[str, s
     )
 
 
-def _http_client(url: str, user: str, password: str, settings: dict[str, Any]) -> Client:
+def _tls_options(tls: ClientConfig, *, has_password: bool) -> dict[str, Any]:
+    """Return the options of ClickHouse's client for TLS."""
+    options = {"ca_cert": tls.ca, "client_cert": tls.certificate, "client_cert_key": tls.key}
+    shown = {name: str(file) for name, file in options.items() if file is not None}
+    return {**shown, "tls_mode": "strict" if has_password else "mutual"} if tls.certificate else shown
+
+
+def _http_client(url: str, user: str, password: str, settings: dict[str, Any], secure: dict[str, Any]) -> Client:
     database = settings.pop("database", None)
     # Sessions would forbid two queries at once on one connection and are not needed.
     return clickhouse_connect.get_client(
@@ -343,6 +361,7 @@ def _http_client(url: str, user: str, password: str, settings: dict[str, Any]) -
         database=database,
         settings=settings,
         autogenerate_session_id=False,
+        **secure,
     )
 
 

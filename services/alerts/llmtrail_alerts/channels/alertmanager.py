@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from llmtrail.outgoing import AddressRule
 from llmtrail_alerts.channels.port import Answer, Channel, Manners, Sending
-from llmtrail_alerts.channels.post import Reply, judge, new_client, post
+from llmtrail_alerts.channels.post import ADDRESSES, Reply, judge, new_client, post
 from llmtrail_alerts.incident import incident_key
 from llmtrail_alerts.message import (
     MEANING_CHARS_MAX,
@@ -39,10 +40,10 @@ class AlertmanagerSender:
 
     manners = Manners(batch_max=BATCH_MAX, knows_repeats=True, keep_alive_s=KEEP_ALIVE_S)
 
-    def __init__(self, channel: Channel, page_url: str) -> None:
+    def __init__(self, channel: Channel, page_url: str, addresses: AddressRule = ADDRESSES) -> None:
         self._channel = channel
         self._page_url = page_url
-        self._client = new_client(channel)
+        self._client = new_client(channel, addresses)
 
     def send(self, batch: Sequence[Sending], now_ns: int) -> Answer:
         """Send all alerts of the batch in one list."""

@@ -1,8 +1,11 @@
 """E-mail and a hundred other targets by apprise's addresses; needs `llmtrail[apprise]`. Plain text only."""
 
 from collections.abc import Sequence
+from urllib.parse import urlsplit
 
+from llmtrail.outgoing import AddressRefusedError, AddressRule, resolve
 from llmtrail_alerts.channels.port import Answer, Channel, Manners, Mark, Outcome, Sending
+from llmtrail_alerts.channels.post import ADDRESSES
 from llmtrail_alerts.message import (
     NAME_CHARS_MAX,
     REQUESTS_MAX,
@@ -26,12 +29,13 @@ class AppriseSender:
 
     manners = Manners()
 
-    def __init__(self, channel: Channel, page_url: str) -> None:
+    def __init__(self, channel: Channel, page_url: str, addresses: AddressRule = ADDRESSES) -> None:
         try:
             import apprise  # noqa: PLC0415 - an extra, and slow to import
         except ImportError as cause:
             raise ImportError(_MISSING) from cause
         self._page_url = page_url
+        self._address, self._addresses = channel.address, addresses
         self._apprise = apprise
         self._target = apprise.Apprise()
         self._known = bool(self._target.add(channel.address)) and len(self._target) == 1
@@ -41,6 +45,8 @@ class AppriseSender:
         del now_ns  # nothing in the text depends on when it is sent
         if not self._known:
             return Answer(Outcome.REFUSED, "apprise does not know this address")
+        if why := refused(self._address, self._addresses):
+            return Answer(Outcome.REFUSED, f"nothing was sent: {why}")
         (sending,) = batch
         try:
             arrived = self._target.notify(
@@ -56,6 +62,20 @@ class AppriseSender:
 
     def close(self) -> None:
         """Close nothing: apprise keeps no connection."""
+
+
+def refused(address: str, rule: AddressRule) -> str:
+    """Return why nothing goes to an address of apprise's, "" where something may; apprise itself resolves it again.
+
+    Where the part after :// is no host but a token or a name of the plugin's, it resolves to nothing and is let be.
+    """
+    try:
+        resolve(urlsplit(address).hostname or "", 0, rule)
+    except AddressRefusedError as error:
+        return str(error)
+    except (OSError, ValueError):
+        return ""
+    return ""
 
 
 def headline(sending: Sending) -> str:

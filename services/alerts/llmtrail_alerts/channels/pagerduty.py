@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 
+from llmtrail.outgoing import AddressRule
 from llmtrail_alerts.channels.port import Answer, Channel, Manners, Outcome, Sending
-from llmtrail_alerts.channels.post import Reply, judge, new_client, post
+from llmtrail_alerts.channels.post import ADDRESSES, Reply, judge, new_client, post
 from llmtrail_alerts.incident import incident_key
 from llmtrail_alerts.message import (
     REQUESTS_MAX,
@@ -32,10 +33,10 @@ class PagerDutySender:
 
     manners = Manners(knows_repeats=True)
 
-    def __init__(self, channel: Channel, page_url: str) -> None:
+    def __init__(self, channel: Channel, page_url: str, addresses: AddressRule = ADDRESSES) -> None:
         self._channel = channel
         self._page_url = page_url
-        self._client = new_client(channel)
+        self._client = new_client(channel, addresses)
 
     def send(self, batch: Sequence[Sending], now_ns: int) -> Answer:
         """Send one event."""

@@ -7,9 +7,10 @@ import msgspec
 from slack_sdk.models.blocks import Block, ContextBlock, HeaderBlock, MarkdownTextObject, PlainTextObject, SectionBlock
 
 from llmtrail.core import json_decode
+from llmtrail.outgoing import AddressRule
 from llmtrail_alerts.amount import amount
 from llmtrail_alerts.channels.port import Answer, Channel, ChannelKind, Manners, Mark, Outcome, Sending
-from llmtrail_alerts.channels.post import Reply, judge, new_client, post
+from llmtrail_alerts.channels.post import ADDRESSES, Reply, judge, new_client, post
 from llmtrail_alerts.channels.slack_text import block, code, link, words
 from llmtrail_alerts.message import (
     NAME_CHARS_MAX,
@@ -54,10 +55,10 @@ class SlackSender:
 
     manners = Manners(batch_max=BATCH_MAX, coalesce_from=COALESCE_FROM, pause_s=PAUSE_S)
 
-    def __init__(self, channel: Channel, page_url: str) -> None:
+    def __init__(self, channel: Channel, page_url: str, addresses: AddressRule = ADDRESSES) -> None:
         self._channel = channel
         self._page_url = page_url
-        self._client = new_client(channel)
+        self._client = new_client(channel, addresses)
 
     def send(self, batch: Sequence[Sending], now_ns: int) -> Answer:
         """Send the batch as one message; several become a digest."""

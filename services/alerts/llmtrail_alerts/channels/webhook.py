@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import msgspec
 
 from llmtrail.core import json_decode
+from llmtrail.outgoing import AddressRule
 from llmtrail_alerts.channels.port import Answer, Channel, Manners, Mark, Sending
-from llmtrail_alerts.channels.post import Reply, judge, new_client, post
+from llmtrail_alerts.channels.post import ADDRESSES, Reply, judge, new_client, post
 from llmtrail_alerts.channels.signature import SIGNATURE_HEADER, TIMESTAMP_HEADER, sign
 from llmtrail_alerts.message import (
     REQUESTS_MAX,
@@ -29,10 +30,10 @@ class WebhookSender:
 
     manners = Manners()
 
-    def __init__(self, channel: Channel, page_url: str) -> None:
+    def __init__(self, channel: Channel, page_url: str, addresses: AddressRule = ADDRESSES) -> None:
         self._channel = channel
         self._page_url = page_url
-        self._client = new_client(channel)
+        self._client = new_client(channel, addresses)
 
     def send(self, batch: Sequence[Sending], now_ns: int) -> Answer:
         """Send one document, signed with the present time."""

@@ -62,8 +62,11 @@ class GrpcDoor:
 class GrpcServer:
     """The three OTLP services on one port."""
 
-    def __init__(self, door: GrpcDoor, address: str) -> None:
-        """Bind to `address`, as in "127.0.0.1:4317"; port 0 takes a free one. Raises RuntimeError where it is taken."""
+    def __init__(self, door: GrpcDoor, address: str, credentials: "grpc.ServerCredentials | None" = None) -> None:
+        """Bind to `address`, as in "127.0.0.1:4317"; port 0 takes a free one. Raises RuntimeError where it is taken.
+
+        With `credentials` the port speaks TLS.
+        """
         self._door = door
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="llmtrail-grpc")
         # A second process on the same port would silently take half of the calls.
@@ -71,7 +74,11 @@ class GrpcServer:
         self._server = grpc.server(self._pool, options=options)
         for name, request in _SERVICES.items():
             self._server.add_generic_rpc_handlers((self._service(name, request),))
-        self.port = self._server.add_insecure_port(address)
+        self.port = (
+            self._server.add_insecure_port(address)
+            if credentials is None
+            else self._server.add_secure_port(address, credentials)
+        )
 
     def start(self) -> None:
         """Begin to answer."""
