@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import ssl
 import sys
 import urllib.error
 import urllib.parse
@@ -198,4 +199,7 @@ def _is_ours(answer: bytes) -> bool:
 
 def _unreachable(url: str, error: Exception) -> CommandError:
     reason = getattr(error, "reason", None) or error
-    return CommandError(Exit.UNREACHABLE, f"{url} does not answer ({reason}). Start llmtrail: llmtrail up")
+    cure = "Start llmtrail: llmtrail up"
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        cure = "Name the authority that signs its certificate: --ca FILE, or LLMTRAIL_CA"
+    return CommandError(Exit.UNREACHABLE, f"{url} does not answer ({reason}). {cure}")

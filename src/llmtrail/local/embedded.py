@@ -415,9 +415,7 @@ class Embedded:
         self._servers.start()
         if config.server.grpc:
             self._start_grpc(rooms, gate)
-        port_file.write(
-            folder, port_file.running(os.getpid(), self._servers.urls, self.grpc_port, config.server.tls_certificate)
-        )
+        port_file.write(folder, port_file.running(self._servers.urls, self.grpc_port, config.server.tls_certificate))
 
     def _start_grpc(self, rooms: _Rooms, gate: Gate) -> None:
         policy = ContentPolicy(self._config.ingest.content)

@@ -26,10 +26,10 @@ class Running:
     certificate: str = ""
 
 
-def running(pid: int, urls: Sequence[str], grpc_port: int | None, certificate: Path | None) -> Running:
-    """Return where a process answers, HTTP and SQL, and with which certificate."""
-    http, *sql = urls
-    return Running(pid, http, *(sql or [""]), grpc_port, str(certificate.resolve()) if certificate is not None else "")
+def running(urls: Sequence[str], grpc_port: int | None, certificate: Path | None) -> Running:
+    """Return where this process answers, HTTP and SQL, and with which certificate."""
+    sql = urls[1] if len(urls) > 1 else ""
+    return Running(os.getpid(), urls[0], sql, grpc_port, str(certificate.resolve()) if certificate is not None else "")
 
 
 def write(folder: Path, running: Running) -> None:
@@ -43,10 +43,10 @@ def read(folder: Path) -> Running | None:
     Commands send their token there, so what another user wrote says nothing.
     """
     try:
-        running = json_decode.decode(private_files.read_file(folder / NAME), type=Running)
+        known = json_decode.decode(private_files.read_file(folder / NAME), type=Running)
     except (OSError, msgspec.DecodeError):
         return None
-    return running if _alive(running.pid) else None
+    return known if _alive(known.pid) else None
 
 
 def remove(folder: Path, pid: int) -> None:

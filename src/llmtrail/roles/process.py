@@ -112,9 +112,7 @@ class RoleProcess:
         self.sql_url = others[0] if others else ""
         folder = self._server.data
         open_data_folder(folder)
-        port_file.write(
-            folder, port_file.running(os.getpid(), servers.urls, self.grpc_port, self._server.tls_certificate)
-        )
+        port_file.write(folder, port_file.running(servers.urls, self.grpc_port, self._server.tls_certificate))
         self._stack.callback(port_file.remove, folder, os.getpid())
 
     def _readiness(self) -> Mapping[str, str]:

@@ -348,7 +348,9 @@ def _tls_options(tls: ClientConfig, *, has_password: bool) -> dict[str, Any]:
     """Return the options of ClickHouse's client for TLS."""
     options = {"ca_cert": tls.ca, "client_cert": tls.certificate, "client_cert_key": tls.key}
     shown = {name: str(file) for name, file in options.items() if file is not None}
-    return {**shown, "tls_mode": "strict" if has_password else "mutual"} if tls.certificate else shown
+    mode = {"tls_mode": "strict" if has_password else "mutual"} if tls.certificate else {}
+    # The driver takes an https address for plain HTTP unless its port is 443 or 8443.
+    return {"interface": "https", **shown, **mode}
 
 
 def _http_client(url: str, user: str, password: str, settings: dict[str, Any], secure: dict[str, Any]) -> Client:
