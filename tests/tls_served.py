@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from certificates import Authority, Certificate
 from llmtrail.config import ServerConfig
+from llmtrail.local.browser_rules import gateway_rules
 from llmtrail.local.servers import Listener, Servers
 from llmtrail.local.tls import ServerTls
 
@@ -27,7 +28,7 @@ async def _hello(request: Request) -> PlainTextResponse:
 def served(tls: ServerTls) -> Iterator[int]:
     """Give the port of a server that answers with the scheme it was asked by."""
     app = Starlette(routes=[Route("/", _hello, methods=["GET", "POST"])])
-    servers = Servers([Listener(app, "127.0.0.1", 0)], tls=tls)
+    servers = Servers([Listener(app, "127.0.0.1", 0, gateway_rules(ServerConfig()))], tls=tls)
     servers.start()
     try:
         yield servers.ports[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.cli.terminal import print_text
 from llmtrail.client_tls import TlsFileError, client_context, pinned_context
 from llmtrail.config import SYSTEM_TLS, ClientConfig
 from llmtrail.core.addresses import crosses_plain, is_loopback
@@ -152,9 +153,9 @@ def _opener(house: House, stays_here: bool) -> urllib.request.OpenerDirector:
 
 @cache
 def _warn_plain(host: str) -> None:
-    print(
+    print_text(
         f"warning: the token crosses plain HTTP to {host}, where others may read it; use https:// (and --ca FILE).",
-        file=sys.stderr,
+        to=sys.stderr,
     )
 
 

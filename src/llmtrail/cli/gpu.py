@@ -11,7 +11,7 @@ from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, KafkaOpti
 from llmtrail.cli.safe_text import safe_line
 from llmtrail.cli.serving import serving
 from llmtrail.cli.terminal import print_bytes, print_text
-from llmtrail.config import Config, GpuConfig
+from llmtrail.config import Config
 
 if TYPE_CHECKING:
     from llmtrail.core.gpu import EngineSample, GpuSample, GpuScrape
