@@ -423,7 +423,7 @@ class Embedded:
         def append(appends: Sequence[Append]) -> None:
             rooms.log.append(appends, self._clock.now_ns())
 
-        parts = GrpcParts(append, gate, policy, self._spans, self._backlog_full)
+        parts = GrpcParts(append, gate, policy, self._spans, self._backlog_full, self._refusals.turned_away)
         server = grpc_server(self._config.server, parts, self._tls)
         server.start()
         self.grpc_port = server.port

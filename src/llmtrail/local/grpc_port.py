@@ -9,6 +9,7 @@ from llmtrail.config import ClientAuth, ConfigError, ServerConfig
 from llmtrail.core.access.authenticate import AccessRefusal, bearer_of
 from llmtrail.core.access.grant import Grant
 from llmtrail.core.access.rights import Act, Kind, permit
+from llmtrail.core.outcome import Refusal
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local.tls import Pair, ServerTls
 from llmtrail.log.port import Append, LogFullError
@@ -29,6 +30,7 @@ class GrpcParts:
     policy: ContentPolicy
     ledger: SpanLedger
     backlog_full: Callable[[], bool]
+    turned_away: Callable[[str, Refusal], None]
 
 
 def grpc_server(config: ServerConfig, parts: GrpcParts, tls: ServerTls | None) -> "GrpcServer":
@@ -52,7 +54,9 @@ def grpc_server(config: ServerConfig, parts: GrpcParts, tls: ServerTls | None) -
         if appends:
             parts.append(appends)
 
-    door = GrpcDoor(authorize=let_in, append=append, count=parts.ledger.note, policy=parts.policy)
+    door = GrpcDoor(
+        authorize=let_in, append=append, count=parts.ledger.note, policy=parts.policy, turned_away=parts.turned_away
+    )
     host = f"[{config.host}]" if ":" in config.host else config.host
     try:
         credentials = None if tls is None else _credentials(config, tls)

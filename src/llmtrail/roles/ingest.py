@@ -285,6 +285,7 @@ def _serve_grpc(rooms: _Rooms) -> int:
         policy=ContentPolicy(config.ingest.content),
         ledger=rooms.spans,
         backlog_full=lambda: producer.is_full,
+        turned_away=rooms.process.refusals.turned_away,
     )
     server = grpc_server(config.server, parts, rooms.process.tls)
     server.start()

@@ -22,9 +22,9 @@ from llmtrail_ingest.gateway.arrival import Arrival, client_address
 from llmtrail_ingest.gateway.body import BodyLimits, RefusedError, decompress, read_body
 from llmtrail_ingest.gateway.letters import DETAIL_LENGTH_MAX, LetterQuota, letters_for
 from llmtrail_ingest.gateway.replayed import Outcome, Replayed, read_replay, replayed
-from llmtrail_ingest.gateway.shares import Shares
 from llmtrail_ingest.gateway.work import SMALL_BYTES_MAX, GoneError, QueueFullError, Size, Workers
 from llmtrail_ingest.otlp.natives import NativeCalls
+from llmtrail_ingest.shares import Shares
 from llmtrail_ingest.tally import Fate, Tally
 
 # Rejected events are told one by one up to this many; the rest are counted in the answer and kept as dead letters.

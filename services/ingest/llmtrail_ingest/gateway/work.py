@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TypeVar
 
-from llmtrail_ingest.gateway.shares import Shares
+from llmtrail_ingest.shares import Shares
 
 # Unpacked bytes up to which a body is small: a full batch of the SDK's is half of it.
 SMALL_BYTES_MAX = 2 * 1024 * 1024

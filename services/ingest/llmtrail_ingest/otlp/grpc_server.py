@@ -4,43 +4,51 @@ OpenTelemetry's distribution sends gRPC unless told otherwise. Every call is aut
 the caller's function, and only then is it answered.
 """
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from urllib.parse import unquote
 
+from google.protobuf.any_pb2 import Any
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-    ExportMetricsServiceResponse,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
 from llmtrail.core.access.authenticate import AccessRefusal
+from llmtrail.core.access.binding import client_of
 from llmtrail.core.access.grant import Grant
+from llmtrail.core.outcome import Refusal
 from llmtrail.core.redact import ContentPolicy
-from llmtrail.log.port import Append, LogClosedError, LogFullError
+from llmtrail.log.port import Append, LogClosedError, LogFullError, RecordTooLargeError
+from llmtrail_ingest.otlp import decode_protobuf
 from llmtrail_ingest.otlp.admit import Admitted, admit_logs, admit_spans
-from llmtrail_ingest.otlp.decode_protobuf import log_message, metric_message, trace_message
-from llmtrail_ingest.otlp.http import logs_response, trace_response
+from llmtrail_ingest.otlp.encoding import BadRequestError
+from llmtrail_ingest.otlp.http import RpcCode, logs_response, status_message, trace_response, varint
 from llmtrail_ingest.otlp.records import SkipReason
+from llmtrail_ingest.shares import Shares
 
 try:
     import grpc
 except ImportError as error:
     raise ImportError('OTLP over gRPC needs: pip install "llmtrail[grpc]"') from error
 
-# Each waits for an fsync, which many share.
-WORKERS = 16
+# Each thread waits for a message to come and for an fsync, which many share; work is done by few of them at once.
+WORKERS = 64
+# Messages that are worked on at once, all senders together; one sender's are no more than are free beside them.
+AT_WORK_MAX = 16
+# Streams of one connection, which all exporters of a process share. More wait at the client.
+STREAMS_PER_CONNECTION_MAX = 32
+# A client that does not answer a ping is gone; without this its threads waited for ever.
+PING_MS, PING_ANSWER_MS = 20_000, 10_000
+# Nobody holds a connection for longer, whatever it does there; exporters open another.
+CONNECTION_AGE_MS_MAX, CONNECTION_GRACE_MS = 300_000, 30_000
+# Bytes of a call's metadata: as gRPC's own default, said so that it stays.
+METADATA_BYTES_MAX = 16 * 1024
+RETRY_AFTER_S = 1
 # As the gateway's bound on HTTP bodies.
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
-_SERVICES = {
-    "opentelemetry.proto.collector.trace.v1.TraceService": ExportTraceServiceRequest,
-    "opentelemetry.proto.collector.logs.v1.LogsService": ExportLogsServiceRequest,
-    "opentelemetry.proto.collector.metrics.v1.MetricsService": ExportMetricsServiceRequest,
-}
-
-
 # Takes the `authorization` metadata and the client's address; returns what its bearer may do, or why nothing.
 Authorize = Callable[[Sequence[str], str], Grant | AccessRefusal]
 # Makes appends durable; raises LogFullError or LogClosedError.
@@ -57,6 +65,8 @@ class GrpcDoor:
     append: AppendAll
     count: Count
     policy: ContentPolicy
+    # Counts and logs who was turned away, and why.
+    turned_away: Callable[[str, Refusal], None] = lambda *_: None
 
 
 class GrpcServer:
@@ -70,10 +80,22 @@ class GrpcServer:
         self._door = door
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="llmtrail-grpc")
         # A second process on the same port would silently take half of the calls.
-        options = [("grpc.max_receive_message_length", MESSAGE_BYTES_MAX), ("grpc.so_reuseport", 0)]
+        options = [
+            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_concurrent_streams", STREAMS_PER_CONNECTION_MAX),
+            ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+            ("grpc.absolute_max_metadata_size", METADATA_BYTES_MAX),
+            ("grpc.keepalive_time_ms", PING_MS),
+            ("grpc.keepalive_timeout_ms", PING_ANSWER_MS),
+            ("grpc.max_connection_age_ms", CONNECTION_AGE_MS_MAX),
+            ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
+        ]
+        self._shares = Shares(AT_WORK_MAX)
+        self._lock = threading.Lock()
         self._server = grpc.server(self._pool, options=options)
-        for name, request in _SERVICES.items():
-            self._server.add_generic_rpc_handlers((self._service(name, request),))
+        for name, answer in _SERVICES.items():
+            self._server.add_generic_rpc_handlers((self._service(name, answer),))
         self.port = (
             self._server.add_insecure_port(address)
             if credentials is None
@@ -89,15 +111,15 @@ class GrpcServer:
         self._server.stop(grace_s).wait()
         self._pool.shutdown()
 
-    def _service(self, name: str, request: type[Message]) -> "grpc.GenericRpcHandler":
-        handler: grpc.RpcMethodHandler[Message, Message] = grpc.unary_unary_rpc_method_handler(
-            self._export,
-            request_deserializer=request.FromString,
+    def _service(self, name: str, answer: "_Answer") -> "grpc.GenericRpcHandler":
+        # The message stays bytes until its sender is known and has its turn.
+        handler: grpc.RpcMethodHandler[bytes, Message] = grpc.unary_unary_rpc_method_handler(
+            partial(self._export, answer),
             response_serializer=lambda response: response.SerializeToString(),
         )
         return grpc.method_handlers_generic_handler(name, {"Export": handler})
 
-    def _export(self, request: Message, context: "grpc.ServicerContext") -> Message:
+    def _export(self, answer: "_Answer", body: bytes, context: "grpc.ServicerContext") -> Message:
         metadata = context.invocation_metadata() or ()
         headers = [str(value) for name, value in metadata if name == "authorization"]
         granted = self._door.authorize(headers, context.peer())
@@ -105,24 +127,70 @@ class GrpcServer:
             status = grpc.StatusCode.PERMISSION_DENIED if granted.is_known else grpc.StatusCode.UNAUTHENTICATED
             context.abort(status, granted.detail)
             raise AssertionError("abort raises.")  # noqa: TRY004 - not for a wrong type.
-        admitted, response = _answer(request, self._door.policy, granted.tenant or "")
+        sender = granted.name or client_of_peer(context.peer())
+        with self._lock:
+            is_taken = self._shares.take(sender, 1)
+        if not is_taken:
+            self._door.turned_away(sender, Refusal.SHARE)
+            _come_back(context, "too many requests of this sender are at work; send fewer at once.")
         try:
+            return self._answered(answer, body, granted.tenant or "", context)
+        finally:
+            with self._lock:
+                self._shares.give_back(sender, 1)
+
+    def _answered(self, answer: "_Answer", body: bytes, tenant: str, context: "grpc.ServicerContext") -> Message:
+        try:
+            admitted, response = answer(body, self._door.policy, tenant)
             self._door.append(admitted.appends)
+        except (BadRequestError, RecordTooLargeError) as bad:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(bad))
+            raise AssertionError("abort raises.") from bad
         except (LogFullError, LogClosedError) as refused:
-            context.abort(grpc.StatusCode.UNAVAILABLE, f"The log takes nothing now; send again later. {refused}")
+            _come_back(context, f"The log takes nothing now; send again later. {refused}")
+            raise AssertionError("abort raises.") from refused
         self._door.count(admitted)
         return response
 
 
-def _answer(request: Message, policy: ContentPolicy, tenant: str) -> tuple[Admitted, Message]:
-    if isinstance(request, ExportTraceServiceRequest):
-        admitted = admit_spans(trace_message(request), policy, tenant)
-        return admitted, trace_response(admitted)
-    if isinstance(request, ExportLogsServiceRequest):
-        admitted = admit_logs(log_message(request), policy, tenant)
-        return admitted, logs_response(admitted)
-    if isinstance(request, ExportMetricsServiceRequest):
-        received = metric_message(request)
-        admitted = Admitted(received=received, skipped={SkipReason.METRIC: received})
-        return admitted, ExportMetricsServiceResponse()
-    raise TypeError(f"No OTLP request: {type(request).__name__}.")
+def client_of_peer(peer: str) -> str:
+    """Return whom gRPC's name of a peer belongs to: "ipv4:127.0.0.1:52114", "ipv6:%5B::1%5D:52114"."""
+    address = unquote(peer).partition(":")[2].rpartition(":")[0]
+    return client_of(address.strip("[]"))
+
+
+def _come_back(context: "grpc.ServicerContext", detail: str) -> None:
+    """End a call that may be sent again, and say when: OTLP's senders obey RetryInfo alone."""
+    delay = Duration(seconds=RETRY_AFTER_S).SerializeToString()
+    retry = b"\x0a" + bytes([len(delay)]) + delay
+    told = Any(type_url="type.googleapis.com/google.rpc.RetryInfo", value=retry).SerializeToString()
+    status = status_message(RpcCode.UNAVAILABLE, detail) + b"\x1a" + varint(len(told)) + told
+    context.set_trailing_metadata((("grpc-status-details-bin", status),))
+    context.abort(grpc.StatusCode.UNAVAILABLE, detail)
+
+
+# Reads a message under a content policy for a tenant.
+_Answer = Callable[[bytes, ContentPolicy, str], tuple[Admitted, Message]]
+
+
+def _traces(body: bytes, policy: ContentPolicy, tenant: str) -> tuple[Admitted, Message]:
+    admitted = admit_spans(decode_protobuf.traces(body), policy, tenant)
+    return admitted, trace_response(admitted)
+
+
+def _logs(body: bytes, policy: ContentPolicy, tenant: str) -> tuple[Admitted, Message]:
+    admitted = admit_logs(decode_protobuf.logs(body), policy, tenant)
+    return admitted, logs_response(admitted)
+
+
+def _metrics(body: bytes, _policy: ContentPolicy, _tenant: str) -> tuple[Admitted, Message]:
+    received = decode_protobuf.metrics(body)
+    admitted = Admitted(received=received, skipped={SkipReason.METRIC: received})
+    return admitted, ExportMetricsServiceResponse()
+
+
+_SERVICES: Mapping[str, _Answer] = {
+    "opentelemetry.proto.collector.trace.v1.TraceService": _traces,
+    "opentelemetry.proto.collector.logs.v1.LogsService": _logs,
+    "opentelemetry.proto.collector.metrics.v1.MetricsService": _metrics,
+}

@@ -103,7 +103,7 @@ def refusal(status: int, message: str, content_type: str, *, retry_after_s: int 
     if encoding is Encoding.JSON:
         body = orjson.dumps({"code": int(code), "message": message})
     else:
-        body = _status_message(code, message)
+        body = status_message(code, message)
     headers = {"Retry-After": str(retry_after_s)} if retry_after_s is not None else {}
     return OtlpAnswer(status=status, content_type=encoding.value, body=body, headers=headers)
 
@@ -184,13 +184,14 @@ def _camel(name: str) -> str:
     return head + "".join(word.capitalize() for word in rest)
 
 
-def _status_message(code: RpcCode, message: str) -> bytes:
+def status_message(code: RpcCode, message: str) -> bytes:
     """Return a google.rpc.Status in protobuf: field 1 is the code, field 2 the message."""
     text = message.encode()
-    return b"\x08" + bytes([code]) + b"\x12" + _varint(len(text)) + text
+    return b"\x08" + bytes([code]) + b"\x12" + varint(len(text)) + text
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
+    """Return a number as protobuf writes lengths."""
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)
