@@ -69,7 +69,8 @@ def limits_house(port: int = 0, tenant: str = "") -> Iterator[LimitsHouse]:
     app = Starlette(routes=limit_routes(house.board, Gate(lambda: Tokens(anyone=anyone), lambda: 0)))
 
     async def heard(scope: types.Scope, receive: types.Receive, send: types.Send) -> None:
-        house.authorizations.append(Headers(scope=scope).get("authorization"))
+        if scope["path"] == "/v1/limits":
+            house.authorizations.append(Headers(scope=scope).get("authorization"))
         await app(scope, receive, send)
 
     server = uvicorn.Server(uvicorn.Config(heard, log_level="critical", lifespan="off", ws="none"))

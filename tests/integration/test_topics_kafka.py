@@ -140,7 +140,7 @@ def test_a_kafka_that_is_not_there_is_told_with_its_address(run: Run) -> None:
             3,
             'No such configuration property: "no.such"',
         ),
-        ("[kafka]\nbootstrap_servers = 'a:1'\nclient_file = 'none'\n", 2, "kafka.client_file: cannot read none."),
+        ("[kafka]\nbootstrap_servers = 'a:1'\nclient_file = 'none'\n", 2, "kafka.client_file: cannot read none"),
     ],
 )
 def test_settings_that_cannot_be_used_are_told_in_one_line(
