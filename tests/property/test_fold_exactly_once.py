@@ -8,7 +8,7 @@ writes and read again from any earlier place.
 from dataclasses import dataclass
 from random import Random
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -156,6 +156,11 @@ def test_a_roll_up_at_any_moment_changes_no_window(steps: list[Told], beats: lis
     first_s = max(partial.watermark_s for partial in told_in(log))
     world.beat(first_s)
     now_s = first_s + sum(beats)
+    # A window's far edge is exact to the slots that stand there by its time: a minute of an hour, a quarter of a day.
+    for seconds, tier, step_s in ((3_600, Tier.MINUTE, MINUTE_S), (86_400, Tier.QUARTER, QUARTER_S)):
+        edge_s = -(-(now_s - seconds) // step_s) * step_s
+        starts = [start for partial in told_in(log) for start in partial.slots]
+        assume(all((start >= edge_s) == (granule(start, tier) >= edge_s) for start in starts))
     before = {(window, zone): sums(world.window(window, now_s, zone)) for window in Window for zone in ZONES}
     beat_s = first_s
     for seconds in beats:
