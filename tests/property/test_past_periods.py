@@ -142,6 +142,8 @@ def test_a_new_installation_and_a_new_rule_tell_nothing_of_what_was_before() -> 
 class Stored:
     """What the store tells of yesterday."""
 
+    counted_elsewhere = False
+
     def __init__(self, calls: int) -> None:
         self.calls = calls
 

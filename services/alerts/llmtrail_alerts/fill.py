@@ -59,6 +59,10 @@ class Counted(Protocol):
 class Stored(Protocol):
     """What is stored."""
 
+    @property
+    def counted_elsewhere(self) -> bool:
+        """Whether other processes count calls, each at its own pace; else a call is counted before it is stored."""
+
     def spent(
         self, kind: ScopeKind, values: tuple[str, ...], between_ns: tuple[int, int], below: Fences
     ) -> Sequence[Spent] | Unknown:

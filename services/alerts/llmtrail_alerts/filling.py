@@ -21,6 +21,8 @@ LOOK_EVERY_S = 300
 AGAIN_S, AGAIN_S_MAX = 5, 60
 # A range of the log may be half read at the moment that is compared; a minute later it is not the same one.
 CHECK_S = 60
+# Where others count, they may begin later than rows are stored; statistics that say nothing for longer were lost.
+BEGIN_S_MAX = 120
 # Rows are stored a second or two after they are counted.
 STORED_S_MAX = 60.0
 _STORED_EVERY_S = 0.2
@@ -54,6 +56,7 @@ class Filling:
         self._thread: threading.Thread | None = None
         self._asked_s, self._again_s = 0, AGAIN_S
         self._looked_s = 0
+        self._begun_s = 0  # when the first question was asked
         # When costs were last corrected, of all that is known; None: nobody knows.
         self._corrected_ns: int | None = None
         self._why: dict[Want, str] = {}
@@ -87,6 +90,7 @@ class Filling:
         again = now_s >= self._asked_s + self._again_s
         if not looks and not due and not ((missing or missing_past) and again):
             return
+        self._begun_s = self._begun_s or now_s
         for want in due:
             del self._checks[want]
         self._checks |= {want: now_s + CHECK_S for want in missing if want not in self._checks}
@@ -143,14 +147,20 @@ class Filling:
             again: Iterable[Want] = ()
             if corrected_ns is not None and corrected_ns > (self._corrected_ns or 0):
                 again = all_wanted
-            if self._fill(dict.fromkeys([*missing, *again])) and corrected_ns is not None:
+            if self._fill(dict.fromkeys([*missing, *again]), now_s) and corrected_ns is not None:
                 self._corrected_ns = corrected_ns
             for want in past:
                 self._fill_past(want)
         except Exception:  # noqa: BLE001 - the thread's edge: what is known goes on counting until it is asked again.
             _LOG.exception("budgets are not filled from stored calls yet; asked again in %d s", AGAIN_S)
 
-    def _fill(self, wanted: Mapping[Want, None]) -> bool:
+    def _is_to_be_counted(self, counted: Fences, stored: Fences) -> bool:
+        """Whether calls are stored of a topic that the statistics know nothing of yet, and others still count them."""
+        known = {source.rpartition("/")[0] for source in counted}
+        begun = {source.rpartition("/")[0] for source, offset in stored.items() if offset > 0}
+        return self._stored.counted_elsewhere and not begun <= known
+
+    def _fill(self, wanted: Mapping[Want, None], now_s: int) -> bool:
         """Fill what is wanted; return whether all of it is known."""
         if not wanted:
             return True
@@ -160,9 +170,11 @@ class Filling:
             for want in wanted:
                 self._fails(want, stored)
             return False
-        # Of the log that is written now, what the statistics have not counted at all is still on its way to them.
-        below: Fences = {**dict.fromkeys(stored, 0), **counted.fences()}
-        known = [self._fill_one(want, counted, below) for want in wanted]  # each, whatever the others are
+        if now_s < self._begun_s + BEGIN_S_MAX and self._is_to_be_counted(counted.fences(), stored):
+            for want in wanted:
+                self._fails(want, Unknown("the statistics have not begun to count what is stored"))
+            return False
+        known = [self._fill_one(want, counted, counted.fences()) for want in wanted]  # each, whatever the others are
         return all(known)
 
     def _fill_one(self, want: Want, counted: Counted, fences: Fences) -> bool:

@@ -75,10 +75,13 @@ class StoredProof:
 class StoredSpent:
     """What calls came to, as a store tells it."""
 
-    def __init__(self, reader: Handle, places: Callable[[], Mapping[str, int]]) -> None:
+    def __init__(
+        self, reader: Handle, places: Callable[[], Mapping[str, int]], *, counted_elsewhere: bool = False
+    ) -> None:
         """Take a store, and what returns below which offsets all calls are in it; that may raise anything."""
         self._reader = reader
         self._places = places
+        self.counted_elsewhere = counted_elsewhere
 
     def spent(
         self, kind: ScopeKind, values: tuple[str, ...], between_ns: tuple[int, int], below: Mapping[str, int]

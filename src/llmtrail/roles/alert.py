@@ -207,7 +207,7 @@ def _parts(rooms: _Rooms, journal: KafkaJournal, partition: int) -> DeciderParts
                 BoardStatistics(rooms.board),
                 policies,
                 ready=lambda: not rooms.not_ready(),
-                stored=StoredSpent(rooms.store.reader(FILL_LIMITS), rooms.stored_places),
+                stored=StoredSpent(rooms.store.reader(FILL_LIMITS), rooms.stored_places, counted_elsewhere=True),
             ),
             GpuWatch(rooms.gpus, ready=lambda: not rooms.gpus_not_ready()),
         ),

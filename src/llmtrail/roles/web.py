@@ -75,7 +75,7 @@ def _statistics(config: Config, process: RoleProcess, gate: Gate, handle: Handle
         from llmtrail.roles.statistics import follow_gpu_statistics, follow_statistics  # noqa: PLC0415
         from llmtrail.roles.stored import stored_places  # noqa: PLC0415
 
-        stored = StoredSpent(handle.reader(FILL_LIMITS), stored_places(config))
+        stored = StoredSpent(handle.reader(FILL_LIMITS), stored_places(config), counted_elsewhere=True)
         board, tail = follow_statistics(config, process)
         gpu_board, gpu_tail = follow_gpu_statistics(config, process)
         not_ready, gpus_not_ready = tail.not_ready, gpu_tail.not_ready

@@ -15,7 +15,7 @@ from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.spent import Spent
 from llmtrail_alerts.case_statistics import CaseStatistics
 from llmtrail_alerts.fill import Filled, Unknown, Want, filled, is_stored, want_of
-from llmtrail_alerts.filling import AGAIN_S_MAX, LOOK_EVERY_S
+from llmtrail_alerts.filling import AGAIN_S_MAX, BEGIN_S_MAX, LOOK_EVERY_S
 from llmtrail_alerts.model import (
     Budget,
     GroupKey,
@@ -61,7 +61,7 @@ class Stored:
         self.away = ""
         self.raises = False
         self.ends: Mapping[str, int] = {}
-        self.below: Mapping[str, int] = {}
+        self.counted_elsewhere = False
         self.moving = 0
 
     def correct(self, cost_nanousd: int, at_s: int) -> None:
@@ -71,7 +71,6 @@ class Stored:
         self, kind: ScopeKind, values: tuple[str, ...], between_ns: tuple[int, int], below: Mapping[str, int]
     ) -> Sequence[Spent] | Unknown:
         self.asked.append(kind)
-        self.below = below
         assert self.answers.wait(30)
         if self.raises:
             raise RuntimeError("broken")
@@ -184,14 +183,23 @@ def test_a_limit_is_not_lifted_because_nobody_knows_what_is_lacking() -> None:
     stored.answers.set()
 
 
-def test_what_the_statistics_have_not_begun_to_count_of_the_log_is_on_its_way_to_them() -> None:
+@pytest.mark.parametrize(("elsewhere", "waits"), [(True, True), (False, False)])
+def test_what_the_statistics_have_not_begun_to_count_of_the_log_is_on_its_way_to_them(
+    *, elsewhere: bool, waits: bool
+) -> None:
     """Rows may be stored seconds before an aggregator has started: what it counts then would be counted twice."""
-    stored = Stored()
-    stored.ends = {"t/0": 5, "t/1": 3}
+    stored = Stored(calls=5, cost_nanousd=1_500)
+    stored.counted_elsewhere = elsewhere
+    stored.ends = {"t/0": 5, "t/1": 0}
     watch = _watch(stored)
-    watch.fill([DAILY], NOW_S * NS)
-    eventually(lambda: stored.asked)
-    assert stored.below == {"t/0": 0, "t/1": 0}
+    if waits:
+        watch.fill([DAILY], (NOW_S + BEGIN_S_MAX - 1) * NS)
+        assert _values(watch, NOW_S + BEGIN_S_MAX - 1) == [600]
+        assert not stored.asked
+        # Statistics that say nothing for longer were lost.
+        watch.settled()
+    later = count(NOW_S + BEGIN_S_MAX, AGAIN_S_MAX)
+    eventually(lambda: _values(watch, next(later)) == [1_500], 30)
 
 
 def test_a_scope_that_nobody_knows_holds_up_no_other() -> None:
