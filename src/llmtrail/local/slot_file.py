@@ -6,7 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from llmtrail import private_files
-from llmtrail.log.journal import readable_text
+from llmtrail.log.journal import readable_text, rows_of
 
 FILE_NAME = "statistics.db"  # in the data folder
 # A commit waits so long for a reader's snapshot; readers are short.
@@ -25,7 +25,7 @@ def read_slots(file: Path) -> dict[str, bytes]:
     # Its writer may have been killed: what is in its journal counts, and only a reader that may lock it sees that.
     with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)) as database:
         database.text_factory = readable_text
-        return dict(database.execute(_ALL))
+        return dict(rows_of(database, _ALL))
 
 
 class SlotFile(MutableMapping[str, bytes]):
@@ -36,18 +36,18 @@ class SlotFile(MutableMapping[str, bytes]):
         private_files.make_file(file)
         self._db = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         self._db.text_factory = readable_text
-        self._db.execute("PRAGMA journal_mode=WAL")
+        rows_of(self._db, "PRAGMA journal_mode=WAL")
         # The log forgets a range once it is committed, so its statistics must outlive a power cut by themselves.
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("CREATE TABLE IF NOT EXISTS slots (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+        rows_of(self._db, "PRAGMA synchronous=FULL")
+        rows_of(self._db, "CREATE TABLE IF NOT EXISTS slots (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
         self._waiting: dict[str, bytes | None] = {}
 
     def __getitem__(self, key: str) -> bytes:
         if key in self._waiting:
             value = self._waiting[key]
         else:
-            row = self._db.execute(_ONE, (key,)).fetchone()
-            value = row[0] if row else None
+            rows = rows_of(self._db, _ONE, (key,))
+            value = rows[0][0] if rows else None
         if value is None:
             raise KeyError(key)
         return value
@@ -61,7 +61,7 @@ class SlotFile(MutableMapping[str, bytes]):
         self._waiting[key] = None
 
     def __iter__(self) -> Iterator[str]:
-        stored = [row[0] for row in self._db.execute(_KEYS)]
+        stored = [row[0] for row in rows_of(self._db, _KEYS)]
         fresh = [key for key, value in self._waiting.items() if value is not None]
         return iter(dict.fromkeys([key for key in stored if self._waiting.get(key, b"") is not None] + fresh))
 
@@ -71,7 +71,7 @@ class SlotFile(MutableMapping[str, bytes]):
     def __contains__(self, key: object) -> bool:
         if key in self._waiting:
             return self._waiting[str(key)] is not None
-        return self._db.execute(_ONE, (key,)).fetchone() is not None
+        return bool(rows_of(self._db, _ONE, (key,)))
 
     def commit(self) -> None:
         """Make everything that was changed durable in one step."""

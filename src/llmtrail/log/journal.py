@@ -8,7 +8,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from llmtrail import private_files
 
@@ -24,6 +24,17 @@ _ALL = "SELECT key, value FROM journal WHERE typeof(key) = 'text' AND typeof(val
 def readable_text(stored: bytes) -> str:
     """Read a text of a file that may be damaged: what is no UTF-8 is no key of ours."""
     return stored.decode("utf-8", "replace")
+
+
+def rows_of(database: sqlite3.Connection, question: str, told: Sequence[Any] = ()) -> list[Any]:
+    """Return the rows of a question to a file that may be damaged. Raises sqlite3.Error, and nothing else.
+
+    Names of columns are read as strict UTF-8, whatever is said of texts: in a damaged file they may be none.
+    """
+    try:
+        return database.execute(question, told).fetchall()
+    except UnicodeDecodeError as cause:
+        raise sqlite3.DatabaseError(f"the file is damaged: a name in it is no text ({cause.reason})") from cause
 
 
 class JournalLostError(RuntimeError):
@@ -53,15 +64,17 @@ class FileJournal:
         private_files.make_file(file)
         self._db = sqlite3.connect(file, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
         self._db.text_factory = readable_text
-        self._db.execute("PRAGMA journal_mode=WAL")
+        rows_of(self._db, "PRAGMA journal_mode=WAL")
         # What was sent is not sent again after a power cut.
-        self._db.execute("PRAGMA synchronous=FULL")
-        self._db.execute("CREATE TABLE IF NOT EXISTS journal (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID")
+        rows_of(self._db, "PRAGMA synchronous=FULL")
+        rows_of(
+            self._db, "CREATE TABLE IF NOT EXISTS journal (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
+        )
 
     def load(self) -> Iterable[tuple[str, bytes]]:
         """Return every key with its newest value."""
         with self._lock:
-            return list(self._db.execute(_ALL))
+            return rows_of(self._db, _ALL)
 
     def put(self, records: Sequence[Record], shown: Sequence[Record] = ()) -> None:
         """Write all records in one step, durable when it returns; then show what is to be shown."""
