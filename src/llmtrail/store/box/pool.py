@@ -112,14 +112,15 @@ class Box:
     """Boxed processes over one store. Safe for use from several threads."""
 
     def __init__(self, store: Path, folder: Path, config: BoxConfig, clock: Clock) -> None:
-        self._store = store
+        # A process of its own stands in another folder.
+        self._store = store.absolute()
         self._config = config
         self._clock = clock
         self._state = _State(asked_s=self._now_s())
         self._changed = threading.Condition()
         # Links are made and let go by one thread at a time.
         self._linking = threading.Lock()
-        self._home = Home(folder)
+        self._home = Home(folder.absolute())
         self._keeper = threading.Thread(target=self._keep, name="llmtrail-sql-box", daemon=True)
         self._keeper.start()
 
