@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from llmtrail.access.gate import RefusedUse
 from llmtrail.core.outcome import Refusal
 from llmtrail.metrics import HTTP_REFUSED, Metrics
 
@@ -28,6 +29,10 @@ class Refusals:
         self._lock = threading.Lock()
         # When a sender was last logged for a reason, and how often it was turned away since.
         self._logged: dict[tuple[str, Refusal], tuple[int, int]] = {}
+
+    def strangers(self, used: RefusedUse) -> None:
+        """Count a request that was refused for whom it came from."""
+        self.turned_away(used.refusal.name or used.address, Refusal.UNAUTHORIZED)
 
     def turned_away(self, sender: str, refusal: Refusal) -> None:
         """Count one connection or request of a sender (a token's name, or an address) that was turned away."""

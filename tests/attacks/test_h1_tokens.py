@@ -110,6 +110,19 @@ def test_a_known_token_is_told_which_scope_it_lacks(house: House) -> None:
     assert [reader.ask("POST", path, b"{}").status for path in ("/v1/calls", "/v1/gpu", "/v1/traces")] == [403] * 3
 
 
+@pytest.mark.attack("H1", "tries tokens on one route after the other, unseen")
+def test_every_refused_use_is_counted_whatever_the_route(house: House) -> None:
+    counted = 'llmtrail_http_refused_total{reason="unauthorized"}'
+    reader = House(house.http_url, house.sql_url, house.process, READER)
+    before = reader.metric(counted)
+    strange = [("Authorization", f"Bearer {OTHER}")]
+    assert status_of(house.http_url, "/v1/stats", strange) == 401
+    assert status_of(house.http_url, "/v1/requests/r-1", [("Authorization", f"Bearer {SENDER}")]) == 403
+    assert status_of(house.sql_url, "/?query=SELECT+1", strange) == 401
+    assert House(house.http_url, house.sql_url, house.process, OTHER).ask("POST", "/v1/calls", b"{}").status == 401
+    assert reader.metric(counted) == before + 4
+
+
 def keep(file: Path, **tokens: str) -> None:
     text = "".join(
         f'[tokens.{name}]\nsha256 = "{hash_token(token)}"\nscopes = ["read"]\n' for name, token in tokens.items()

@@ -226,7 +226,8 @@ class Embedded:
         self._tokens = tokens
         tokens.start()
         self._stops.append(tokens.stop)
-        self._serve(rooms, Gate(tokens.tokens, self._clock.now_ns), folder, self._start_settler(rooms))
+        gate = Gate(tokens.tokens, self._clock.now_ns, self._refusals.strangers)
+        self._serve(rooms, gate, folder, self._start_settler(rooms))
 
     def _open(self, folder: Path) -> _Rooms:
         config = self._config

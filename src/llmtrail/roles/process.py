@@ -45,9 +45,9 @@ class RoleProcess:
         self.clock = clock
         self.tokens = TokenBook(config)
         check_binding(config.server.host, self.tokens.tokens())
-        self.gate = Gate(self.tokens.tokens, clock.now_ns)
         self.metrics = Metrics()
         self.refusals = Refusals(self.metrics, clock.now_ns)
+        self.gate = Gate(self.tokens.tokens, clock.now_ns, self.refusals.strangers)
         self._ready: dict[str, Readiness] = {}
         self._before_scrape: list[Callable[[], None]] = []
         self._before_stop: list[Callable[[], object]] = []

@@ -134,9 +134,10 @@ class Gateway:
             self._check_backlog()
             return await take(arrival)
         except AccessRefusedError as stranger:
-            sender = stranger.refusal.name or sender
+            # The gate has told of whom it was.
             refused = RefusedError(status_of(stranger.refusal), RefuseReason.UNAUTHORIZED, str(stranger))
-            response = self._refused(sender, refused, refuse)
+            self.parts.tally.add(Fate.REFUSED, refused.reason, 1)
+            response = refuse(refused)
             response.headers["www-authenticate"] = challenge(stranger.refusal)
             return response
         except RefusedError as refused:
