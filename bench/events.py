@@ -1,12 +1,13 @@
-"""Make native events of about 3 kB whose ids and times are set at the moment of sending."""
+"""Make native events of given texts, 900 bytes larger than these, whose ids and times are set at their sending."""
 
 import json
 import os
 import random
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from texts import Texts
+from texts import Conversation
 
 from llmtrail.core.ids import uuid7
 
@@ -17,9 +18,8 @@ _TIME = 1_111_111_111_111_111_111
 MODELS = ["gpt-4o-mini", "gpt-4o", "gpt-4.1", "claude-sonnet-4-5", "gpt-5-mini"]
 
 
-def event(texts: Texts, rng: random.Random, text_bytes: int = 2_200) -> dict[str, object]:
-    """Return one event with `text_bytes` of prompt and answer; the whole is about 3 kB as JSON."""
-    asked = int(text_bytes * 0.67)
+def event(text: Conversation, rng: random.Random) -> dict[str, object]:
+    """Return one event of this text."""
     model = rng.choice(MODELS)
     return {
         "call_id": _ID,
@@ -36,11 +36,8 @@ def event(texts: Texts, rng: random.Random, text_bytes: int = 2_200) -> dict[str
         "response_model": model,
         "stream": False,
         "parameters": {"temperature": 0.2, "max_tokens": 512},
-        "messages": [
-            {"role": "system", "content": "You answer questions of customers, briefly and politely."},
-            {"role": "user", "content": texts.text(asked)},
-        ],
-        "output": {"role": "assistant", "content": texts.text(text_bytes - asked)},
+        "messages": text.messages,
+        "output": text.output,
         "versions": {"prompt": "v12", "prompt_name": "answer", "release": "2026.11.1"},
         "usage": {
             "input_tokens": rng.randint(200, 900),
@@ -78,11 +75,12 @@ class Template:
         return b"".join(out), requests
 
 
-def template(texts: Texts, rng: random.Random, events: int, text_bytes: int = 2_200) -> Template:
-    """Return a template of `events` events."""
+def template(texts: Iterable[Conversation], rng: random.Random) -> Template:
+    """Return a template of an event for each text."""
     pieces = []
-    for _ in range(events):
-        raw = json.dumps(event(texts, rng, text_bytes), separators=(",", ":")).encode()
+    for text in texts:
+        # As clients send it: UTF-8, not escaped.
+        raw = json.dumps(event(text, rng), separators=(",", ":"), ensure_ascii=False).encode()
         before, _, rest = raw.partition(_ID.encode())
         middle, _, rest = rest.partition(str(_TIME).encode())
         after, _, rest = rest.partition(_REQUEST.encode())

@@ -27,7 +27,8 @@ def ranges(calls: int, book: PriceBook) -> list[list[Partial]]:
     """Return what ranges of so many calls come to, made by the code that makes them."""
     texts, made = Texts(1), []
     for number in range(PARTITIONS * VARIANTS):
-        body, requests = template(texts, random.Random(number), calls, text_bytes=200).body(number * calls)
+        made_up = [texts.conversation(200) for _ in range(calls)]
+        body, requests = template(made_up, random.Random(number)).body(number * calls)
         values = body.splitlines()
         records = Records(
             topic="llm.calls",

@@ -39,7 +39,7 @@ def rates(step: Callable[[bytes], object], events: list[bytes]) -> list[float]:
 def main() -> None:
     """Run and record."""
     rng, texts = random.Random(3), Texts(3)
-    made = [event(texts, rng, LOAD["event_bytes"] - FRAME_BYTES) for _ in range(LOAD["events"])]
+    made = [event(texts.conversation(LOAD["event_bytes"] - FRAME_BYTES), rng) for _ in range(LOAD["events"])]
     as_ints = [json.dumps(one, separators=(",", ":")).encode() for one in made]
     as_text = [
         json.dumps({**one, "started_at": to_rfc_3339(START_NS + index)}, separators=(",", ":")).encode()

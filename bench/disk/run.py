@@ -25,6 +25,7 @@ from llmtrail.store.rows import CallRow
 from llmtrail_ingest.writer.hashes import content_hash
 
 BATCH = 20_000
+TEXT_BYTES = 2_200
 # Events of one request are appended to the log together and share its time.
 REQUEST_EVENTS = 500
 TABLES = ("calls_data", "bodies_data", "ids_data")
@@ -96,7 +97,8 @@ def main() -> None:
         rng, texts = random.Random(asked.seed), Texts(asked.seed)
         raw_bytes, event_ratio, text_ratio, insert_s = 0, 0.0, 0.0, 0.0
         for first in range(0, asked.events, BATCH):
-            body, _ = template(texts, rng, min(BATCH, asked.events - first)).body(first)
+            made = [texts.conversation(TEXT_BYTES) for _ in range(min(BATCH, asked.events - first))]
+            body, _ = template(made, rng).body(first)
             raw_bytes += len(body)
             rows = rows_of(body.splitlines(), first, rng)
             texts_only = b"".join(bytes(row.call.messages) + bytes(row.call.output) for row in rows[:5_000])

@@ -62,7 +62,7 @@ def opentelemetry_sdk(port: int) -> tuple[Emit, Callable[[], None]]:
         for name, value in attributes.items():
             span.set_attribute(name, value)
         for i, message in enumerate(arguments["messages"]):
-            span.set_attribute(f"gen_ai.prompt.{i}.content", message["content"])
+            span.set_attribute(f"gen_ai.prompt.{i}.content", message["content"] or "")
         span.set_attribute("gen_ai.completion", output)
         span.end()
 
@@ -75,9 +75,8 @@ def opentelemetry_sdk(port: int) -> tuple[Emit, Callable[[], None]]:
 def main() -> None:
     sdk, port, case = sys.argv[1], int(sys.argv[2]), json.loads(sys.argv[3])
     emit, finish = {"llmtrail": llmtrail_sdk, "opentelemetry": opentelemetry_sdk}[sdk](port)
-    text = "word " * (case["prompt_bytes"] // 5)
-    part = len(text) // case["messages"]
-    pieces = [text[i * part : (i + 1) * part] for i in range(case["messages"])]
+    with open(case["texts"], encoding="utf-8") as file:  # noqa: PTH123  # Read before anything is measured.
+        texts = json.load(file)
     attributes = {f"attribute.{i}": f"value {i}" for i in range(case["attributes"])}
     count, gap_ns = case["calls_per_s"] * case["seconds"], 10**9 // case["calls_per_s"]
     costs_ns: list[int] = []
@@ -86,9 +85,10 @@ def main() -> None:
     next_ns = time.perf_counter_ns()
     for i in range(count):
         next_ns += gap_ns
-        messages = [{"role": "user", "content": piece} for piece in pieces]
-        arguments = {"model": "gpt-4o-mini", "messages": messages}
-        output = f"{i} " + "answer " * (case["output_bytes"] // 7)
+        asked, answered = texts[i % len(texts)]
+        # Fresh objects, as an application makes them for each call.
+        arguments = {"model": "gpt-4o-mini", "messages": [dict(message) for message in asked]}
+        output = f"{i} {answered['content']}"
         started_at_ns = time.time_ns()
         time.sleep(max(0, next_ns - time.perf_counter_ns()) / 1e9)
         # Every tenth or so measures what measuring costs in the same cold cache: it is taken off, for both SDKs alike.

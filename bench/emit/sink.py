@@ -20,7 +20,7 @@ class Sink(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         if self.path == "/v1/calls":
             events = [json.loads(line) for line in body.split(b"\n") if line]
-            good = sum(1 for event in events if len(event["messages"]) > 0 and event["output"])
+            good = sum(1 for event in events if event["messages"] and (event.get("output") or event.get("tool_calls")))
             with self.lock:
                 self.counts["calls"] += good
             self._answer(json.dumps({"accepted": len(events), "rejected": []}).encode(), "application/json")

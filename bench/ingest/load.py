@@ -8,7 +8,7 @@ import threading
 import time
 
 from events import Template, template
-from texts import Texts
+from texts import add_arguments, alike, conversations
 
 # Each text comes again only after so many others that no block of the store holds it twice.
 TEMPLATES = 40
@@ -24,6 +24,7 @@ class Sender(threading.Thread):
         self.args = args
         self.acknowledged = 0
         self.refused = 0
+        self.sent_bytes = 0
         self.latencies_ms: list[float] = []
         self.marks: list[tuple[float, str]] = []
         self.resource_s = 0.0
@@ -50,6 +51,7 @@ class Sender(threading.Thread):
             count += 1
             if answer.status == 200:
                 self.acknowledged += told["accepted"]
+                self.sent_bytes += len(body)
                 self.marks.append((time.time(), requests[-1]))
             else:
                 self.refused += batch
@@ -62,12 +64,18 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--connections", type=int, default=4)
-    parser.add_argument("--batch", type=int, default=500)
+    parser.add_argument("--batch", type=int, default=0, help="events a body; 0 is 500 windows or 70 whole contexts")
     parser.add_argument("--rate", type=float, default=0, help="calls/s over all connections; 0 is as fast as taken")
     parser.add_argument("--seed", type=int, default=1)
+    add_arguments(parser)
+    parser.add_argument("--alike", action="store_true", help="send made-up texts of the sizes of these")
     args = parser.parse_args()
-    texts = Texts(args.seed)
-    templates = [template(texts, random.Random(args.seed + index), args.batch) for index in range(TEMPLATES)]
+    args.batch = args.batch or (500 if args.form == "window" else 70)
+    texts = conversations(args.texts, args.form, seed=args.seed, count=TEMPLATES * args.batch)
+    if args.alike:
+        texts = alike(texts, args.seed)
+    parts = (texts[index::TEMPLATES] for index in range(TEMPLATES))
+    templates = [template(part, random.Random(args.seed + index)) for index, part in enumerate(parts)]
     senders = [Sender(number, templates, args) for number in range(args.connections)]
     started = time.time()
     for sender in senders:
@@ -82,6 +90,7 @@ def main() -> None:
                 "ended": time.time(),
                 "acknowledged": sum(sender.acknowledged for sender in senders),
                 "refused": sum(sender.refused for sender in senders),
+                "sent_bytes": sum(sender.sent_bytes for sender in senders),
                 "ack_p50_ms": latencies[len(latencies) // 2],
                 "ack_p99_ms": latencies[int(len(latencies) * 0.99)],
                 "cpu_s": time.process_time(),

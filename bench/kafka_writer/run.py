@@ -17,9 +17,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from events import template
+from events import Template, template
 from record import record
-from texts import Texts
+from texts import MADE_UP, Conversation, add_arguments, alike, conversations, name_of
 
 from llmtrail.local import port_file
 from llmtrail.testing.kafka_broker import LocalBroker
@@ -71,13 +71,11 @@ def role(arguments: Sequence[str], folder: Path, settings: dict[str, str]) -> Ro
     return Role(process, folder)
 
 
-def fill(servers: str, prefix: str, calls: int) -> float:
+def fill(servers: str, prefix: str, calls: int, templates: Sequence[Template]) -> float:
     """Create the topics and put a backlog on them; return the rate at which it was produced."""
     made = [sys.executable, "-m", "llmtrail", "topics", "create", "--replication", "1"]
     settings = {"LLMTRAIL_KAFKA": servers, "LLMTRAIL_KAFKA__TOPIC_PREFIX": prefix}
     subprocess.run(made, env=os.environ | settings, check=True, stdout=subprocess.DEVNULL)
-    texts = Texts(1)
-    templates = [template(texts, random.Random(index), BATCH) for index in range(TEMPLATES)]
     producer = Producer(
         {
             "bootstrap.servers": servers,
@@ -135,7 +133,7 @@ def emptied(sql_url: str, calls: int) -> tuple[float, float]:
     return whole, (high[1] - low[1]) / (high[0] - low[0]) if high[0] > low[0] else whole
 
 
-def alone(servers: str, prefix: str, calls: int, folder: Path) -> dict[str, object]:
+def alone(servers: str, prefix: str, calls: int, folder: Path) -> dict[str, float]:
     """Carry the backlog with one process that has the engine in it."""
     settings = {"LLMTRAIL_KAFKA": servers, "LLMTRAIL_KAFKA__TOPIC_PREFIX": prefix}
     began = time.monotonic()
@@ -187,32 +185,43 @@ def shared(servers: str, prefix: str, calls: int, folder: Path, writers: int) ->
         store.stop()
 
 
+def measured(texts: Sequence[Conversation], args: argparse.Namespace) -> dict[str, object]:
+    """Return what was measured with these texts, on a broker of their own."""
+    templates = [template(texts[index::TEMPLATES], random.Random(index)) for index in range(TEMPLATES)]
+    call_bytes = sum(len(one.body(0)[0]) for one in templates) / len(texts)
+    values: dict[str, object] = {"call_bytes": round(call_bytes)}
+    folder = Path(tempfile.mkdtemp(prefix="llmtrail-bench-"))
+    broker = LocalBroker.start(folder / "kafka")
+    try:
+        servers = broker.bootstrap_servers
+        if args.only != "shared":
+            values["produced_per_s"] = round(fill(servers, "a.", args.calls, templates))
+            values["bare_consumer_per_s"] = round(bare(servers, "a.", args.calls))
+            found = alone(servers, "a.", args.calls, folder / "alone")
+            values |= found | {"mb_per_s": round(found["calls_per_s"] * call_bytes / 1e6, 1)}
+        if args.only != "alone":
+            for writers in (1, 2):
+                fill(servers, f"s{writers}.", args.calls // 2, templates)
+                rate = shared(servers, f"s{writers}.", args.calls // 2, folder / f"shared{writers}", writers)
+                values[f"over_http_{writers}_writers_per_s"] = round(rate)
+    finally:
+        broker.kill()
+        shutil.rmtree(folder)
+    return values
+
+
 def main() -> None:
     """Measure and record."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--calls", type=int, default=400_000)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--only", choices=["alone", "shared"])
+    add_arguments(parser)
     args = parser.parse_args()
-    values: dict[str, object] = {"calls": args.calls}
+    texts = conversations(args.texts, args.form, seed=1, count=TEMPLATES * BATCH)
     for _ in range(args.repeats):
-        folder = Path(tempfile.mkdtemp(prefix="llmtrail-bench-"))
-        broker = LocalBroker.start(folder / "kafka")
-        try:
-            servers = broker.bootstrap_servers
-            if args.only != "shared":
-                values["produced_per_s"] = round(fill(servers, "a.", args.calls))
-                values["bare_consumer_per_s"] = round(bare(servers, "a.", args.calls))
-                values |= alone(servers, "a.", args.calls, folder / "alone")
-            if args.only != "alone":
-                for writers in (1, 2):
-                    fill(servers, f"s{writers}.", args.calls // 2)
-                    rate = shared(servers, f"s{writers}.", args.calls // 2, folder / f"shared{writers}", writers)
-                    values[f"over_http_{writers}_writers_per_s"] = round(rate)
-        finally:
-            broker.kill()
-            shutil.rmtree(folder)
-        record("kafka_writer", values)
+        values = {MADE_UP: measured(alike(texts, seed=1), args), name_of(args.texts): measured(texts, args)}
+        record("kafka_writer", {"calls": args.calls, "form": args.form, **values})
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
 """Measure what one OTLP span costs, from request body to call event, beside protobuf parsing alone."""
 
+import argparse
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from record import record
+from spans import SPANS, fresh, pattern
+from texts import Conversation, add_arguments, alike, conversations, name_of
 
 from llmtrail.core.redact import ContentPolicy
 from llmtrail_ingest.otlp.decode import Encoding, decode_traces
@@ -19,38 +21,9 @@ from llmtrail_ingest.otlp.http import OtlpAnswer, handle_traces
 from llmtrail_ingest.otlp.records import decode_part
 from llmtrail_ingest.otlp.settle import Settler
 
-RECORDING = Path(__file__).parents[2] / "tests" / "fixtures" / "otlp" / "genai-chat" / "01-traces.pb"
-SPANS_PER_REQUEST = 512  # OpenTelemetry's default batch
 REQUESTS = 20
 REPETITIONS = 5
-# Answers are longer in production than in a recording: 2.5 kB a span in all.
-MORE_TEXT = " The order was shipped on Tuesday and arrives within three days." * 15
 SECOND_NS = 1_000_000_000
-
-
-def body(first: int) -> bytes:
-    """Return a request of fresh traces made from the recorded span."""
-    request = ExportTraceServiceRequest.FromString(RECORDING.read_bytes())
-    spans = request.resource_spans[0].scope_spans[0].spans
-    pattern = Span()
-    pattern.CopyFrom(spans[0])
-    del spans[:]
-    for attribute in pattern.attributes:
-        if attribute.key == "gen_ai.output.messages":
-            text = attribute.value.string_value.replace("is Paris.", "is Paris." + MORE_TEXT)
-            attribute.value.string_value = text
-        if attribute.key == "gen_ai.input.messages":
-            # Redaction is measured by its own case; here most prompts hold nothing to hide.
-            attribute.value.string_value = attribute.value.string_value.replace("jane.doe@example.com", "Jane")
-    for number in range(first, first + SPANS_PER_REQUEST):
-        span = spans.add()
-        span.CopyFrom(pattern)
-        span.trace_id = (number + 1).to_bytes(16, "big")
-        span.span_id = (number + 1).to_bytes(8, "big")
-        for attribute in span.attributes:
-            if attribute.key == "gen_ai.response.id":
-                attribute.value.string_value = f"chatcmpl-{number}"
-    return request.SerializeToString()
 
 
 def us_per_span(work: Callable[[], object]) -> float:
@@ -59,12 +32,13 @@ def us_per_span(work: Callable[[], object]) -> float:
     for _ in range(REPETITIONS):
         start = time.process_time()
         work()
-        times.append((time.process_time() - start) / (REQUESTS * SPANS_PER_REQUEST) * 1e6)
+        times.append((time.process_time() - start) / (REQUESTS * SPANS) * 1e6)
     return round(statistics.median(times), 1)
 
 
-def main() -> None:
-    bodies = [body(index * SPANS_PER_REQUEST) for index in range(REQUESTS)]
+def measured(texts: Sequence[Conversation]) -> dict[str, float]:
+    """Return what spans of these texts cost, step by step."""
+    bodies = [fresh(pattern(texts[index::REQUESTS])) for index in range(REQUESTS)]
     answers: list[OtlpAnswer] = []
 
     def decode_and_map() -> None:
@@ -84,22 +58,32 @@ def main() -> None:
                 settler.take(decode_part(value), offset * SECOND_NS // 10, offset=offset)
             published += len(settler.publish(offset * SECOND_NS // 10))
         published += len(settler.publish(3_600 * SECOND_NS))
-        assert published == REQUESTS * SPANS_PER_REQUEST
+        assert published == REQUESTS * SPANS
 
     parse_us = us_per_span(lambda: [ExportTraceServiceRequest.FromString(one) for one in bodies])
     map_us, handle_us, settle_us = us_per_span(decode_and_map), us_per_span(handle), us_per_span(settle)
-    record(
-        "otlp",
-        {
-            "span_bytes": len(bodies[0]) // SPANS_PER_REQUEST,
-            "parse_us_per_span": parse_us,
-            "decode_and_map_us_per_span": map_us,
-            "handle_us_per_span": handle_us,
-            "settle_us_per_span": settle_us,
-            "spans_per_core_s": round(1e6 / (handle_us + settle_us)),
-            "ratio_to_parsing": round((handle_us + settle_us) / parse_us, 1),
-        },
-    )
+    span_bytes = sum(map(len, bodies)) // (REQUESTS * SPANS)
+    return {
+        "span_bytes": span_bytes,
+        "parse_us_per_span": parse_us,
+        "decode_and_map_us_per_span": map_us,
+        "handle_us_per_span": handle_us,
+        "settle_us_per_span": settle_us,
+        "spans_per_core_s": round(1e6 / (handle_us + settle_us)),
+        "mb_per_core_s": round(span_bytes / (handle_us + settle_us), 1),
+        "ratio_to_parsing": round((handle_us + settle_us) / parse_us, 1),
+    }
+
+
+def main() -> None:
+    """Measure and record, made-up texts beside others of the same sizes."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    asked = parser.parse_args()
+    real = conversations(asked.texts, asked.form, seed=1, count=REQUESTS * SPANS)
+    made_up, others = measured(alike(real, seed=1)), measured(real)
+    ratio = round(others["spans_per_core_s"] / made_up["spans_per_core_s"], 2)
+    record("otlp", made_up | {name_of(asked.texts): others, "form": asked.form, "rate_ratio": ratio})
 
 
 if __name__ == "__main__":

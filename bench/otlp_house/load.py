@@ -3,46 +3,15 @@
 import argparse
 import http.client
 import json
-import os
 import threading
 import time
-from pathlib import Path
+from itertools import cycle
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from spans import SPANS, fresh, pattern
+from texts import add_arguments, alike, conversations
 
-RECORDING = Path(__file__).parents[2] / "tests" / "fixtures" / "otlp" / "genai-chat" / "01-traces.pb"
-SPANS = 512  # OpenTelemetry's default batch
-MORE_TEXT = " The order was shipped on Tuesday and arrives within three days." * 15
-# Placeholders that stand nowhere else in the bytes: replaced by fresh ids and times at each sending.
-_ID, _RESPONSE = b"\x01TRCE", b"@@@@@@@@@@"
-_START, _END = b"QQQQQQQQ", b"RRRRRRRR"
-
-
-def pattern() -> bytes:
-    """Return a request of one-call traces whose ids and times are placeholders."""
-    request = ExportTraceServiceRequest.FromString(RECORDING.read_bytes())
-    spans = request.resource_spans[0].scope_spans[0].spans
-    one = Span()
-    one.CopyFrom(spans[0])
-    del spans[:]
-    for attribute in one.attributes:
-        text = attribute.value.string_value
-        if attribute.key == "gen_ai.output.messages":
-            attribute.value.string_value = text.replace("is Paris.", "is Paris." + MORE_TEXT)
-        if attribute.key == "gen_ai.input.messages":
-            attribute.value.string_value = text.replace("jane.doe@example.com", "Jane")
-    one.start_time_unix_nano = int.from_bytes(_START, "little")
-    one.end_time_unix_nano = int.from_bytes(_END, "little")
-    for number in range(SPANS):
-        span = spans.add()
-        span.CopyFrom(one)
-        span.trace_id = _ID + number.to_bytes(11, "big")
-        span.span_id = _ID + number.to_bytes(3, "big")
-        for attribute in span.attributes:
-            if attribute.key == "gen_ai.response.id":
-                attribute.value.string_value = f"chatcmpl-{_RESPONSE.decode()}-{number}"
-    return request.SerializeToString()
+# Each text comes again only after so many others.
+PATTERNS = 16
 
 
 def main() -> None:
@@ -51,30 +20,33 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--connections", type=int, default=4)
+    parser.add_argument("--alike", action="store_true", help="send made-up texts of the sizes of these")
+    add_arguments(parser)
     args = parser.parse_args()
-    body = pattern()
-    end = time.monotonic() + args.seconds
+    spans = SPANS if args.form == "window" else SPANS // 7
+    texts = conversations(args.texts, args.form, seed=1, count=PATTERNS * spans)
+    texts = alike(texts, seed=1) if args.alike else texts
+    bodies = [pattern(texts[index::PATTERNS]) for index in range(PATTERNS)]
     acknowledged = [0] * args.connections
 
     def send(number: int) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", args.port, timeout=60)
-        while time.monotonic() < end:
-            now = time.time_ns()
-            fresh = body.replace(_ID, os.urandom(5)).replace(_RESPONSE, os.urandom(5).hex().encode())
-            fresh = fresh.replace(_START, (now - 10**9).to_bytes(8, "little")).replace(_END, now.to_bytes(8, "little"))
-            connection.request("POST", "/v1/traces", fresh, {"content-type": "application/x-protobuf"})
+        for body in cycle(bodies):
+            if time.monotonic() > end:
+                break
+            connection.request("POST", "/v1/traces", fresh(body), {"content-type": "application/x-protobuf"})
             answer = connection.getresponse()
             answer.read()
             if answer.status == 200:
-                acknowledged[number] += SPANS
+                acknowledged[number] += spans
 
-    started = time.time()
+    started, end = time.time(), time.monotonic() + args.seconds
     senders = [threading.Thread(target=send, args=(number,)) for number in range(args.connections)]
     for sender in senders:
         sender.start()
     for sender in senders:
         sender.join()
-    told = {"started": started, "acknowledged": sum(acknowledged), "span_bytes": len(body) // SPANS}
+    told = {"started": started, "acknowledged": sum(acknowledged), "span_bytes": sum(map(len, bodies)) // len(texts)}
     print(json.dumps(told | {"cpu_s": time.process_time()}))
 
 

@@ -33,7 +33,8 @@ def best_us_per_kb(work: Callable[[], object], size: int) -> float:
 def main() -> None:
     load = CASE["load"]
     texts, rng = Texts(3), random.Random(2)
-    body, _ = events.template(texts, rng, load["events"], load["text_bytes"]).body(0)
+    made = [texts.conversation(load["text_bytes"]) for _ in range(load["events"])]
+    body, _ = events.template(made, rng).body(0)
     clean = body.splitlines()
     dirty = [line.replace(b'"content":"', b'"content":"' + SECRETS.encode()) for line in clean]
     assert not redact_probe.suspicious(body)

@@ -20,11 +20,12 @@ import llmtrail
 
 # The timers' own queue: the four edges of a hook on the way in and out.
 marks: list[int] = []
+# What the stub answers next.
+bodies: list[bytes] = []
 
 
-def answer_of(load: dict[str, Any]) -> bytes:
+def answer_of(message: dict[str, Any]) -> bytes:
     """Return the body of a chat completion."""
-    message = {"role": "assistant", "content": "answer " * (load["output_bytes"] // 7)}
     choice = {"index": 0, "message": message, "finish_reason": "stop"}
     usage = {"prompt_tokens": 500, "completion_tokens": 200, "total_tokens": 700}
     body = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini-2024-07-18"}
@@ -43,11 +44,13 @@ def timed(inner: Any) -> Any:
     return call
 
 
-def client_of(body: bytes, *, wrapped: bool) -> Any:
+def client_of(*, wrapped: bool) -> Any:
     """Return a client with timers inside and outside of where `wrap` puts its hooks."""
 
     def answer(_request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, headers={"content-type": "application/json", "x-request-id": "r-1"}, content=body)
+        return httpx.Response(
+            200, headers={"content-type": "application/json", "x-request-id": "r-1"}, content=bodies.pop()
+        )
 
     # On a class, where `wrap` finds a client's own method.
     kind: Any = type("TimedClient", (httpx.Client,), {"send": timed(httpx.Client.send)})
@@ -76,19 +79,21 @@ def main() -> None:
     """Take turns at random, so that neither client meets the machine at better times."""
     port, load = int(sys.argv[1]), json.loads(sys.argv[2])
     llmtrail.configure(url=f"http://127.0.0.1:{port}", spool=tempfile.mkdtemp())
-    body = answer_of(load)
-    clients = {name: client_of(body, wrapped=name == "wrapped") for name in ("plain", "wrapped")}
-    text = "word " * (load["prompt_bytes"] // 5)
-    part = len(text) // load["messages"]
+    with open(load["texts"], encoding="utf-8") as file:  # noqa: PTH123  # Read before anything is measured.
+        texts = [(asked, answer_of(answered)) for asked, answered in json.load(file)]
+    clients = {name: client_of(wrapped=name == "wrapped") for name in ("plain", "wrapped")}
     own_ns: dict[str, list[int]] = {name: [] for name in clients}
     whole_ns: dict[str, list[int]] = {name: [] for name in clients}
     chance = random.Random(0)
     gap_ns = 10**9 // load["calls_per_s"]
     collections = gc.get_stats()[2]["collections"]
     next_ns = time.perf_counter_ns()
-    for _ in range(load["calls_per_s"] * load["seconds"]):
+    for number in range(load["calls_per_s"] * load["seconds"]):
         next_ns += gap_ns
-        messages = [{"role": "user", "content": text[i * part : (i + 1) * part]} for i in range(load["messages"])]
+        asked, body = texts[number % len(texts)]
+        # Fresh objects, as an application makes them for each call.
+        messages = [dict(message) for message in asked]
+        bodies.append(body)
         time.sleep(max(0, next_ns - time.perf_counter_ns()) / 1e9)
         name = "wrapped" if chance.random() < 0.5 else "plain"
         own, whole = call_once(clients[name], messages)
