@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import msgspec
 
+from llmtrail import variables
 from llmtrail.config import Config, ConfigError
 from llmtrail.core import json_decode, toml_decode
 from llmtrail.core.addresses import parse_networks
@@ -36,6 +37,8 @@ class Loaded:
 
     config: Config
     origins: Mapping[str, str]
+    # Variables that nobody reads and that look like one that is read, in words.
+    warnings: tuple[str, ...] = ()
 
     def lines(self) -> list[tuple[str, str, str]]:
         """Return (key, value, origin) of every setting, secrets hidden."""
@@ -69,7 +72,8 @@ def load_config(
     _check_keys(settings, Config, "", origins)
     loaded = _convert(settings, Config, origins)
     _check_networks(loaded, origins)
-    return Loaded(loaded, origins)
+    keys = [key for key, _ in _walk("", Config())]
+    return Loaded(loaded, origins, tuple(variables.sentence(*one) for one in variables.misspelt(environ, keys)))
 
 
 def decode_toml(text: str, kind: type[T], name: str) -> T:

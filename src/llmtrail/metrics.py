@@ -88,6 +88,12 @@ INGEST_LETTERS_UNKEPT = Metric(
     Kind.COUNTER,
     "Rejected events that were answered and counted but not kept: their tenant's dead letters of the day were full.",
 )
+INGEST_FIELDS_MOVED = Metric(
+    "llmtrail_ingest_moved_fields",
+    Kind.COUNTER,
+    "Fields of stored events that fitted nowhere and went to their attributes, by field; the answer says why.",
+    ("field",),
+)
 HTTP_REFUSED = Metric(
     "llmtrail_http_refused",
     Kind.COUNTER,
@@ -218,6 +224,7 @@ METRICS = (
     INGEST_SPANS,
     INGEST_SPANS_SKIPPED,
     INGEST_LETTERS_UNKEPT,
+    INGEST_FIELDS_MOVED,
     HTTP_REFUSED,
     HTTP_CONNECTIONS,
     GPU_SCRAPES,

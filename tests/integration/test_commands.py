@@ -89,7 +89,7 @@ def house(folder: Path) -> Iterator[House]:
                 "latency_ms": 120.5,
                 "status": "ok",
             },
-            {"request_id": "r-2", "started_at": STARTED_AT, "request_model": 17},
+            {"request_id": "r-2", "started_at": STARTED_AT, "request_model": [17]},
             {
                 "request_id": "r/3 ü",
                 "started_at": STARTED_AT,
@@ -152,7 +152,7 @@ def test_dead_letters_are_listed_shown_and_replayed(folder: Path, house: House) 
     assert len(listed) == 1
     position = f"{listed[0]['topic']}/{listed[0]['partition']}/{listed[0]['offset']}"
     shown = _run(folder, "dead-letters", "show", position)
-    assert '"request_model": 17' in shown.stdout.replace('":17', '": 17')
+    assert '"request_model": [17]' in shown.stdout.replace('":[17]', '": [17]')
     again = _run(folder, "dead-letters", "replay", "--reason", "wrong_type", "--json")
     assert {name: json.loads(again.stdout)[name] for name in ("accepted", "rejected")} == {"accepted": 0, "rejected": 1}
     assert again.returncode == Exit.NEGATIVE

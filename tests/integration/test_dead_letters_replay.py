@@ -70,7 +70,7 @@ def stored(house: House, what: str = "count()") -> Any:
 def test_a_replay_goes_to_the_end_once_in_order_with_each_letters_tenant(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     letters = [letter(event(number), "acme" if number % 2 else None) for number in range(GOOD)]
-    letters += [letter(event(9_000 + number) | {"request_model": 17}, "acme") for number in range(BAD)]
+    letters += [letter(event(9_000 + number) | {"request_model": [17]}, "acme") for number in range(BAD)]
     letters += [letter(event(8_000, timedelta(days=3)))]
     kept(folder, letters)
     with running_house(folder) as house:

@@ -48,17 +48,16 @@ def test_compressed_bodies_are_taken(house: House, encoding: str) -> None:
 BAD: dict[str, bytes] = {
     "not_json": b"{nonsense",
     "not_an_object": b"3",
-    "wrong_type": b'{"started_at": "2026-05-01T00:00:00Z", "request_model": 5}',
+    "wrong_type": b'{"started_at": "2026-05-01T00:00:00Z", "request_model": [5]}',
     "nan": b'{"started_at": "2026-05-01T00:00:00Z", "request_model": "m", "latency_ms": NaN}',
     "infinite": b'{"started_at": "2026-05-01T00:00:00Z", "request_model": "m", "messages": [1e999]}',
-    "negative": b'{"started_at": "2026-05-01T00:00:00Z", "request_model": "m", "usage": {"input_tokens": -1}}',
-    "huge": b'{"started_at": "2026-05-01T00:00:00Z", "request_model": "m", "usage": {"input_tokens": %d}}' % 2**70,
+    "negative": b'{"started_at": "2026-05-01T00:00:00Z", "request_model": "m", "revision": -1}',
+    "huge": b'{"started_at": "2026-05-01T00:00:00Z", "request_model": "m", "revision": %d}' % 2**70,
     "surrogate": b'{"started_at": "2026-05-01T00:00:00Z", "request_model": "m", "messages": "\\ud800"}',
     "not_utf8": b'{"started_at": "2026-05-01T00:00:00Z", "request_model": "m", "messages": "\xff"}',
     "year_9999": b'{"started_at": "9999-01-01T00:00:00Z", "request_model": "m"}',
     "no_model": b'{"started_at": "2026-05-01T00:00:00Z"}',
     "no_time": b'{"request_model": "m"}',
-    "bad_id": b'{"started_at": "2026-05-01T00:00:00Z", "request_model": "m", "call_id": "mine"}',
     "deep": b'{"started_at": "2026-05-01T00:00:00Z", "request_model": "m", "messages": ' + b"[" * 90 + b"]" * 90 + b"}",
 }
 
@@ -97,6 +96,26 @@ def test_nul_and_unknown_fields_are_kept(house: House) -> None:
     (call,) = house.request("strange")["calls"]
     assert call["messages"] == [{"role": "user", "content": "a\x00b"}]
     assert call["attributes"] == {"shop": {"basket": 7}}
+
+
+def test_a_field_that_fits_nowhere_costs_no_record(house: House) -> None:
+    bad = event("odd-fields") | {"usage": {"input_tokens": -1, "output_tokens": 5}, "user_id": 7, "status": "fine"}
+    answer = house.post(ndjson(event("before-odd"), bad))
+    assert (answer.status, answer.json["accepted"], answer.json["rejected"]) == (200, 2, [])
+    assert [(one["index"], one["field"]) for one in answer.json["moved"]] == [(1, "usage.input_tokens"), (1, "status")]
+    (call,) = house.request("odd-fields")["calls"]
+    assert (call["user_id"], call["usage"], call.get("status")) == ("7", {"output_tokens": 5}, None)
+    assert call["attributes"]["usage.input_tokens"] == -1
+    assert set(call["attributes"]["llmtrail.moved"]) == {"usage.input_tokens", "status"}
+    metrics = house.ask("GET", "/metrics").body.decode()
+    assert 'llmtrail_ingest_moved_fields_total{field="usage.input_tokens"}' in metrics
+
+
+def test_a_call_is_found_by_an_id_that_is_no_uuid_and_revised_by_it(house: House) -> None:
+    first = event("own-ids") | {"call_id": "order-42"}
+    assert house.post(ndjson(first, first | {"revision": 1, "user_id": "later"})).json["accepted"] == 2
+    (call,) = house.request("own-ids")["calls"]
+    assert (call["user_id"], call["attributes"]["call_id"]) == ("later", "order-42")
 
 
 @pytest.mark.parametrize(

@@ -35,9 +35,12 @@ def settings(
     """
     said = {"server.data": data, **{f"server.{name}": value for name, value in server.items()}, **(overrides or {})}
     try:
-        return load_config(config, os.environ, said, here=Path.cwd())
+        loaded = load_config(config, os.environ, said, here=Path.cwd())
     except ConfigError as error:
         raise CommandError(Exit.WRONG_USE, str(error)) from error
+    for warning in loaded.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    return loaded
 
 
 def example(*lines: str) -> str:

@@ -15,8 +15,9 @@ import orjson
 from llmtrail.core import json_decode
 from llmtrail.core.call import SCHEMA_VERSION, Call, Parser, Retrieval
 from llmtrail.core.checks import check_objects, read_whole
+from llmtrail.core.fit import fitted
+from llmtrail.core.ids import is_uuid
 from llmtrail.core.outcome import BadEventError, RejectReason
-from llmtrail.core.strange import move_strange, with_counts
 from llmtrail.core.times import to_ns
 
 # The one hot place: each call of these names all that they raise.
@@ -24,7 +25,6 @@ _FAST = msgspec.json.Decoder(Call)  # tidy: every event passes here
 _SLICES = json_decode.Decoder(dict[str, msgspec.Raw])
 _ARRAY = json_decode.Decoder(list[msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
-_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", re.ASCII)
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
 _NULL = msgspec.Raw(b"null")
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
@@ -41,24 +41,38 @@ _RAW_SLICES = attrgetter(*_RAW_FIELDS)
 _RAW_GROUPS = (("retrieval", _raw_defaults(Retrieval)), ("parser", _raw_defaults(Parser)))
 
 
-def decode_call(value: bytes) -> Call:
+class Fitted(msgspec.Struct, frozen=True, gc=False):
+    """A call, and the event that tells it: the very one that came, or one in a shape that fits.
+
+    `moved` says of each known field that went to the attributes why.
+    """
+
+    call: Call
+    value: bytes
+    moved: Mapping[str, str] = {}
+
+
+def fit_call(value: bytes) -> Fitted:
     """Return the call in `value`; raise BadEventError, and nothing else, when there is none.
 
-    Unknown names go to `attributes`; a group's unknown names go there as "group.name".
+    Unknown names go to `attributes`, a group's unknown names as "group.name"; so does a field that has no sense, with
+    a note. What can mean one thing only is taken for that.
     """
     whole = read_whole(value)
     try:
         call = _FAST.decode(value)
-    except msgspec.ValidationError as cause:
-        mended = with_counts(value, whole)
-        if mended is value and "unknown field" not in str(cause):
-            raise _validation(cause, whole) from cause
-        call = _decode_moved(mended, whole)
+        check_objects(whole, "attributes", "parameters")
+        _check(call)
+    except (msgspec.ValidationError, BadEventError):
+        return _fit(value, whole)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as cause:
         raise BadEventError(RejectReason.NOT_JSON, f"{cause}; send one JSON object.") from cause
-    check_objects(whole, "attributes", "parameters")
-    _check(call)
-    return _without_nulls(call)
+    return Fitted(_without_nulls(call), value)
+
+
+def decode_call(value: bytes) -> Call:
+    """Return the call in `value`, as `fit_call` does."""
+    return fit_call(value).call
 
 
 def decode_checked(value: bytes) -> Call:
@@ -165,11 +179,18 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-def _decode_moved(value: bytes, whole: Mapping[str, Any]) -> Call:
+def _fit(value: bytes, whole: Mapping[str, Any]) -> Fitted:
+    """Return the call of an event that has something strange; raises BadEventError where it is none all the same."""
+    value, moved = fitted(value, whole)
     try:
-        return _FAST.decode(move_strange(value, whole))
+        call = _FAST.decode(value)
     except msgspec.ValidationError as cause:
         raise _validation(cause, whole) from cause
+    for name in ("request_model", "response_model"):
+        if name in moved and call.request_model is None and call.response_model is None:
+            raise BadEventError(RejectReason.WRONG_TYPE, f"{name}: {moved[name]}.")
+    _check(call)
+    return Fitted(_without_nulls(call), value, moved)
 
 
 def _validation(cause: msgspec.ValidationError, whole: Mapping[str, Any]) -> BadEventError:
@@ -199,6 +220,5 @@ def _check(call: Call) -> None:
     for attempt in call.attempts or ():
         if attempt.started_at is not None:
             to_ns(attempt.started_at)
-    if call.call_id is not None and _UUID.fullmatch(call.call_id) is None:
-        detail = f"call_id {call.call_id[:40]!r} is no UUID; put your own ids into request_id."
-        raise BadEventError(RejectReason.BAD_ID, detail)
+    if call.call_id is not None and not is_uuid(call.call_id):
+        raise BadEventError(RejectReason.WRONG_TYPE, f"call_id {call.call_id[:40]!r} is no UUID.")

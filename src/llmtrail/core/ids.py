@@ -1,10 +1,12 @@
 """Ids and log keys: how a call is named and which partition it belongs to. Pure: randomness is an argument."""
 
 import hashlib
+import re
 
 _VARIANT = 0x8000000000000000
 _VERSION_7 = 0x7000
 _UUID_CHARS = 36  # with its hyphens
+_UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}", re.ASCII)
 
 
 def uuid7(now_ns: int, random: bytes) -> str:
@@ -22,6 +24,11 @@ def derived_call_id(started_at_ns: int, *parts: str) -> str:
     """Return the UUIDv7-shaped id of a call told by others' ids: same parts and start, same id."""
     digest = hashlib.blake2b("\x00".join(parts).encode(), digest_size=10).digest()
     return uuid7(started_at_ns, digest)
+
+
+def is_uuid(text: str) -> bool:
+    """Say whether a text is a UUID, with hyphens or without."""
+    return _UUID.fullmatch(text) is not None
 
 
 def log_key(call_id: str) -> str:

@@ -25,7 +25,6 @@ class RejectReason(StrEnum):
     NOT_FINITE = "not_finite"
     TOO_LARGE = "too_large"
     BAD_TIME = "bad_time"
-    BAD_ID = "bad_id"
     UNKNOWN_SCHEMA_VERSION = "unknown_schema_version"
 
 

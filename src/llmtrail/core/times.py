@@ -2,6 +2,7 @@
 
 import re
 from datetime import date, datetime
+from decimal import Decimal
 
 from llmtrail.core.outcome import BadEventError, RejectReason
 
@@ -12,6 +13,8 @@ PLAUSIBLE_NS_MIN = 10**17
 _NS_PER_S = 1_000_000_000
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - only ever taken from times of the same, unnamed zone.
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
+# 2001-09-09 to 2100-01-01: between them a number tells its unit.
+_UNITS_MIN_S, _UNITS_MAX_S = 10**9, 4_102_444_800
 _RFC_3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:[.,](\d{1,18}))?(?:([Zz])|([+-])(\d\d):?(\d\d))", re.ASCII
 )
@@ -30,6 +33,26 @@ def to_ns(instant: str | int) -> int:
     if 0 < instant < PLAUSIBLE_NS_MIN:
         raise _bad(f"{instant} is no epoch time in nanoseconds; multiply seconds by 10^9, milliseconds by 10^6.")
     raise _bad(f"{instant} is outside 1970 to 2262 as epoch nanoseconds.")
+
+
+def is_instant(instant: str | int) -> bool:
+    """Say whether `to_ns` takes this."""
+    try:
+        to_ns(instant)
+    except BadEventError:
+        return False
+    return True
+
+
+def from_epoch(number: Decimal) -> int | None:
+    """Return epoch seconds, milliseconds, microseconds or nanoseconds as nanoseconds; None for what is none of them.
+
+    Which of them it is, its size says: of the years 2001 to 2099 no two have one number.
+    """
+    for per_unit in (_NS_PER_S, 10**6, 10**3, 1):
+        if _UNITS_MIN_S <= number * per_unit / _NS_PER_S < _UNITS_MAX_S:
+            return int(number * per_unit)
+    return None
 
 
 def _text_to_ns(text: str) -> int:

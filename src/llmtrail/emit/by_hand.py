@@ -3,10 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+import orjson
+
 from llmtrail.core.call import REPORTED_BY
-from llmtrail.core.codec import decode_call
+from llmtrail.core.checks import EVENT_BYTES_MAX
+from llmtrail.core.codec import fit_call
 from llmtrail.core.usage import cost_of, foreign_counts
 from llmtrail.emit.encode import encode, plain
+from llmtrail.emit.stub import accounting_stub
+from llmtrail.emit.tally import StripReason
 
 # Where a provider's own usage object is kept alongside the counts that were read from it.
 _RAW_USAGE: Final = "usage.raw"
@@ -17,8 +22,13 @@ def build_by_hand(parts: tuple[dict[str, Any], int]) -> dict[str, Any]:
     fields, now_ns = parts
     event = {"started_at": now_ns, **fields}
     event |= _counted(event)
-    decode_call(encode(event))
-    return event
+    value = encode(event)
+    if len(value) > EVENT_BYTES_MAX:
+        # It goes without its text; what goes is to be a call.
+        fit_call(encode(accounting_stub(event, StripReason.TOO_LARGE)))
+        return event
+    fitted = fit_call(value)
+    return event if fitted.value is value else orjson.loads(fitted.value)
 
 
 def _counted(event: Mapping[str, Any]) -> dict[str, Any]:

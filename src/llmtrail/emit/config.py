@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, TypedDict, Unpack
 
 from llmtrail.config import ClientConfig
+from llmtrail.emit.names import meant
 
 DEFAULT_URL: Final = "http://127.0.0.1:4318"
 DEFAULT_CONTENT: Final = "redacted"
@@ -100,6 +101,9 @@ def from_environment(environment: Mapping[str, str] | None = None) -> EmitConfig
 def overlaid(config: EmitConfig, **settings: Unpack[Settings]) -> EmitConfig:
     """Return `config` with the given settings in place of its own."""
     changes: dict[str, Any] = dict(settings)
+    for name in changes.keys() - Settings.__annotations__.keys():
+        right = meant(name, Settings.__annotations__)
+        raise TypeError(f"llmtrail.configure has no {name}" + (f"; did you mean {right}?" if right else "."))
     if "url" in changes:
         # Told in code where to send to: the environment's Kafka is not meant then.
         changes.setdefault("kafka", None)

@@ -11,6 +11,8 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Any, Final, Self, TypedDict, Unpack
 
+from llmtrail.emit.names import tell_once
+
 # Keywords of `request` that are event fields of their own; `release` is one of the versions.
 _PLAIN_FIELDS: Final = (
     "request_id",
@@ -24,6 +26,7 @@ _PLAIN_FIELDS: Final = (
     "parent_span_id",
 )
 _GROUPS: Final = ("versions", "attributes")
+_PARSER_STATUSES: Final = ("ok", "failed", "not_run")
 
 
 class RequestFields(TypedDict, total=False):
@@ -42,6 +45,10 @@ class RequestFields(TypedDict, total=False):
     versions: Mapping[str, str] | None
     attributes: Mapping[str, Any] | None
     input: Any
+
+
+# What `request` takes by name; whatever else is given becomes an attribute.
+REQUEST_NAMES: Final = frozenset(RequestFields.__annotations__)
 
 
 class NoteKind(StrEnum):
@@ -79,7 +86,7 @@ class Request:
 
     def parser(self, status: str, value: Any = None, error: object = None) -> None:
         """Tell what the parser made of the last answer: status `ok`, `failed` or `not_run`."""
-        found: dict[str, Any] = {"status": status}
+        found: dict[str, Any] = {"status": _parser_status(status)}
         if value is not None:
             found["value"] = value
         if error is not None:
@@ -145,8 +152,10 @@ def _inherit(outer: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, An
         own = given.get(name)
         if isinstance(own, Mapping):
             fields[name] = {**outer.get(name, {}), **own}
+        elif own is not None:
+            tell_once(f"llmtrail.request({name}=...) takes a mapping, not {type(own).__name__}: kept as an attribute.")
     for name, value in given.items():
-        if value is None or name in _GROUPS:
+        if value is None or (name in _GROUPS and isinstance(value, Mapping)):
             continue
         if name in _PLAIN_FIELDS:
             fields[name] = str(value)
@@ -164,6 +173,14 @@ def _shallow(value: Any) -> Any:
     if isinstance(value, dict | list):
         return value.copy()
     return value
+
+
+def _parser_status(status: object) -> str:
+    word = str(status).strip()
+    if word.lower() in _PARSER_STATUSES:
+        return word.lower()
+    tell_once(f"parser({word[:40]!r}) says nothing of success; send one of {', '.join(_PARSER_STATUSES)}.")
+    return word
 
 
 def _error_text(error: object) -> str:

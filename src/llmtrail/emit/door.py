@@ -103,6 +103,7 @@ class Recorder:
                 rejected=dict(tally.rejected),
                 dropped=dict(tally.dropped),
                 stripped=dict(tally.stripped),
+                moved=dict(tally.moved),
                 spooled_pending=spooled,
                 queued=queued,
                 send_failures=dict(tally.send_failures),

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from llmtrail.clock import Clock
+from llmtrail.core.checks import EVENT_BYTES_MAX
+from llmtrail.core.fit import MOVED
 from llmtrail.core.outcome import BadEventError
 from llmtrail.emit.assemble import Assembler
 from llmtrail.emit.encode import encode
@@ -17,8 +19,6 @@ from llmtrail.emit.tally import DropReason, StripReason, Tally
 
 # Small enough that a batch is encoded in some 10 ms, so that the interpreter's lock is never held for long in one go.
 ITEMS_MAX: Final = 200
-# A text this long is no prompt but a mistake; gateways take 8 MB and less.
-EVENT_BYTES_MAX: Final = 8 * 1024 * 1024
 
 Policy = Callable[[bytes], bytes]
 
@@ -78,6 +78,7 @@ class Encoder:
         try:
             fields = build(parts)
             if fields is not None:
+                self._tell_moved(fields)
                 self.assembler.add_call(fields, started_at_ns, request, now)
                 return
         except BadEventError as error:
@@ -86,6 +87,12 @@ class Encoder:
             self._tally.drop(DropReason.BUILD_FAILED, repr(error))
         else:
             self._tally.drop(DropReason.NOT_A_CALL, "its builder found nothing to record")
+
+    def _tell_moved(self, fields: Mapping[str, Any]) -> None:
+        attributes = fields.get("attributes")
+        if isinstance(attributes, Mapping) and MOVED in attributes:
+            for name, why in attributes[MOVED].items():
+                self._tally.move(name, why)
 
     def _put_ready(self, monotonic_ns: int) -> None:
         encoded = [value for event in self.assembler.take_ready() if (value := self._encode(event)) is not None]

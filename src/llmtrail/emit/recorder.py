@@ -12,17 +12,20 @@ from dataclasses import replace
 from threading import RLock
 from typing import Any, Unpack
 
+from llmtrail import variables
 from llmtrail.clock import SystemClock, random_bytes
+from llmtrail.core.call import Call
 from llmtrail.emit.background import Edges
 from llmtrail.emit.by_hand import build_by_hand
 from llmtrail.emit.config import DEFAULT_CONTENT, DEFAULT_LIMITS, EmitConfig, Settings, from_environment, overlaid
 from llmtrail.emit.content import policy_of
-from llmtrail.emit.context import Request, RequestFields, current_request, make_request
+from llmtrail.emit.context import REQUEST_NAMES, Request, RequestFields, current_request, make_request
 from llmtrail.emit.door import Recorder
 from llmtrail.emit.endpoint import Endpoint, Nowhere
 from llmtrail.emit.handoff import Builder
 from llmtrail.emit.kafka import KafkaPoster
 from llmtrail.emit.limits import LimitsMode, mode_of
+from llmtrail.emit.names import tell_misspelt
 from llmtrail.emit.sender import Poster
 from llmtrail.emit.snapshot import snapshot
 from llmtrail.emit.tally import LOGGER, Stats
@@ -41,6 +44,7 @@ __all__ = [
 ]
 
 FLUSH_TIMEOUT_S = 5.0
+_FIELDS = frozenset(Call.__struct_fields__)
 
 # The one place where the SDK's hot path gets its time from.
 _now_ns = time.time_ns
@@ -75,6 +79,7 @@ def configure(**settings: Unpack[Settings]) -> None:
     Raises ValueError for a setting that cannot work, ImportError where Kafka's driver is not installed, and changes
     nothing then.
     """
+    _tell_misspelt_variables()
     config = overlaid(from_environment(), **settings)
     poster = _poster(config)
     if isinstance(poster, KafkaPoster) and not config.disabled:
@@ -86,6 +91,8 @@ def configure(**settings: Unpack[Settings]) -> None:
 
 def request(**fields: Unpack[RequestFields]) -> Request:
     """Return a block (`with` or `async with`) whose calls carry these fields; blocks nest and inherit."""
+    if not fields.keys() <= REQUEST_NAMES:
+        tell_misspelt(fields.keys() - REQUEST_NAMES, REQUEST_NAMES, "llmtrail.request")
     return make_request(_note, **fields)
 
 
@@ -95,6 +102,8 @@ def record(**event: Any) -> None:
     Takes the fields of a call event; a model is required. Never raises: a bad event is counted and logged once.
     """
     try:
+        if not event.keys() <= _FIELDS:
+            tell_misspelt(event.keys() - _FIELDS, _FIELDS, "llmtrail.record")
         parts, size_bytes = snapshot(event)
         started_at_ns = _now_ns()
         get_recorder().record_parts(build_by_hand, (parts, started_at_ns), started_at_ns, current_request(), size_bytes)
@@ -130,9 +139,15 @@ def _note(request: Request, kind: Any, fields: dict[str, Any]) -> None:
 def _make_first() -> Recorder:
     with _lock:
         if _recorder is None:
+            _tell_misspelt_variables()
             replace_recorder(_compose_safely(from_environment()))
         assert _recorder is not None  # noqa: S101  # Just put there, under the lock.
         return _recorder
+
+
+def _tell_misspelt_variables() -> None:
+    for name, meant in variables.misspelt(os.environ):
+        LOGGER.warning("llmtrail: %s", variables.sentence(name, meant))
 
 
 def _compose(config: EmitConfig) -> Recorder:

@@ -1,6 +1,7 @@
 """Counts what became of every recorded call, by reason. Knows nothing of why; it only adds up."""
 
 import logging
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -11,6 +12,7 @@ LOGGER: Final = logging.getLogger("llmtrail")
 # Reasons come from the gateway too; a gateway gone mad must not grow the table without bound.
 _REASONS_MAX: Final = 64
 _OTHER: Final = "other"
+_OF_ONE_CALL: Final = re.compile(r"'[^']*'|\d+")
 
 
 class DropReason(StrEnum):
@@ -48,6 +50,7 @@ class Stats:
     rejected: dict[str, int] = field(default_factory=dict)  # by the gateway, by its reason
     dropped: dict[str, int] = field(default_factory=dict)  # by `DropReason`
     stripped: dict[str, int] = field(default_factory=dict)  # kept without text, by `StripReason`
+    moved: dict[str, int] = field(default_factory=dict)  # fields that fitted nowhere and became attributes, by field
     spooled_pending: int = 0
     queued: int = 0
     send_failures: dict[str, int] = field(default_factory=dict)  # attempts to send that failed; their calls wait
@@ -83,37 +86,49 @@ class Tally:
         self.rejected: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.stripped: Counter[str] = Counter()
+        self.moved: Counter[str] = Counter()
         self.send_failures: Counter[str] = Counter()
-        self._told: set[tuple[str, str]] = set()
+        self._told: set[tuple[str, str, str]] = set()
 
     def drop(self, reason: DropReason, detail: object = "", calls: int = 1) -> None:
         """Count calls that are gone."""
-        self._count(self.dropped, "dropped a call", reason, detail, calls)
+        kind = _kind(detail) if reason is DropReason.INVALID else ""
+        self._count(self.dropped, "dropped a call", reason, detail, calls, kind)
 
     def strip(self, reason: StripReason, detail: object = "", calls: int = 1) -> None:
         """Count calls that lost their text and nothing else."""
         self._count(self.stripped, "kept a call without its text", reason, detail, calls)
 
+    def move(self, name: str, detail: object) -> None:
+        """Count a field of a call that fitted nowhere and became one of its attributes."""
+        self._count(self.moved, "kept a field of a call among its attributes", name, detail, 1)
+
     def reject(self, reason: str, detail: object = "", calls: int = 1) -> None:
         """Count calls that the gateway took as bad."""
-        self._count(self.rejected, "the gateway rejected a call", reason, detail, calls)
+        self._count(self.rejected, "the gateway rejected a call", reason, detail, calls, _kind(detail))
 
     def fail(self, reason: str, detail: object = "") -> None:
         """Count one failed attempt to send; nothing is lost by it."""
         self._count(self.send_failures, "could not send, will try again", reason, detail, 1)
 
-    def tell(self, what: str, reason: str, detail: object) -> None:
-        """Log once per reason, at warning level."""
+    def tell(self, what: str, reason: str, detail: object, kind: str = "") -> None:
+        """Log once per reason and kind of it, at warning level."""
         with self.lock:
-            if (what, reason) in self._told or len(self._told) > _REASONS_MAX:
+            key = (what, reason, kind)
+            if key in self._told or len(self._told) > _REASONS_MAX:
                 return
-            self._told.add((what, reason))
+            self._told.add(key)
         LOGGER.warning("llmtrail %s (%s): %s; more of this kind is counted in llmtrail.stats()", what, reason, detail)
 
-    def _count(self, counter: Counter[str], what: str, reason: str, detail: object, calls: int) -> None:
+    def _count(self, counter: Counter[str], what: str, reason: str, detail: object, calls: int, kind: str = "") -> None:
         if calls <= 0:
             return
         with self.lock:
             known = reason in counter or len(counter) < _REASONS_MAX
             counter[str(reason) if known else _OTHER] += calls
-        self.tell(what, reason, detail)
+        self.tell(what, reason, detail, kind)
+
+
+def _kind(detail: object) -> str:
+    """Return a detail without what differs from call to call: what it quotes, and its numbers."""
+    return _OF_ONE_CALL.sub("", str(detail))[:200]

@@ -48,6 +48,7 @@ from llmtrail.metrics import (
     GPU_SCRAPES,
     HTTP_CONNECTIONS,
     INGEST_BACKLOG_EVENTS,
+    INGEST_FIELDS_MOVED,
     INGEST_LETTERS_UNKEPT,
     LOG_SIZE_BYTES,
     MINUTES_BEHIND_SECONDS,
@@ -378,6 +379,7 @@ class Embedded:
             natives=natives,
             turned_away=self._refusals.turned_away,
             count_unkept=lambda letters: self.metrics.count(INGEST_LETTERS_UNKEPT, letters),
+            count_moved=lambda name, fields: self.metrics.count(INGEST_FIELDS_MOVED, fields, field=name),
             gate=gate,
         )
         gateway = Gateway(parts, gateway_config(config.ingest))

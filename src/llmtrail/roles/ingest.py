@@ -29,6 +29,7 @@ from llmtrail.log.port import CALLS, DEAD_LETTERS, GPU, PARTIALS, SPANS, Append
 from llmtrail.metrics import (
     CONSUMER_LAG,
     GPU_SCRAPES,
+    INGEST_FIELDS_MOVED,
     INGEST_LETTERS_UNKEPT,
     INGEST_SKIPPED_RECORDS,
     STATISTICS_UNMATCHED,
@@ -257,6 +258,7 @@ def _gateway_routes(rooms: _Rooms) -> list[BaseRoute]:
         backlog_full=lambda: rooms.producer.is_full,
         turned_away=rooms.process.refusals.turned_away,
         count_unkept=lambda letters: metrics.count(INGEST_LETTERS_UNKEPT, letters),
+        count_moved=lambda name, fields: metrics.count(INGEST_FIELDS_MOVED, fields, field=name),
         gate=rooms.process.gate,
     )
     gateway = Gateway(parts, gateway_config(config.ingest))

@@ -8,7 +8,9 @@ from typing import Any, Final
 import orjson
 
 from llmtrail.clock import SystemClock, random_bytes
+from llmtrail.core.codec import fit_call
 from llmtrail.core.limit import LimitState
+from llmtrail.core.outcome import BadEventError
 from llmtrail.emit.assemble import overlay
 from llmtrail.emit.background import Edges
 from llmtrail.emit.config import EmitConfig
@@ -32,11 +34,16 @@ class Captured:
         self._posted = posted
 
     @property
+    def rejected(self) -> list[str]:
+        """Return why the gateway would reject events recorded so far: they are in no other list."""
+        self._come_through()
+        return [reason for event in list(self._posted) if isinstance(reason := _kept(event), str)]
+
+    @property
     def events(self) -> list[dict[str, Any]]:
-        """Return every event recorded so far as it would leave the process, revisions on their own."""
-        if not self._recorder.flush(_FLUSH_TIMEOUT_S):
-            raise AssertionError("what was recorded did not come through; see the log of `llmtrail`")
-        return [orjson.loads(event) for event in list(self._posted)]
+        """Return every event recorded so far as the gateway would keep it, revisions on their own."""
+        self._come_through()
+        return [orjson.loads(kept) for event in list(self._posted) if isinstance(kept := _kept(event), bytes)]
 
     @property
     def calls(self) -> list[dict[str, Any]]:
@@ -51,16 +58,35 @@ class Captured:
         """Return the counters of what was recorded."""
         return self._recorder.stats()
 
+    def _come_through(self) -> None:
+        if not self._recorder.flush(_FLUSH_TIMEOUT_S):
+            raise AssertionError("what was recorded did not come through; see the log of `llmtrail`")
+
+
+def _kept(event: bytes) -> bytes | str:
+    """Return the event as the gateway keeps it, or why it rejects it."""
+    try:
+        return fit_call(event).value
+    except BadEventError as bad:
+        return f"{bad.reason}: {bad.detail}"
+
 
 class _MemoryPoster:
-    """Acknowledges everything and keeps it."""
+    """Answers as the gateway does, and keeps everything."""
 
     def __init__(self, posted: list[bytes]) -> None:
         self._posted = posted
 
     def post(self, events: Sequence[bytes]) -> Reply:
         self._posted.extend(events)
-        return Reply(200, orjson.dumps({"accepted": len(events), "rejected": []}), None)
+        kept = [_kept(event) for event in events]
+        rejected = [
+            {"index": index, "reason": why.partition(":")[0], "detail": why}
+            for index, why in enumerate(kept)
+            if isinstance(why, str)
+        ]
+        answer = {"accepted": len(events) - len(rejected), "rejected": rejected}
+        return Reply(200, orjson.dumps(answer), None)
 
     def close(self) -> None:
         pass

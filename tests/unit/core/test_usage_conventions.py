@@ -37,7 +37,7 @@ def test_an_unknown_name_beside_our_own_takes_none_of_them_away() -> None:
     event = {"started_at": AT_NS, "request_model": "m", "usage": {**usage, "team_share": 1}}
     call = decode_call(json.dumps(event).encode())
     assert (call.usage, json.loads(bytes(call.attributes))) == (Usage(**usage), {"usage.team_share": 1})
-    assert build_by_hand((event, AT_NS))["usage"] == event["usage"]
+    assert build_by_hand((event, AT_NS))["usage"] == usage
 
 
 def test_a_native_events_own_usage_says_what_its_provider_bills() -> None:

@@ -52,7 +52,7 @@ def test_usage_in_our_own_names_stays_as_it_is() -> None:
 
 
 def test_what_is_no_usage_at_all_is_kept_in_the_attributes() -> None:
-    assert recorded(usage={"credits": 3})["usage"] == {"credits": 3}
+    assert recorded(usage={"credits": 3})["attributes"] == {"usage.credits": 3}
 
 
 def test_what_served_a_call_and_how_long_its_text_was_go_through() -> None:

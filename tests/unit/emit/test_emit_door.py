@@ -23,6 +23,8 @@ from llmtrail.emit.recorder import get_recorder, replace_recorder
 from llmtrail.emit.snapshot import snapshot
 from llmtrail.testing import Captured, captured
 
+STARTED_AT_NS = 1_795_000_000_000_000_000
+
 
 @pytest.fixture
 def trail() -> Iterator[Captured]:
@@ -56,7 +58,7 @@ def test_a_builder_that_raises_or_finds_nothing_is_counted(trail: Captured) -> N
         raise KeyError("choices")
 
     for build in (broken, lambda parts: None, lambda parts: {"request_model": "m", "odd": circular()}):
-        get_recorder().record_parts(build, (), 5, None, 100)
+        get_recorder().record_parts(build, (), STARTED_AT_NS, None, 100)
     assert len(trail.calls) == 1
     assert trail.stats.dropped == {"build_failed": 1, "not_a_call": 1}
     assert trail.stats.adds_up
@@ -108,14 +110,14 @@ def test_tasks_threads_and_nested_blocks_keep_their_own_requests(trail: Captured
 def test_many_threads_lose_nothing(trail: Captured) -> None:
     def work(first: int) -> None:
         for n in range(first, first + 500):
-            get_recorder().record_parts(lambda n: {"request_model": "m", "n": n}, n, 5, None, 100)
+            get_recorder().record_parts(lambda n: {"request_model": "m", "n": n}, n, STARTED_AT_NS, None, 100)
 
     threads = [threading.Thread(target=work, args=(1000 * i,)) for i in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len({call["n"] for call in trail.calls}) == 4000
+    assert len({call["attributes"]["n"] for call in trail.calls}) == 4000
     assert trail.stats.recorded == trail.stats.sent_accepted == 4000
 
 
@@ -124,7 +126,7 @@ def test_a_flood_is_dropped_at_the_door_and_counted(trail: Captured) -> None:
     with patch.object(get_recorder()._handoff, "wake"), patch.object(get_recorder(), "_running"):
         get_recorder()._handoff.items_max = 50
         for n in range(2_000):
-            get_recorder().record_parts(lambda n: {"request_model": "m", "n": n}, n, 5, None, 100)
+            get_recorder().record_parts(lambda n: {"request_model": "m", "n": n}, n, STARTED_AT_NS, None, 100)
     assert trail.events
     stats = trail.stats
     assert stats.dropped["queue_full"] == 2_000 - stats.sent_accepted > 0

@@ -79,7 +79,7 @@ def test_a_letter_becomes_a_call_of_its_own_tenant_and_is_marked_at_its_place() 
 
 
 def test_what_fails_again_is_the_same_letter_with_the_reason_of_today() -> None:
-    result = sent(again(EVENT | {"request_model": 17}))
+    result = sent(again(EVENT | {"request_model": [17]}))
     assert not of(result, CALLS)
     [row] = rows(result)
     assert (row.offset, row.outcome, row.reason) == (7, "rejected", "wrong_type")
@@ -87,7 +87,7 @@ def test_what_fails_again_is_the_same_letter_with_the_reason_of_today() -> None:
 
 
 def test_a_letter_of_several_events_keeps_the_good_ones_and_says_which_is_bad() -> None:
-    body = "\n".join(json.dumps(event) for event in (EVENT, EVENT | {"request_model": 1}, EVENT)).encode()
+    body = "\n".join(json.dumps(event) for event in (EVENT, EVENT | {"request_model": [1]}, EVENT)).encode()
     result = sent(again(body))
     assert (result.accepted, len(result.rejected)) == (2, 1)
     assert "event 2 of 3" in result.outcomes[0].detail
@@ -122,7 +122,7 @@ def test_each_event_of_a_letter_that_the_writer_rejects_is_a_letter_of_its_own()
     assert [(row.reason, row.offset) for row in found] == [("not_json", 500), ("not_json", 501)]
 
 
-@given(st.lists(st.sampled_from([EVENT, EVENT | {"request_model": 1}, EVENT | {"request_id": "r"}]), min_size=1))
+@given(st.lists(st.sampled_from([EVENT, EVENT | {"request_model": [1]}, EVENT | {"request_id": "r"}]), min_size=1))
 def test_the_same_letters_become_the_same_calls_however_often_they_are_sent(events: list[dict[str, Any]]) -> None:
     letters = [again(event, offset) for offset, event in enumerate(events)]
     once, twice = sent(*letters), sent(*letters)

@@ -1,7 +1,8 @@
 """Decide which events of a body are good. Pure: ids are made by an argument. Knows nothing of HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
@@ -35,6 +36,16 @@ class Rejected:
     value: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One field of a good event that went to its attributes: where the event stood in the body, and why."""
+
+    index: int
+    call_id: str
+    field: str
+    detail: str
+
+
 @dataclass(slots=True)
 class Admission:
     """What a body held: good events ready for the log (values and keys side by side) and the bad ones."""
@@ -42,6 +53,7 @@ class Admission:
     values: list[bytes] = field(default_factory=list)
     keys: list[bytes] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    moved: list[Moved] = field(default_factory=list)
 
     @property
     def events(self) -> int:
@@ -70,21 +82,35 @@ def admit(body: bytes, policy: ContentPolicy, door: Door) -> Admission:
     redact = policy is not ContentPolicy.FULL and (policy is not ContentPolicy.REDACTED or suspicious(body))
     for index, event in enumerate(events):
         try:
-            value, key = _admit_one(event, policy if redact else None, door)
+            found = _fitted(event, door)
+            value, key = _admit_one(found, policy if redact else None, door)
         except BadEventError as bad:
             admission.rejected.append(Rejected(index, _claimed_id(event), bad.reason, bad.detail, event))
         else:
             admission.values.append(value)
             admission.keys.append(key)
+            if found.moved:
+                admission.moved += [Moved(index, found.call_id, name, why) for name, why in found.moved.items()]
     return admission
 
 
-def _admit_one(event: bytes, policy: ContentPolicy | None, door: Door) -> tuple[bytes, bytes]:
-    call = codec.decode_call(event)
-    call_id = call.call_id
+class _Found(NamedTuple):
+    event: bytes
+    call_id: str
+    moved: Mapping[str, str]
+
+
+def _fitted(event: bytes, door: Door) -> _Found:
+    fitted = codec.fit_call(event)
+    call_id, event = fitted.call.call_id, fitted.value
     if call_id is None:
         call_id = door.make_id()
         event = codec.with_call_id(event, call_id)
+    return _Found(event, call_id, fitted.moved)
+
+
+def _admit_one(found: _Found, policy: ContentPolicy | None, door: Door) -> tuple[bytes, bytes]:
+    event, call_id, _ = found
     if policy is not None:
         event = apply_policy(event, policy, suspicious)
     value, key = door.join(event, log_key(call_id).encode())

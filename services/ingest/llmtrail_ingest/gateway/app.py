@@ -1,5 +1,7 @@
 """The gateway's routes: receive, admit, append, answer. Decisions live in `admit`, `body`, `tokens` and `otlp`."""
 
+import re
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,7 +19,7 @@ from llmtrail.core.ids import uuid7
 from llmtrail.core.outcome import BadEventError, Refusal, RefuseReason
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.log.port import CALLS, Append, LogClosedError, LogFullError, RecordTooLargeError
-from llmtrail_ingest.gateway.admit import Admission, Door, Rejected, admit
+from llmtrail_ingest.gateway.admit import Admission, Door, Moved, Rejected, admit
 from llmtrail_ingest.gateway.arrival import Arrival, client_address
 from llmtrail_ingest.gateway.body import BodyLimits, RefusedError, decompress, read_body
 from llmtrail_ingest.gateway.letters import DETAIL_LENGTH_MAX, LetterQuota, letters_for
@@ -34,6 +36,9 @@ RETRY_AFTER_S = 2
 BODIES_BYTES_MAX = 256 * 1024 * 1024
 # Bytes of dead letters that one tenant may have kept a day: a quarter of a million bad events of 500 bytes.
 LETTER_BYTES_MAX = 256 * 1024 * 1024
+
+# An attempt's place in its list, which is no part of a field's name.
+_PLACE = re.compile(r"\.[0-9]+(?=\.|$)")
 
 Result = TypeVar("Result")
 
@@ -69,6 +74,8 @@ class GatewayParts:
     turned_away: Callable[[str, Refusal], None] = lambda *_: None
     # Counts rejected events that were not kept as dead letters.
     count_unkept: Callable[[int], None] = lambda _: None
+    # Counts fields of good events that went to their attributes, by the field's name in the schema.
+    count_moved: Callable[[str, int], None] = lambda *_: None
     gate: Gate = field(default_factory=open_gate)
 
 
@@ -220,6 +227,7 @@ class Gateway:
         if admitted.appends:
             await self.append(admitted.appends, admitted.admission.events)
         self._count(admitted.admission)
+        self._count_moved(admitted.admission.moved)
         self.note_unkept(arrival, admitted.unkept)
         return _answer(admitted)
 
@@ -270,6 +278,10 @@ class Gateway:
         for rejected in admission.rejected:
             tally.add(Fate.REJECTED, rejected.reason, 1)
 
+    def _count_moved(self, moved: Sequence[Moved]) -> None:
+        for name, fields in Counter(_PLACE.sub("", one.field) for one in moved).items():
+            self.parts.count_moved(name, fields)
+
     def _join(self, owner: str, value: bytes, key: bytes) -> tuple[bytes, bytes]:
         return self.parts.natives.native(value, key, self.parts.clock.now_ns(), owner)
 
@@ -286,6 +298,8 @@ def _answer(admitted: _Admitted) -> Response:
     answer: dict[str, object] = {"accepted": len(admission.values), "rejected": told}
     if len(admission.rejected) > len(told):
         answer["rejected_count"] = len(admission.rejected)
+    if admission.moved:
+        answer["moved"] = [_moved(one) for one in admission.moved[:REJECTED_TOLD_MAX]]
     if admitted.unkept:
         answer["rejected_unkept"] = admitted.unkept
     if admitted.error:
@@ -295,6 +309,10 @@ def _answer(admitted: _Admitted) -> Response:
 
 def _told(index: int, call_id: str | None, reason: str, detail: str) -> dict[str, object]:
     return {"index": index, "call_id": call_id, "reason": reason, "detail": detail}
+
+
+def _moved(moved: Moved) -> dict[str, object]:
+    return {"index": moved.index, "call_id": moved.call_id, "field": moved.field, "detail": moved.detail}
 
 
 def _outcome(outcome: Outcome) -> dict[str, object]:
