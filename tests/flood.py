@@ -18,8 +18,8 @@ from house import House
 _PACE = threading.Event()
 
 # Far below what one process takes: whoever falls behind this was starved, not slow.
-POSTS_PER_S = 5
-EVENTS_PER_POST = 20
+POSTS_PER_S = 10
+EVENTS_PER_POST = 10
 _CHECKS_PER_S = 5
 _ATTACKERS = Path(__file__).with_name("attackers.py")
 
