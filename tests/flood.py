@@ -49,9 +49,12 @@ class Seen:
 
 @contextmanager
 def attacked(house: House, names: Sequence[str], source: str, token: str = "") -> Iterator[None]:
-    """Let attackers loose, each in a process of its own."""
+    """Let attackers loose, each in a process of its own.
+
+    Theirs are the cores of other machines: here they take only what processor time nobody else wants.
+    """
     port = urlsplit(house.http_url).port
-    command = [sys.executable, str(_ATTACKERS)]
+    command = ["nice", "-n", "19", sys.executable, str(_ATTACKERS)]
     running = [subprocess.Popen([*command, name, str(port), source, *([token] if token else [])]) for name in names]
     try:
         yield

@@ -11,13 +11,9 @@ from house import House, running_house
 # them in every stretch, so that one of three must hold.
 FLOOD_S = 3.0
 STRETCHES = 3
-# What an honest sender keeps of its rate: nearly all where the flood is waited for. Where it is worked on, decoding
-# holds the interpreter, and on two cores the attackers' own processes take the other one.
+# What an honest sender keeps of its rate, and within what time a health check is answered.
 SHARE_MIN = 0.9
-SHARE_BESIDE_WORK_MIN = 0.5
-WAITED_FOR = {"16 slow bodies", "200 slow bodies", "1,200 slow bodies", "silence", "slow heads", "deaf readers"}
-# A check is to be answered within a second; three, since other tests use these cores too.
-CHECK_S_MAX = 3.0
+CHECK_S_MAX = 1.0
 MIB = 1024 * 1024
 # What the settings allow: bodies in hand, one large body being read, and what connections hold.
 BOUND_BYTES = 1_024 * MIB
@@ -49,15 +45,14 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         yield running
 
 
-def hold(house: House, name: str, base_bytes: int, bound_bytes: int = BOUND_BYTES) -> None:
+def hold(house: House, base_bytes: int, bound_bytes: int = BOUND_BYTES) -> None:
     """Assert what must hold beside every flood, in one of a few stretches of it; memory stays within bounds in all."""
-    share_min = SHARE_MIN if name in WAITED_FOR else SHARE_BESIDE_WORK_MIN
     stretches: list[Seen] = []
     while len(stretches) < STRETCHES:
         seen = seen_beside(house, FLOOD_S, base_bytes=base_bytes)
         assert seen.grown_bytes < bound_bytes, seen
         stretches.append(seen)
-        if seen.share >= share_min and not seen.failed_checks and seen.slowest_check_s < CHECK_S_MAX:
+        if seen.share >= SHARE_MIN and not seen.failed_checks and seen.slowest_check_s < CHECK_S_MAX:
             return
     raise AssertionError(f"starved in every stretch: {stretches}")
 
@@ -93,7 +88,7 @@ def hold(house: House, name: str, base_bytes: int, bound_bytes: int = BOUND_BYTE
 def test_an_honest_sender_of_another_address_keeps_its_rate(house: House, name: str) -> None:
     base_bytes = memory_bytes(house)
     with attacked(house, [name, name], "127.0.0.2"):
-        hold(house, name, base_bytes)
+        hold(house, base_bytes)
 
 
 @pytest.mark.attack("H2", "1,200 slow bodies and 1,200 silent connections of one address")
@@ -101,7 +96,7 @@ def test_an_honest_sender_of_another_address_keeps_its_rate(house: House, name: 
 def test_so_many_connections_that_files_ran_out_hold_nobody_up(house: House, name: str) -> None:
     base_bytes = memory_bytes(house)
     with attacked(house, [name], "127.0.0.2"):
-        hold(house, name, base_bytes, IDLE_BOUND_BYTES)
+        hold(house, base_bytes, IDLE_BOUND_BYTES)
 
 
 @pytest.mark.attack("H2", "slow bodies from the very address of the honest sender")
@@ -109,7 +104,7 @@ def test_so_many_connections_that_files_ran_out_hold_nobody_up(house: House, nam
 def test_an_honest_sender_of_the_same_address_keeps_its_rate(house: House, name: str) -> None:
     base_bytes = memory_bytes(house)
     with attacked(house, [name], "127.0.0.1"):
-        hold(house, name, base_bytes, IDLE_BOUND_BYTES)
+        hold(house, base_bytes, IDLE_BOUND_BYTES)
 
 
 @pytest.mark.attack("H2", "one tenant's token against another's, from one address")
@@ -117,4 +112,4 @@ def test_an_honest_sender_of_the_same_address_keeps_its_rate(house: House, name:
 def test_a_sender_with_a_token_of_its_own_keeps_its_rate(guarded: House, name: str) -> None:
     base_bytes = memory_bytes(guarded)
     with attacked(guarded, [name, name], "127.0.0.1", EVIL):
-        hold(guarded, name, base_bytes)
+        hold(guarded, base_bytes)
