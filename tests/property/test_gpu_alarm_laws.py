@@ -1,6 +1,6 @@
 """However samples come, looking only at news and at edges of windows decides as looking at everything all the time."""
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from gpu_world import World, alarm, engine, gpu, rules_of, scrape
@@ -42,6 +42,7 @@ def levels(world: World) -> dict[GroupKey, int]:
 
 @LOOK
 @given(READINGS)
+@example([(1, "h200-1", engine(waiting=80), False), (1, "a100-1", engine(waiting=0), False)])  # read by two nodes
 def test_looking_at_news_and_edges_misses_nothing(
     readings: list[tuple[int, str, GpuSample | EngineSample, bool]],
 ) -> None:

@@ -113,6 +113,7 @@ class _Target:
 
 _Place = tuple[int, TargetId]
 Id = TypeVar("Id", DeviceId, EngineId)
+_Story = TypeVar("_Story")
 
 
 class GpuBoard:
@@ -180,16 +181,23 @@ class GpuBoard:
     def devices(self, window_s: int, now_s: float, hosts: Collection[str] | None = None) -> list[GpuWindow]:
         """Return what the GPUs of some nodes (None: all) come to in the window that ends now, in a settled order.
 
-        A GPU that nothing told of in the window is not there. Raises ValueError for a window longer than an hour.
+        What one comes to is what every target tells of it, be it of another node. A GPU that nothing told of in the
+        window is not there. Raises ValueError for a window longer than an hour.
         """
-        told = self._told(window_s, now_s, hosts, lambda value: _DEVICES.decode(value).devices)
-        found = {device_id(text): one for text, one in told.items()}
+        names = self._names(hosts, _devices_of)
+        told = self._told(
+            window_s, now_s, self._telling(names, _devices_of), lambda value: _DEVICES.decode(value).devices
+        )
+        found = _of_names(names, {device_id(text): one for text, one in told.items()})
         return [gpu_window(device, found[device]) for device in sorted(found)]
 
     def engines(self, window_s: int, now_s: float, hosts: Collection[str] | None = None) -> list[EngineWindow]:
         """Return what the models of model servers come to, as `devices` does."""
-        told = self._told(window_s, now_s, hosts, lambda value: _ENGINES.decode(value).engines)
-        found = {engine_id(text): one for text, one in told.items()}
+        names = self._names(hosts, _engines_of)
+        told = self._told(
+            window_s, now_s, self._telling(names, _engines_of), lambda value: _ENGINES.decode(value).engines
+        )
+        found = _of_names(names, {engine_id(text): one for text, one in told.items()})
         return [engine_window(engine, found[engine]) for engine in sorted(found)]
 
     def targets(self, now_s: float, hosts: Collection[str] | None = None) -> list[TargetSeen]:
@@ -253,12 +261,12 @@ class GpuBoard:
         self,
         window_s: int,
         now_s: float,
-        hosts: Collection[str] | None,
+        targets: "Sequence[tuple[_Place, _Target]]",
         cells_of: Callable[[bytes], Mapping[str, Cell]],
     ) -> dict[str, list[Told[Cell]]]:
         """Return what each target told of each GPU or model, by the key of its cells."""
         found: dict[str, list[Told[Cell]]] = {}
-        for before, slots in self._stories(window_s, now_s, hosts):
+        for before, slots in self._stories(window_s, now_s, targets):
             told: dict[str, Told[Cell]] = {}
             for slot in slots:
                 for text, cell in cells_of(slot).items():
@@ -272,9 +280,9 @@ class GpuBoard:
         return found
 
     def _stories(
-        self, window_s: int, now_s: float, hosts: Collection[str] | None
+        self, window_s: int, now_s: float, targets: "Sequence[tuple[_Place, _Target]]"
     ) -> list[tuple[bytes | None, list[bytes]]]:
-        """Return the slots of each target in a window, in the order of time, and the one before them."""
+        """Return the slots of targets in a window, in the order of time, and the one before them."""
         if not 0 < window_s <= WINDOW_S_MAX:
             raise ValueError(f"a window of {window_s} s is not kept: ask for 1 to {WINDOW_S_MAX} s.")
         length_s = SLOT_S if window_s <= SHORT_WINDOW_S else MINUTE_S
@@ -283,7 +291,7 @@ class GpuBoard:
         found = []
         with self._lock:
             # In a settled order, so that of two targets that tell as much the same one is believed everywhere.
-            for _, one in sorted(self._wanted(hosts), key=lambda there: (there[0][1], there[0][0])):
+            for _, one in sorted(targets, key=lambda there: (there[0][1], there[0][0])):
                 slots = one.slots[length_s]
                 starts = sorted(slots)
                 within = [slots[start_s].value for start_s in starts if first_s <= start_s <= now_s]
@@ -293,6 +301,19 @@ class GpuBoard:
                 if within:
                     found.append((before, within))
         return found
+
+    def _names(self, hosts: Collection[str] | None, names_of: "_NamesOf[Id]") -> frozenset[Id] | None:
+        """Return what the targets of some nodes tell of; None for all there is."""
+        if hosts is None:
+            return None
+        with self._lock:
+            return frozenset(name for _, one in self._wanted(hosts) for name in names_of(one))
+
+    def _telling(self, names: frozenset[Id] | None, names_of: "_NamesOf[Id]") -> "list[tuple[_Place, _Target]]":
+        """Return every target that tells of one of these: two nodes may read one model server."""
+        with self._lock:
+            there = self._targets.items()
+            return [one for one in there if names is None or not names.isdisjoint(names_of(one[1]))]
 
     # --- for who has the lock ---
 
@@ -352,6 +373,22 @@ class GpuBoard:
         for place, one in self._targets.items():
             if hosts is None or place[1].host in hosts:
                 yield place, one
+
+
+_NamesOf = Callable[[_Target], Collection[Id]]
+
+
+def _devices_of(target: _Target) -> Collection[DeviceId]:
+    return target.devices
+
+
+def _engines_of(target: _Target) -> Collection[EngineId]:
+    return target.engines
+
+
+def _of_names(names: frozenset[Id] | None, found: Mapping[Id, _Story]) -> dict[Id, _Story]:
+    """Return what was asked about: who tells of it may tell of others too."""
+    return {name: story for name, story in found.items() if names is None or name in names}
 
 
 def _read(slot: GpuSlot, value: bytes) -> _Read:
