@@ -136,7 +136,7 @@ def decodes(
 ) -> Callable[[T], None]:
     """A check: the decoder gives a value or one of its named errors, in bounded time."""
 
-    def check(value: T) -> None:
+    def cpu_s(value: T) -> float:
         begun = time.thread_time()
         said = "a value"
         try:
@@ -144,7 +144,15 @@ def decodes(
         except errors as error:
             said = str(error)
         assert said, "an error says what is wrong"
-        taken = time.thread_time() - begun
+        return time.thread_time() - begun
+
+    def check(value: T) -> None:
+        taken = cpu_s(value)
+        # A slow machine, or a collection of garbage, is slow once; a slow decoder every time.
+        for _ in range(3):
+            if taken <= cpu_s_max:
+                return
+            taken = min(taken, cpu_s(value))
         assert taken <= cpu_s_max, f"took {taken:.2f} s of processor time, over {cpu_s_max}"
 
     return check
