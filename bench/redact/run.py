@@ -15,7 +15,7 @@ from record import record  # noqa: E402
 from texts import Texts  # noqa: E402
 
 from llmtrail.core import redact  # noqa: E402
-from llmtrail_ingest import redact_probe  # noqa: E402
+from llmtrail.core.redact_find import FINDER, PLAIN_FINDER  # noqa: E402
 
 CASE = tomllib.loads((HERE / "case.toml").read_text())
 SECRETS = " mail bob@example.com, key sk-abcDEF1234567890abcdEFGH12, card 4111 1111 1111 1111. "
@@ -37,22 +37,22 @@ def main() -> None:
     body, _ = events.template(made, rng).body(0)
     clean = body.splitlines()
     dirty = [line.replace(b'"content":"', b'"content":"' + SECRETS.encode()) for line in clean]
-    assert not redact_probe.suspicious(body)
-    assert all(redact_probe.suspicious(line) for line in dirty)
+    assert not FINDER.suspicious(body)
+    assert all(FINDER.suspicious(line) for line in dirty)
     contents = [line[line.index(b'"messages"') : line.index(b'"versions"')] for line in clean]
     policy = redact.ContentPolicy.REDACTED
 
     def treat(lines: list[bytes]) -> None:
         for line in lines:
-            redact.apply_policy(line, policy, redact_probe.suspicious)
+            redact.apply_policy(line, policy)
 
     record(
         "redact",
         {
-            "gateway_clean_us_per_kb": best_us_per_kb(lambda: redact_probe.suspicious(body), len(body)),
+            "gateway_clean_us_per_kb": best_us_per_kb(lambda: FINDER.suspicious(body), len(body)),
             "gateway_event_by_event_us_per_kb": best_us_per_kb(lambda: treat(clean), len(body)),
             "sdk_clean_us_per_kb": best_us_per_kb(
-                lambda: [redact.suspicious(content) for content in contents], sum(map(len, contents))
+                lambda: [PLAIN_FINDER.suspicious(content) for content in contents], sum(map(len, contents))
             ),
             "dirty_us_per_kb": best_us_per_kb(lambda: treat(dirty), sum(map(len, dirty))),
             "decode_text_us_per_kb": best_us_per_kb(body.decode, len(body)),

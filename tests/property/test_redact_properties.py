@@ -3,10 +3,12 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtrail.core import redact
 from llmtrail.core.redact import ContentPolicy, redact_json
+from llmtrail.core.redact_find import FINDER, PLAIN_FINDER, Finder
 from llmtrail.core.redact_text import redact_text
-from llmtrail_ingest import redact_probe
+
+# Every string is looked at, whatever it holds.
+EVERYWHERE = Finder(lambda _: True)
 
 _PIECES = st.sampled_from(
     [
@@ -104,20 +106,20 @@ def test_the_result_is_json_of_the_same_structure_and_stays_as_it_is(value: obje
     raw = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
     once = redact_json(raw, ContentPolicy.REDACTED)
     assert _same_shape(json.loads(raw), json.loads(once))
-    assert redact_json(once, ContentPolicy.REDACTED, lambda _: True) == once
+    assert redact_json(once, ContentPolicy.REDACTED, EVERYWHERE) == once
 
 
 @settings(max_examples=600, deadline=None)
 @given(_VALUES, st.booleans())
 def test_both_probes_are_true_wherever_something_would_be_redacted(value: object, ascii_only: bool) -> None:
     raw = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
-    redacted = redact_json(raw, ContentPolicy.REDACTED, lambda _: True)
+    redacted = redact_json(raw, ContentPolicy.REDACTED, EVERYWHERE)
     assert redact_json(raw, ContentPolicy.REDACTED) == redacted
-    assert redact_json(raw, ContentPolicy.REDACTED, redact_probe.suspicious) == redacted
+    assert redact_json(raw, ContentPolicy.REDACTED, PLAIN_FINDER) == redacted
     if redacted != raw:
-        assert redact.suspicious(raw)
-        assert redact_probe.suspicious(raw)
-        assert redact_probe.suspicious(b'{"call_id":"01a1fc84-a139-7381-93d3-87080759d023","output":' + raw + b"}\n")
+        assert PLAIN_FINDER.suspicious(raw)
+        assert FINDER.suspicious(raw)
+        assert FINDER.suspicious(b'{"call_id":"01a1fc84-a139-7381-93d3-87080759d023","output":' + raw + b"}\n")
 
 
 @given(_TEXTS)

@@ -6,8 +6,9 @@ Secrets are replaced inside JSON strings, whatever escapes hide them; the result
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, assert_never
 
 import msgspec
@@ -16,10 +17,8 @@ from llmtrail.core import json_decode
 from llmtrail.core.call import Call
 from llmtrail.core.estimate import text_bytes
 from llmtrail.core.outcome import BadEventError, RejectReason
-from llmtrail.core.redact_hints import suspicious
+from llmtrail.core.redact_find import FINDER, Finder
 from llmtrail.core.redact_text import is_card_number, is_secret_name, redact_text
-
-__all__ = ["ContentPolicy", "apply_policy", "redact_json", "suspicious"]
 
 
 class ContentPolicy(StrEnum):
@@ -30,9 +29,6 @@ class ContentPolicy(StrEnum):
     HASH = "hash"  # each content value replaced by its SHA-256 and length
     NONE = "none"  # dropped
 
-
-Probe = Callable[[bytes], bool]
-"""Says whether bytes may hold something to hide; may say yes in vain, never no wrongly."""
 
 _STRICTNESS: Final = {policy.value: rank for rank, policy in enumerate(ContentPolicy)}
 _CONTENT: Final = ("input", "messages", "prompt", "output", "tool_calls")
@@ -55,9 +51,11 @@ _TOKEN: Final = re.compile(
     rb'"(?P<text>[^"\\]*+(?:\\.[^"\\]*+)*+)"(?P<colon>[ \t\r\n]*+:[ \t\r\n]*+)?|(?P<number>-?[0-9][0-9.eE+-]*+)',
     re.DOTALL,
 )
+# Strings from their first to their last quote, and what stands between them.
+_WHOLE_STRINGS: Final = re.compile(rb'(?:[^"]*+"[^"\\]*+(?:\\.[^"\\]*+)*+")*', re.DOTALL)
 
 
-def apply_policy(value: bytes, policy: ContentPolicy, probe: Probe = suspicious) -> bytes:
+def apply_policy(value: bytes, policy: ContentPolicy, finder: Finder = FINDER) -> bytes:
     """Return the event `value` (one JSON object) as `policy` wants it kept; ids are never changed.
 
     `content_policy` is set on an event that was changed, unless a stricter policy was applied to it before.
@@ -71,8 +69,8 @@ def apply_policy(value: bytes, policy: ContentPolicy, probe: Probe = suspicious)
         raise BadEventError(RejectReason.NOT_JSON, "an event must be one JSON object.") from error
     if policy is not ContentPolicy.REDACTED:
         _note_sizes(fields)
-    changed = _treat_content(fields, policy, probe)
-    changed |= _redact_texts(fields, probe)
+    changed = _treat_content(fields, policy, finder)
+    changed |= _redact_texts(fields, finder)
     if policy is ContentPolicy.REDACTED and not changed:
         return value
     if _STRICTNESS[policy] >= _STRICTNESS.get(_text_of(fields.get("content_policy")), 0):
@@ -80,13 +78,13 @@ def apply_policy(value: bytes, policy: ContentPolicy, probe: Probe = suspicious)
     return msgspec.json.encode(fields)
 
 
-def redact_json(raw: bytes, policy: ContentPolicy, probe: Probe = suspicious) -> bytes:
+def redact_json(raw: bytes, policy: ContentPolicy, finder: Finder = FINDER) -> bytes:
     """Return one JSON value as `policy` wants it kept; `none` gives `null`, `hash` a string of hash and length."""
     match policy:
         case ContentPolicy.FULL:
             return raw
         case ContentPolicy.REDACTED:
-            return _redact(raw, 0, probe) if probe(raw) else raw
+            return _redact(raw, 0, finder) if finder.suspicious(raw) else raw
         case ContentPolicy.HASH:
             return _hash(raw)
         case ContentPolicy.NONE:
@@ -110,43 +108,43 @@ def _size_of(raw: msgspec.Raw | None) -> int:
     return int(hashed[1]) if hashed is not None else text_bytes(text)
 
 
-def _treat_content(fields: _Fields, policy: ContentPolicy, probe: Probe) -> bool:
+def _treat_content(fields: _Fields, policy: ContentPolicy, finder: Finder) -> bool:
     changed = False
     for name in _CONTENT:
-        changed |= _treat(fields, name, policy, probe)
+        changed |= _treat(fields, name, policy, finder)
     for group, names in _CONTENT_PARTS.items():
-        changed |= _in_group(fields, group, names, policy, probe)
+        changed |= _in_group(fields, group, names, policy, finder)
     return changed
 
 
-def _redact_texts(fields: _Fields, probe: Probe) -> bool:
+def _redact_texts(fields: _Fields, finder: Finder) -> bool:
     changed = False
     for name in tuple(fields):
         if name in _TEXTS or name not in _KNOWN:
-            changed |= _treat(fields, name, ContentPolicy.REDACTED, probe)
+            changed |= _treat(fields, name, ContentPolicy.REDACTED, finder)
     for group, names in _TEXT_PARTS.items():
-        changed |= _in_group(fields, group, names, ContentPolicy.REDACTED, probe)
-    return changed | _redact_attempts(fields, probe)
+        changed |= _in_group(fields, group, names, ContentPolicy.REDACTED, finder)
+    return changed | _redact_attempts(fields, finder)
 
 
-def _redact_attempts(fields: _Fields, probe: Probe) -> bool:
+def _redact_attempts(fields: _Fields, finder: Finder) -> bool:
     """Redact the errors of attempts: providers echo keys in them. An attempt's ids stay."""
     raw = bytes(fields.get("attempts", b""))
-    if not raw or raw == b"null" or not probe(raw):
+    if not raw or raw == b"null" or not finder.suspicious(raw):
         return False
     try:
         attempts = _ATTEMPTS.decode(raw)
     except msgspec.DecodeError:
-        return _treat(fields, "attempts", ContentPolicy.REDACTED, probe)
+        return _treat(fields, "attempts", ContentPolicy.REDACTED, finder)
     changed = False
     for attempt in attempts:
-        changed |= _treat(attempt, "error", ContentPolicy.REDACTED, probe)
+        changed |= _treat(attempt, "error", ContentPolicy.REDACTED, finder)
     if changed:
         fields["attempts"] = msgspec.Raw(msgspec.json.encode(attempts))
     return changed
 
 
-def _in_group(fields: _Fields, group: str, names: tuple[str, ...], policy: ContentPolicy, probe: Probe) -> bool:
+def _in_group(fields: _Fields, group: str, names: tuple[str, ...], policy: ContentPolicy, finder: Finder) -> bool:
     raw = bytes(fields.get(group, b""))
     if not raw or raw == b"null":
         return False
@@ -154,16 +152,16 @@ def _in_group(fields: _Fields, group: str, names: tuple[str, ...], policy: Conte
         parts = _FIELDS.decode(raw)
     except msgspec.DecodeError:
         # Not the group that it should be: all of it is treated as content.
-        return _treat(fields, group, policy, probe)
+        return _treat(fields, group, policy, finder)
     changed = False
     for name in names:
-        changed |= _treat(parts, name, policy, probe)
+        changed |= _treat(parts, name, policy, finder)
     if changed:
         fields[group] = msgspec.Raw(msgspec.json.encode(parts))
     return changed
 
 
-def _treat(fields: _Fields, name: str, policy: ContentPolicy, probe: Probe) -> bool:
+def _treat(fields: _Fields, name: str, policy: ContentPolicy, finder: Finder) -> bool:
     if name not in fields:
         return False
     raw = bytes(fields[name])
@@ -172,7 +170,7 @@ def _treat(fields: _Fields, name: str, policy: ContentPolicy, probe: Probe) -> b
     if policy is ContentPolicy.NONE:
         del fields[name]
         return True
-    treated = redact_json(raw, policy, probe)
+    treated = redact_json(raw, policy, finder)
     if treated == raw:
         return False
     fields[name] = msgspec.Raw(treated)
@@ -185,27 +183,64 @@ def _hash(raw: bytes) -> bytes:
     return b'"sha256:%s:%d"' % (hashlib.sha256(raw).hexdigest().encode(), len(raw))
 
 
-def _redact(raw: bytes, nested: int, probe: Probe) -> bytes:
+def _redact(raw: bytes, nested: int, finder: Finder) -> bytes:
     """Rewrite the strings and card-like numbers of a JSON text; keys and all between stay byte for byte."""
     pieces: list[bytes] = []
     done = 0
-    secret_ends_at = -1  # where a key that names a secret ended: a string that starts here is the secret
-    for match in _TOKEN.finditer(raw):
-        if match["colon"] is not None:
-            secret_ends_at = match.end() if is_secret_name(_unescape(match["text"])) else -1
-            continue
-        named_secret = match.start() == secret_ends_at
-        # Most strings of a text that holds a secret hold none: a look at each spares most of the work.
-        if not named_secret and match["number"] is None and not probe(match[0]):
-            continue
-        replaced = _redact_token(match, nested, probe, named_secret=named_secret)
+    for token, named_secret in _tokens(raw, finder):
+        replaced = _redact_token(token, nested, finder, named_secret=named_secret)
         if replaced is not None:
-            pieces += [raw[done : match.start()], replaced]
-            done = match.end()
+            pieces += [raw[done : token.start()], replaced]
+            done = token.end()
     return b"".join([*pieces, raw[done:]]) if pieces else raw
 
 
-def _redact_token(match: re.Match[bytes], nested: int, probe: Probe, *, named_secret: bool) -> bytes | None:
+def _tokens(raw: bytes, finder: Finder) -> Iterator[tuple[re.Match[bytes], bool]]:
+    """Yield the strings and numbers of a JSON text that may have to change, and whether their key names a secret."""
+    if finder.places is None:
+        yield from _suspicious_tokens(raw, finder)
+        return
+    at = 0  # where the last token ended: outside of every string
+    for place in finder.places(raw):
+        if place < at:
+            continue
+        skipped = _WHOLE_STRINGS.match(raw, at, place)
+        after = skipped.end() if skipped is not None else at
+        opens = raw.find(b'"', after, place + 1)
+        # In a string, or at a number that no string holds.
+        token = _TOKEN.match(raw, opens) if opens >= 0 else _TOKEN.search(raw, place)
+        if token is None:
+            return
+        named_secret = False
+        if token["colon"] is not None:
+            named_secret = _names_secret(token["text"])
+            at = token.end()
+            token = _TOKEN.match(raw, at)
+            if token is None:
+                continue  # what the key names is neither a string nor a number
+        at = token.end()
+        yield token, named_secret
+
+
+def _suspicious_tokens(raw: bytes, finder: Finder) -> Iterator[tuple[re.Match[bytes], bool]]:
+    """Yield as `_tokens` does, by a look at each token."""
+    secret_ends_at = -1  # where a key that names a secret ended: a string that starts here is the secret
+    for match in _TOKEN.finditer(raw):
+        if match["colon"] is not None:
+            secret_ends_at = match.end() if _names_secret(match["text"]) else -1
+            continue
+        named_secret = match.start() == secret_ends_at
+        # Most strings of a text that holds a secret hold none: a look at each spares most of the work.
+        if named_secret or match["number"] is not None or finder.suspicious(match[0]):
+            yield match, named_secret
+
+
+@lru_cache(maxsize=1_024)
+def _names_secret(key: bytes) -> bool:
+    return is_secret_name(_unescape(key))
+
+
+def _redact_token(match: re.Match[bytes], nested: int, finder: Finder, *, named_secret: bool) -> bytes | None:
     """Return what stands for this string or number from now on, or None when it stays."""
     number = match["number"]
     if number is not None:
@@ -214,11 +249,11 @@ def _redact_token(match: re.Match[bytes], nested: int, probe: Probe, *, named_se
     text = _unescape(match["text"])
     if named_secret and text and not text.startswith("[redacted"):
         return b'"[redacted:secret]"'
-    redacted = _redact_string(text, nested, probe)
+    redacted = _redact_string(text, nested, finder)
     return None if redacted == text else json.dumps(redacted).encode()
 
 
-def _redact_string(text: str, nested: int, probe: Probe) -> str:
+def _redact_string(text: str, nested: int, finder: Finder) -> str:
     if nested < _NESTED_MAX and text[:1] in {"{", "["}:
         inner = text.encode("utf-8", "surrogatepass")
         try:
@@ -226,7 +261,7 @@ def _redact_string(text: str, nested: int, probe: Probe) -> str:
         except (ValueError, RecursionError):
             pass
         else:
-            text = _redact(inner, nested + 1, probe).decode("utf-8", "surrogatepass")
+            text = _redact(inner, nested + 1, finder).decode("utf-8", "surrogatepass")
     return redact_text(text)
 
 

@@ -5,7 +5,8 @@ from types import ModuleType
 
 import pytest
 
-from llmtrail.core.redact import ContentPolicy, redact_json, suspicious
+from llmtrail.core.redact import ContentPolicy, redact_json
+from llmtrail.core.redact_find import PLAIN_FINDER, Finder
 
 
 def _load() -> ModuleType:
@@ -50,7 +51,7 @@ def test_there_are_two_hundred_secrets() -> None:
 @pytest.mark.parametrize("text", corpus.ORDINARY[:-3] + corpus.ORDINARY[-2:])
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     for raw in (json.dumps(text).encode(), json.dumps({"a": [text]}, ensure_ascii=False).encode()):
-        assert redact_json(raw, ContentPolicy.REDACTED, lambda _: True) == raw
+        assert redact_json(raw, ContentPolicy.REDACTED, Finder(lambda _: True)) == raw
 
 
 def test_a_real_account_number_within_ordinary_text_is_found() -> None:
@@ -65,4 +66,6 @@ def test_typical_text_is_clean_at_a_glance() -> None:
         "Zwölf Boxkämpfer jagen Viktor quer über den großen Sylter Deich — 中文文本, 1 234,56 €",
     ]
     for text in typical:
-        assert not suspicious(json.dumps([{"role": "user", "content": text}], ensure_ascii=False).encode()), text
+        assert not PLAIN_FINDER.suspicious(
+            json.dumps([{"role": "user", "content": text}], ensure_ascii=False).encode()
+        ), text

@@ -6,7 +6,8 @@ import pytest
 
 from llmtrail.core import redact_text
 from llmtrail.core.outcome import BadEventError
-from llmtrail.core.redact import ContentPolicy, apply_policy, redact_json, suspicious
+from llmtrail.core.redact import ContentPolicy, apply_policy, redact_json
+from llmtrail.core.redact_find import FINDER, PLAIN_FINDER, Finder
 
 MAIL = "bob@example.com"
 EVENT: dict[str, Any] = {
@@ -112,7 +113,7 @@ def test_what_is_no_object_is_a_bad_event(value: bytes) -> None:
     ],
 )
 def test_only_the_secret_changes(raw: bytes, expected: bytes) -> None:
-    assert redact_json(raw, ContentPolicy.REDACTED, lambda _: True) == expected
+    assert redact_json(raw, ContentPolicy.REDACTED, Finder(lambda _: True)) == expected
     if raw != expected:
         assert redact_json(raw, ContentPolicy.REDACTED) == expected
 
@@ -149,5 +150,6 @@ def test_no_text_makes_a_rule_slow(text: str) -> None:
     # one of them quadratic, these 50 kB would take minutes and the run would be stopped by its time limit.
     redact_text.redact_text(text)
     raw = json.dumps(text).encode()
-    json.loads(redact_json(raw, ContentPolicy.REDACTED, lambda _: True))
-    suspicious(raw)
+    json.loads(redact_json(raw, ContentPolicy.REDACTED, Finder(lambda _: True)))
+    FINDER.suspicious(raw)
+    PLAIN_FINDER.suspicious(raw)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from llmtrail.core.redact import ContentPolicy, apply_policy
+from llmtrail.core.redact_find import FINDER
 from llmtrail.log.port import SPANS, Append
 from llmtrail.log.rows import RECORD_BYTES_MAX
 from llmtrail_ingest.otlp.dialect.read import ResourceCache, read_log, read_span
@@ -21,7 +22,6 @@ from llmtrail_ingest.otlp.records import (
     SpanRecord,
     encode_part,
 )
-from llmtrail_ingest.redact_probe import suspicious
 
 # Int64 nanoseconds: the year 2262. OTLP's times are unsigned and may say more.
 _TIME_NS_MAX = 2**63 - 1
@@ -160,7 +160,7 @@ def _keep(admitted: Admitted, parts: Sequence[Part], policy: ContentPolicy) -> N
     for place, part in enumerate(parts):
         kept = part
         if place in to_treat and part.kind in _WITH_TEXT:
-            kept = msgspec.structs.replace(kept, call=msgspec.Raw(apply_policy(bytes(part.call), policy, suspicious)))
+            kept = msgspec.structs.replace(kept, call=msgspec.Raw(apply_policy(bytes(part.call), policy)))
         if admitted.tenant:
             kept = msgspec.structs.replace(kept, tenant=admitted.tenant)
         value = encode_part(kept)
@@ -176,7 +176,9 @@ def _suspects(parts: Sequence[Part], places: Sequence[int], together: int) -> li
     found: list[int] = []
     for start in range(0, len(places), together):
         some = places[start : start + together]
-        if suspicious(b"\n".join([bytes(parts[place].call) for place in some if parts[place].kind in _WITH_TEXT])):
+        if FINDER.suspicious(
+            b"\n".join([bytes(parts[place].call) for place in some if parts[place].kind in _WITH_TEXT])
+        ):
             found += some
     return found
 

@@ -1,12 +1,19 @@
-"""Say in one pass over a request body whether it may hold anything to hide. Decides nothing else.
+"""Say in one pass over JSON where it may hold anything to hide. Decides nothing else.
 
-The same question as `core.redact.suspicious`, answered by RE2's automaton at about a microsecond a kilobyte. Each part
-is at least as wide as the rule of `core.redact_text` that it stands for: a yes in vain costs a closer look, no is sure.
+RE2's automaton reads a kilobyte in some two microseconds. Each part is at least as wide as the rule of
+`core.redact_text` that it stands for: a place in vain costs a closer look, and none is left out.
 """
 
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final, Protocol
 
-import re2  # type: ignore[import-untyped]  # the package has neither stubs nor annotations
+from llmtrail.core import redact_hints
+
+try:
+    import re2  # type: ignore[import-untyped]  # the package has neither stubs nor annotations
+except ImportError:
+    re2 = None
 
 _NAMES: Final = (
     r"pass(word|wd|phrase)|pwd|secret([_-]?(access[_-]?)?key)?|api[_-]?key|(access|account|private|encryption)[_-]?key"
@@ -41,8 +48,24 @@ _PARTS: Final = (
 )
 
 
+class _Match(Protocol):
+    def start(self) -> int: ...
+
+
 class _Pattern(Protocol):
-    def search(self, text: bytes) -> object | None: ...
+    def search(self, text: bytes) -> _Match | None: ...
+
+    def finditer(self, text: bytes) -> Iterator[_Match]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Says where JSON may hold something to hide. It may say so in vain, and never leaves a place out."""
+
+    # Whether bytes may hold anything; of any JSON, and of a part of it.
+    suspicious: Callable[[bytes], bool]
+    # Where it begins, in order; None where only the whole can be asked about.
+    places: Callable[[bytes], Iterable[int]] | None = None
 
 
 def _compiled() -> _Pattern:
@@ -54,9 +77,14 @@ def _compiled() -> _Pattern:
     return compiled
 
 
-_ANY: Final[_Pattern] = _compiled()
+def _quick_finder() -> Finder:
+    pattern = _compiled()
+    return Finder(
+        lambda body: pattern.search(body) is not None,
+        lambda body: (match.start() for match in pattern.finditer(body)),
+    )
 
 
-def suspicious(body: bytes) -> bool:
-    """Say whether `body`, JSON of any shape, may hold something that the `redacted` policy would replace."""
-    return _ANY.search(body) is not None
+# By Python's own means, for where the library has no wheel: the same answers, in 25 times the time.
+PLAIN_FINDER: Final = Finder(redact_hints.suspicious)
+FINDER: Final = PLAIN_FINDER if re2 is None else _quick_finder()
