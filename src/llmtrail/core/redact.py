@@ -51,6 +51,10 @@ _TOKEN: Final = re.compile(
     rb'"(?P<text>[^"\\]*+(?:\\.[^"\\]*+)*+)"(?P<colon>[ \t\r\n]*+:[ \t\r\n]*+)?|(?P<number>-?[0-9][0-9.eE+-]*+)',
     re.DOTALL,
 )
+_QUOTE, _BACKSLASH = ord('"'), ord("\\")
+_BEHIND_STRING: Final = re.compile(rb"[ \t\r\n]*+(?:[:,\]}]|\Z)")
+# Quotes within a string that are looked at one by one, from behind.
+_LOOKS_BACK_MAX: Final = 32
 # Strings from their first to their last quote, and what stands between them.
 _WHOLE_STRINGS: Final = re.compile(rb'(?:[^"]*+"[^"\\]*+(?:\\.[^"\\]*+)*+")*', re.DOTALL)
 
@@ -84,7 +88,7 @@ def redact_json(raw: bytes, policy: ContentPolicy, finder: Finder = FINDER) -> b
         case ContentPolicy.FULL:
             return raw
         case ContentPolicy.REDACTED:
-            return _redact(raw, 0, finder) if finder.suspicious(raw) else raw
+            return _redact(raw, 0, finder) if finder.places is not None or finder.suspicious(raw) else raw
         case ContentPolicy.HASH:
             return _hash(raw)
         case ContentPolicy.NONE:
@@ -204,9 +208,7 @@ def _tokens(raw: bytes, finder: Finder) -> Iterator[tuple[re.Match[bytes], bool]
     for place in finder.places(raw):
         if place < at:
             continue
-        skipped = _WHOLE_STRINGS.match(raw, at, place)
-        after = skipped.end() if skipped is not None else at
-        opens = raw.find(b'"', after, place + 1)
+        opens = _opening_quote(raw, at, place)
         # In a string, or at a number that no string holds.
         token = _TOKEN.match(raw, opens) if opens >= 0 else _TOKEN.search(raw, place)
         if token is None:
@@ -220,6 +222,25 @@ def _tokens(raw: bytes, finder: Finder) -> Iterator[tuple[re.Match[bytes], bool]
                 continue  # what the key names is neither a string nor a number
         at = token.end()
         yield token, named_secret
+
+
+def _opening_quote(raw: bytes, at: int, place: int) -> int:
+    """Return where the string begins that holds `place`, or -1 where none does; `at` is outside of every string."""
+    quote = place if raw[place] == _QUOTE else raw.rfind(b'"', at, place)
+    for _ in range(_LOOKS_BACK_MAX):
+        if quote < at:
+            return -1
+        before = quote - 1
+        while before >= at and raw[before] == _BACKSLASH:
+            before -= 1
+        if (quote - before) % 2:  # not escaped: a string begins or ends here
+            # Behind an end come these; where a string begins with one of them, a closer look tells.
+            if _BEHIND_STRING.match(raw, quote + 1) is None:
+                return quote
+            break
+        quote = raw.rfind(b'"', at, quote)
+    skipped = _WHOLE_STRINGS.match(raw, at, place)
+    return raw.find(b'"', skipped.end() if skipped is not None else at, place + 1)
 
 
 def _suspicious_tokens(raw: bytes, finder: Finder) -> Iterator[tuple[re.Match[bytes], bool]]:
@@ -262,7 +283,7 @@ def _redact_string(text: str, nested: int, finder: Finder) -> str:
             pass
         else:
             text = _redact(inner, nested + 1, finder).decode("utf-8", "surrogatepass")
-    return redact_text(text)
+    return redact_text(text, finder.may_hold)
 
 
 def _unescape(raw: bytes) -> str:

@@ -4,11 +4,12 @@ RE2's automaton reads a kilobyte in some two microseconds. Each part is at least
 `core.redact_text` that it stands for: a place in vain costs a closer look, and none is left out.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
 from llmtrail.core import redact_hints
+from llmtrail.core.redact_text import Kind
 
 try:
     import re2  # type: ignore[import-untyped]  # the package has neither stubs nor annotations
@@ -22,30 +23,36 @@ _NAMES: Final = (
 # What may stand before a number that begins there: an escape of JSON ends in a letter or digit, and is none.
 _START: Final = r"(^|\\[nrtbf]|\\u[0-9A-Fa-f]{4}|[^0-9A-Za-z.-])"
 _BLANK: Final = r"(\\t|[ \t])"
-_PARTS: Final = (
-    r"@",
-    r"\\u00",
-    r"-----BEGIN [A-Z0-9 ]*PRIVATE",
-    r"eyJ[A-Za-z0-9_-]{10}",
-    r"sk-[A-Za-z0-9_-]{20}",
-    r"A(KI|SI|RO|ID)A[A-Z0-9]{16}",
-    r"(gh[pousr]|hf|gsk|npm|[srp]k_live|[srp]k_test)_[A-Za-z0-9]{10}",
-    r"github_pat_|whsec_|glpat-|pypi-|SG\.[A-Za-z0-9_-]{16}",
-    r"AIza[A-Za-z0-9_-]{30}",
-    r"x(ox[abeprs]|app)-[A-Za-z0-9-]{10}",
-    rf"(?i:bearer){_BLANK}+[A-Za-z0-9._~+/=\\-]{{12}}",
-    rf"(?i:basic){_BLANK}+[A-Za-z0-9+/=\\]{{8}}",
+_PARTS: Final[Mapping[Kind, tuple[str, ...]]] = {
+    Kind.KEY: (
+        r"-----BEGIN [A-Z0-9 ]*PRIVATE",
+        r"eyJ[A-Za-z0-9_-]{10}",
+        r"sk-[A-Za-z0-9_-]{20}",
+        r"A(KI|SI|RO|ID)A[A-Z0-9]{16}",
+        r"(gh[pousr]|hf|gsk|npm|[srp]k_live|[srp]k_test)_[A-Za-z0-9]{10}",
+        r"github_pat_|whsec_|glpat-|pypi-|SG\.[A-Za-z0-9_-]{16}",
+        r"AIza[A-Za-z0-9_-]{30}",
+        r"x(ox[abeprs]|app)-[A-Za-z0-9-]{10}",
+        rf"(?i:bearer){_BLANK}+[A-Za-z0-9._~+/=\\-]{{12}}",
+        rf"(?i:basic){_BLANK}+[A-Za-z0-9+/=\\]{{8}}",
+        r"://[^@]*@",
+    ),
     # A name and what is assigned to it: \"password\": \"x\" within a string, `password=x`, and keys of JSON itself.
-    rf"(?i:{_NAMES})[\\\"'tnr \t\r\n]*[=:]",
-    r"[A-Z]{2}[0-9]{2}( ?[A-Z0-9]){11}",
-    rf"{_START}[2-6][0-9]{{3}}([ -][0-9]{{4}}){{3}}",
-    rf"{_START}3[0-9]{{3}}[ -][0-9]{{6}}[ -][0-9]{{4}}",
-    rf"{_START}[2-6][0-9]{{12,18}}([^0-9A-Za-z]|$)",
-    r"[0-9]{3}-[0-9]{2}-[0-9]{4}",
-    r"[2-9][0-9]{2}[.-][2-9][0-9]{2}[ .-][0-9]{4}",
-    r"\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-][0-9]{4}",
-    r"\+[1-9][0-9]*(\\?[ .()/-]){0,2}[0-9]",
-)
+    Kind.ASSIGNMENT: (rf"(?i:{_NAMES})[\\\"'tnr \t\r\n]*[=:]",),
+    Kind.MAIL: (r"@",),
+    Kind.NUMBER: (
+        r"[A-Z]{2}[0-9]{2}( ?[A-Z0-9]){11}",
+        rf"{_START}[2-6][0-9]{{3}}([ -][0-9]{{4}}){{3}}",
+        rf"{_START}3[0-9]{{3}}[ -][0-9]{{6}}[ -][0-9]{{4}}",
+        rf"{_START}[2-6][0-9]{{12,18}}([^0-9A-Za-z]|$)",
+        r"[0-9]{3}-[0-9]{2}-[0-9]{4}",
+        r"[2-9][0-9]{2}[.-][2-9][0-9]{2}[ .-][0-9]{4}",
+        r"\([2-9][0-9]{2}\) ?[2-9][0-9]{2}[ .-][0-9]{4}",
+        r"\+[1-9][0-9]*(\\?[ .()/-]){0,2}[0-9]",
+    ),
+}
+# Letters that JSON may write as escapes, so that nothing of what they spell is seen.
+_ESCAPED: Final = r"\\u00"
 
 
 class _Match(Protocol):
@@ -58,30 +65,48 @@ class _Pattern(Protocol):
     def finditer(self, text: bytes) -> Iterator[_Match]: ...
 
 
+def _anything(_kind: Kind, _text: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Finder:
-    """Says where JSON may hold something to hide. It may say so in vain, and never leaves a place out."""
+    """Says where something to hide may stand. It may say so in vain, and never leaves a place out."""
 
-    # Whether bytes may hold anything; of any JSON, and of a part of it.
+    # Whether bytes may hold anything: any JSON, or a part of it.
     suspicious: Callable[[bytes], bool]
-    # Where it begins, in order; None where only the whole can be asked about.
+    # Where it begins in JSON, in order; None where only the whole can be asked about.
     places: Callable[[bytes], Iterable[int]] | None = None
+    # Whether plain text may hold something of one kind.
+    may_hold: Callable[[Kind, str], bool] = _anything
 
 
-def _compiled() -> _Pattern:
+def _compiled(parts: Iterable[str]) -> _Pattern:
     options = re2.Options()
     options.max_mem = 64 * 1024 * 1024  # states of the automaton; with too few it falls back to a slow way
     options.encoding = re2.Options.Encoding.LATIN1  # bytes are bytes
     options.never_capture = True
-    compiled: _Pattern = re2.compile("|".join(_PARTS).encode(), options)
+    compiled: _Pattern = re2.compile("|".join(parts).encode(), options)
     return compiled
 
 
 def _quick_finder() -> Finder:
-    pattern = _compiled()
+    # What is a part of mail is one of credentials in an address too: the sign is looked for once.
+    found_first = (
+        part for kind, parts in _PARTS.items() for part in parts if kind is not Kind.MAIL and "@" not in part
+    )
+    pattern = _compiled(("@", _ESCAPED, *found_first))
+    by_kind = {kind: _compiled(parts) for kind, parts in _PARTS.items() if kind is not Kind.MAIL}
+
+    def may_hold(kind: Kind, text: str) -> bool:
+        if kind is Kind.MAIL:
+            return "@" in text
+        return by_kind[kind].search(text.encode("utf-8", "surrogatepass")) is not None
+
     return Finder(
         lambda body: pattern.search(body) is not None,
         lambda body: (match.start() for match in pattern.finditer(body)),
+        may_hold,
     )
 
 
