@@ -6,7 +6,7 @@ Secrets are replaced inside JSON strings, whatever escapes hide them; the result
 import hashlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final, assert_never
@@ -14,7 +14,7 @@ from typing import Final, assert_never
 import msgspec
 
 from llmtrail.core import json_decode
-from llmtrail.core.call import Call
+from llmtrail.core.call import Attempt, Call, CallError, Parser, Retrieval, Served, Usage, Versions
 from llmtrail.core.estimate import text_bytes
 from llmtrail.core.outcome import BadEventError, RejectReason
 from llmtrail.core.redact_find import FINDER, Finder
@@ -36,12 +36,23 @@ _CONTENT: Final = ("input", "messages", "prompt", "output", "tool_calls")
 _SIZES: Final = {"input_bytes": ("messages", "prompt"), "output_bytes": ("output", "tool_calls")}
 _CONTENT_PARTS: Final = {"retrieval": ("query", "documents"), "parser": ("value",)}
 # Fields that hold text next to the content: secrets are taken out of them by every policy but `full`.
-_TEXTS: Final = ("parameters", "attributes")
-_TEXT_PARTS: Final = {"error": ("message",), "parser": ("error",)}
+_TEXTS: Final = ("parameters", "attributes", "finish_reasons", "handled_by")
+_GROUPS: Final[Mapping[str, type[msgspec.Struct]]] = {
+    "usage": Usage,
+    "served": Served,
+    "versions": Versions,
+    "error": CallError,
+    "parser": Parser,
+    "retrieval": Retrieval,
+}
+_ATTEMPT_GROUPS: Final[Mapping[str, type[msgspec.Struct]]] = {"usage": Usage, "error": CallError}
+# By these a request is found: they stay.
+_IDS: Final = frozenset({"provider_request_id"})
 # Nobody's secret is at the bottom of JSON in a string in JSON in a string in JSON in a string.
 _NESTED_MAX: Final = 3
 
 _Fields = dict[str, msgspec.Raw]
+_TEXT: Final = json_decode.Decoder(str)
 _FIELDS: Final = json_decode.Decoder(_Fields)
 _ATTEMPTS: Final = json_decode.Decoder(list[_Fields])
 _KNOWN: Final = frozenset(Call.__struct_fields__)
@@ -67,6 +78,9 @@ def apply_policy(value: bytes, policy: ContentPolicy, finder: Finder = FINDER) -
     """
     if policy is ContentPolicy.FULL:
         return value
+    # Nine in ten real calls hold nothing to hide.
+    if policy is ContentPolicy.REDACTED and value.lstrip()[:1] == b"{" and not finder.suspicious(value):
+        return value
     try:
         fields = _FIELDS.decode(value)
     except msgspec.DecodeError as error:
@@ -74,7 +88,7 @@ def apply_policy(value: bytes, policy: ContentPolicy, finder: Finder = FINDER) -
     if policy is not ContentPolicy.REDACTED:
         _note_sizes(fields)
     changed = _treat_content(fields, policy, finder)
-    changed |= _redact_texts(fields, finder)
+    changed |= _redact_texts(fields, policy, finder)
     if policy is ContentPolicy.REDACTED and not changed:
         return value
     if _STRICTNESS[policy] >= _STRICTNESS.get(_text_of(fields.get("content_policy")), 0):
@@ -88,7 +102,7 @@ def redact_json(raw: bytes, policy: ContentPolicy, finder: Finder = FINDER) -> b
         case ContentPolicy.FULL:
             return raw
         case ContentPolicy.REDACTED:
-            return _redact(raw, 0, finder) if finder.places is not None or finder.suspicious(raw) else raw
+            return _redact(raw, 0, finder) if finder.place is not None or finder.suspicious(raw) else raw
         case ContentPolicy.HASH:
             return _hash(raw)
         case ContentPolicy.NONE:
@@ -116,52 +130,72 @@ def _treat_content(fields: _Fields, policy: ContentPolicy, finder: Finder) -> bo
     changed = False
     for name in _CONTENT:
         changed |= _treat(fields, name, policy, finder)
-    for group, names in _CONTENT_PARTS.items():
-        changed |= _in_group(fields, group, names, policy, finder)
     return changed
 
 
-def _redact_texts(fields: _Fields, finder: Finder) -> bool:
+def _redact_texts(fields: _Fields, policy: ContentPolicy, finder: Finder) -> bool:
+    """Redact texts beside the content; treat the content of groups, and what is unknown of them, by `policy`."""
     changed = False
     for name in tuple(fields):
         if name in _TEXTS or name not in _KNOWN:
             changed |= _treat(fields, name, ContentPolicy.REDACTED, finder)
-    for group, names in _TEXT_PARTS.items():
-        changed |= _in_group(fields, group, names, ContentPolicy.REDACTED, finder)
-    return changed | _redact_attempts(fields, finder)
+    for name, kind in _GROUPS.items():
+        if _is_worth_a_look(fields.get(name), policy, finder):
+            changed |= _in_group(fields, name, kind, policy, finder)
+    if _is_worth_a_look(fields.get("attempts"), policy, finder):
+        changed |= _in_attempts(fields, policy, finder)
+    return changed
 
 
-def _redact_attempts(fields: _Fields, finder: Finder) -> bool:
-    """Redact the errors of attempts: providers echo keys in them. An attempt's ids stay."""
-    raw = bytes(fields.get("attempts", b""))
-    if not raw or raw == b"null" or not finder.suspicious(raw):
+def _is_worth_a_look(raw: msgspec.Raw | None, policy: ContentPolicy, finder: Finder) -> bool:
+    """Say whether a group may have to change: most hold a few numbers and names."""
+    if raw is None:
         return False
+    return policy is not ContentPolicy.REDACTED or finder.suspicious(bytes(raw))
+
+
+def _in_attempts(fields: _Fields, policy: ContentPolicy, finder: Finder) -> bool:
     try:
-        attempts = _ATTEMPTS.decode(raw)
+        attempts = _ATTEMPTS.decode(bytes(fields["attempts"]))
     except msgspec.DecodeError:
-        return _treat(fields, "attempts", ContentPolicy.REDACTED, finder)
+        return _treat(fields, "attempts", policy, finder)
     changed = False
     for attempt in attempts:
-        changed |= _treat(attempt, "error", ContentPolicy.REDACTED, finder)
+        changed |= _in_fields(attempt, Attempt, (), policy, finder)
+        for name, kind in _ATTEMPT_GROUPS.items():
+            # Text is an error as well; what is no object was redacted as a field.
+            if bytes(attempt.get(name, b""))[:1] == b"{":
+                changed |= _in_group(attempt, name, kind, policy, finder)
     if changed:
         fields["attempts"] = msgspec.Raw(msgspec.json.encode(attempts))
     return changed
 
 
-def _in_group(fields: _Fields, group: str, names: tuple[str, ...], policy: ContentPolicy, finder: Finder) -> bool:
-    raw = bytes(fields.get(group, b""))
-    if not raw or raw == b"null":
+def _in_group(fields: _Fields, group: str, kind: type[msgspec.Struct], policy: ContentPolicy, finder: Finder) -> bool:
+    raw = bytes(fields[group])
+    if raw == b"null":
         return False
     try:
         parts = _FIELDS.decode(raw)
     except msgspec.DecodeError:
         # Not the group that it should be: all of it is treated as content.
         return _treat(fields, group, policy, finder)
-    changed = False
-    for name in names:
-        changed |= _treat(parts, name, policy, finder)
+    changed = _in_fields(parts, kind, _CONTENT_PARTS.get(group, ()), policy, finder)
     if changed:
         fields[group] = msgspec.Raw(msgspec.json.encode(parts))
+    return changed
+
+
+def _in_fields(
+    parts: _Fields, kind: type[msgspec.Struct], content: tuple[str, ...], policy: ContentPolicy, finder: Finder
+) -> bool:
+    """Treat a group's content, and what the schema does not know of it, as `policy` says; redact its other texts."""
+    changed = False
+    for name in tuple(parts):
+        if name in content or name not in kind.__struct_fields__:
+            changed |= _treat(parts, name, policy, finder)
+        elif name not in _IDS and bytes(parts[name])[:1] == b'"':
+            changed |= _treat(parts, name, ContentPolicy.REDACTED, finder)
     return changed
 
 
@@ -201,13 +235,11 @@ def _redact(raw: bytes, nested: int, finder: Finder) -> bytes:
 
 def _tokens(raw: bytes, finder: Finder) -> Iterator[tuple[re.Match[bytes], bool]]:
     """Yield the strings and numbers of a JSON text that may have to change, and whether their key names a secret."""
-    if finder.places is None:
+    if finder.place is None:
         yield from _suspicious_tokens(raw, finder)
         return
     at = 0  # where the last token ended: outside of every string
-    for place in finder.places(raw):
-        if place < at:
-            continue
+    while (place := finder.place(raw, at)) >= 0:
         opens = _opening_quote(raw, at, place)
         # In a string, or at a number that no string holds.
         token = _TOKEN.match(raw, opens) if opens >= 0 else _TOKEN.search(raw, place)
@@ -271,7 +303,7 @@ def _redact_token(match: re.Match[bytes], nested: int, finder: Finder, *, named_
     if named_secret and text and not text.startswith("[redacted"):
         return b'"[redacted:secret]"'
     redacted = _redact_string(text, nested, finder)
-    return None if redacted == text else json.dumps(redacted).encode()
+    return None if redacted == text else _quoted(redacted)
 
 
 def _redact_string(text: str, nested: int, finder: Finder) -> str:
@@ -283,14 +315,24 @@ def _redact_string(text: str, nested: int, finder: Finder) -> str:
             pass
         else:
             text = _redact(inner, nested + 1, finder).decode("utf-8", "surrogatepass")
-    return redact_text(text, finder.may_hold)
+    return redact_text(text, finder.kinds_in)
 
 
 def _unescape(raw: bytes) -> str:
     if b"\\" not in raw:
         return raw.decode("utf-8", "surrogatepass")
-    text = json.loads(b'"' + raw + b'"', strict=False)
-    return str(text)
+    quoted = b'"' + raw + b'"'
+    try:
+        return _TEXT.decode(quoted)
+    except msgspec.DecodeError:
+        return str(json.loads(quoted, strict=False))  # half of a surrogate pair, or a control character
+
+
+def _quoted(text: str) -> bytes:
+    try:
+        return msgspec.json.encode(text)
+    except UnicodeEncodeError:
+        return json.dumps(text).encode()  # half of a surrogate pair can only be written as an escape
 
 
 def _text_of(raw: msgspec.Raw | None) -> str:

@@ -4,7 +4,7 @@ RE2's automaton reads a kilobyte in some two microseconds. Each part is at least
 `core.redact_text` that it stands for: a place in vain costs a closer look, and none is left out.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -60,13 +60,11 @@ class _Match(Protocol):
 
 
 class _Pattern(Protocol):
-    def search(self, text: bytes) -> _Match | None: ...
-
-    def finditer(self, text: bytes) -> Iterator[_Match]: ...
+    def search(self, text: bytes, pos: int = 0) -> _Match | None: ...
 
 
-def _anything(_kind: Kind, _text: str) -> bool:
-    return True
+def _every_kind(_text: str) -> Collection[Kind]:
+    return tuple(Kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +73,10 @@ class Finder:
 
     # Whether bytes may hold anything: any JSON, or a part of it.
     suspicious: Callable[[bytes], bool]
-    # Where it begins in JSON, in order; None where only the whole can be asked about.
-    places: Callable[[bytes], Iterable[int]] | None = None
-    # Whether plain text may hold something of one kind.
-    may_hold: Callable[[Kind, str], bool] = _anything
+    # Where it first begins in JSON from a place on, -1 for nowhere; None where only the whole can be asked about.
+    place: Callable[[bytes, int], int] | None = None
+    # What kinds of it plain text may hold.
+    kinds_in: Callable[[str], Collection[Kind]] = _every_kind
 
 
 def _compiled(parts: Iterable[str]) -> _Pattern:
@@ -91,23 +89,24 @@ def _compiled(parts: Iterable[str]) -> _Pattern:
 
 
 def _quick_finder() -> Finder:
-    # What is a part of mail is one of credentials in an address too: the sign is looked for once.
-    found_first = (
-        part for kind, parts in _PARTS.items() for part in parts if kind is not Kind.MAIL and "@" not in part
-    )
-    pattern = _compiled(("@", _ESCAPED, *found_first))
+    # Credentials in an address have the sign that mail has: it is looked for once.
+    unsigned = [part for parts in _PARTS.values() for part in parts if "@" not in part]
+    pattern = _compiled(("@", _ESCAPED, *unsigned))
+    beside_mail = _compiled(part for parts in _PARTS.values() for part in parts if part != "@")
     by_kind = {kind: _compiled(parts) for kind, parts in _PARTS.items() if kind is not Kind.MAIL}
 
-    def may_hold(kind: Kind, text: str) -> bool:
-        if kind is Kind.MAIL:
-            return "@" in text
-        return by_kind[kind].search(text.encode("utf-8", "surrogatepass")) is not None
+    def place(body: bytes, start: int) -> int:
+        found = pattern.search(body, start)
+        return -1 if found is None else found.start()
 
-    return Finder(
-        lambda body: pattern.search(body) is not None,
-        lambda body: (match.start() for match in pattern.finditer(body)),
-        may_hold,
-    )
+    def kinds_in(text: str) -> list[Kind]:
+        kinds = [Kind.MAIL] if "@" in text else []
+        raw = text.encode("utf-8", "surrogatepass")
+        if beside_mail.search(raw) is not None:
+            kinds += [kind for kind, one in by_kind.items() if one.search(raw) is not None]
+        return kinds
+
+    return Finder(lambda body: pattern.search(body) is not None, place, kinds_in)
 
 
 # By Python's own means, for where the library has no wheel: the same answers, in 25 times the time.

@@ -5,7 +5,7 @@ the time is linear in the text whatever the text is.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum, auto
 from typing import Final
 
@@ -106,16 +106,18 @@ class Kind(Enum):
     NUMBER = auto()
 
 
-def redact_text(text: str, may_hold: Callable[[Kind, str], bool] = lambda *_: True) -> str:
+def redact_text(text: str, kinds_in: Callable[[str], Collection[Kind]] = lambda _: tuple(Kind)) -> str:
     """Return `text` with every secret and every personal datum replaced by `[redacted:kind]`.
 
-    `may_hold` spares looking for what is not there: it may say yes in vain, never no.
+    `kinds_in` spares looking for what is not there: it may name kinds in vain, and leaves none out.
     """
+    kinds = kinds_in(text)
     for _ in range(_PASSES_MAX):
         former = text
         for kind, redact in _REDACT:
-            if may_hold(kind, text):
-                text = redact(text)
+            if kind in kinds and (redacted := redact(text)) != text:
+                text = redacted
+                kinds = kinds_in(text)
         if text == former:
             break
     return text

@@ -93,7 +93,7 @@ def test_a_stricter_policy_that_was_applied_before_stays_named() -> None:
     assert _apply(ContentPolicy.REDACTED, value) == {"attributes": {"a": "[redacted:email]"}, "content_policy": "none"}
 
 
-@pytest.mark.parametrize("value", [b"", b"[]", b"1", b'{"a":', b'{"a": NaN}', b"\xff"])
+@pytest.mark.parametrize("value", [b"", b"[]", b"1", b'{"a@":', b'{"a@": NaN}', b"\xff"])
 def test_what_is_no_object_is_a_bad_event(value: bytes) -> None:
     with pytest.raises(BadEventError):
         apply_policy(value, ContentPolicy.REDACTED)
@@ -153,3 +153,49 @@ def test_no_text_makes_a_rule_slow(text: str) -> None:
     json.loads(redact_json(raw, ContentPolicy.REDACTED, Finder(lambda _: True)))
     FINDER.suspicious(raw)
     PLAIN_FINDER.suspicious(raw)
+
+
+SECRET = "Bearer abcdef1234567890abcdef"
+UNKNOWN_INSIDE = [
+    ("usage", {"input_tokens": 5, "note": SECRET}, "note"),
+    ("served", {"region": "eu", "headers": {"authorization": SECRET}}, "headers"),
+    ("versions", {"prompt": "v1", "template": SECRET}, "template"),
+    ("error", {"type": "E", "body": {"detail": SECRET}}, "body"),
+    ("parser", {"status": "ok", "raw": SECRET}, "raw"),
+    ("retrieval", {"status": "ok", "hits": [{"text": SECRET}]}, "hits"),
+]
+
+
+@pytest.mark.parametrize(("group", "value", "unknown"), UNKNOWN_INSIDE, ids=[case[0] for case in UNKNOWN_INSIDE])
+def test_what_is_unknown_inside_a_group_is_treated_as_content(group: str, value: dict[str, Any], unknown: str) -> None:
+    raw = json.dumps({"started_at": 1, "request_model": "m", group: value}).encode()
+    redacted = apply_policy(raw, ContentPolicy.REDACTED)
+    assert (SECRET.encode() in redacted, unknown in json.loads(redacted)[group]) == (False, True)
+    known = {name: one for name, one in value.items() if name != unknown}
+    assert json.loads(apply_policy(raw, ContentPolicy.NONE))[group] == known
+    hashed = json.loads(apply_policy(raw, ContentPolicy.HASH))[group]
+    assert hashed[unknown].startswith("sha256:")
+
+
+@pytest.mark.parametrize("policy", [ContentPolicy.NONE, ContentPolicy.REDACTED, ContentPolicy.HASH])
+def test_no_secret_of_an_attempt_is_kept_and_its_id_stays(policy: ContentPolicy) -> None:
+    attempt = {
+        "number": 1, "outcome": f"failed with {SECRET}", "headers": {"authorization": SECRET}, "error": SECRET,
+        "provider_request_id": "req_0123456789", "usage": {"input_tokens": 5, "raw": SECRET},
+    }  # fmt: skip
+    event = {"started_at": 1, "request_model": "m", "attempts": [attempt], "handled_by": SECRET}
+    kept = apply_policy(json.dumps(event).encode(), policy)
+    assert SECRET.encode() not in kept
+    (left,) = json.loads(kept)["attempts"]
+    assert (left["provider_request_id"], left["usage"]["input_tokens"]) == ("req_0123456789", 5)
+
+
+def test_a_group_of_known_numbers_and_names_is_left_alone() -> None:
+    event = {
+        "started_at": 1,
+        "request_model": "m",
+        "usage": {"input_tokens": 4_111_111_111_111},
+        "versions": {"prompt": "v1"},
+    }
+    raw = json.dumps(event).encode()
+    assert apply_policy(raw, ContentPolicy.REDACTED) is raw

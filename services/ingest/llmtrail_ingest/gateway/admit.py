@@ -82,7 +82,7 @@ def admit(body: bytes, policy: ContentPolicy, door: Door) -> Admission:
     redact = policy is not ContentPolicy.FULL and (policy is not ContentPolicy.REDACTED or FINDER.suspicious(body))
     for index, event in enumerate(events):
         try:
-            found = _fitted(event, door)
+            found = _fitted(event, policy if redact else None, door)
             value, key = _admit_one(found, policy if redact else None, door)
         except BadEventError as bad:
             admission.rejected.append(Rejected(index, _claimed_id(event), bad.reason, bad.detail, event))
@@ -100,8 +100,11 @@ class _Found(NamedTuple):
     moved: Mapping[str, str]
 
 
-def _fitted(event: bytes, door: Door) -> _Found:
+def _fitted(event: bytes, policy: ContentPolicy | None, door: Door) -> _Found:
     fitted = codec.fit_call(event)
+    if fitted.value is not event and policy in {ContentPolicy.HASH, ContentPolicy.NONE}:
+        # What is content in its place must not be kept as an attribute.
+        fitted = codec.fit_call(apply_policy(event, policy))
     call_id, event = fitted.call.call_id, fitted.value
     if call_id is None:
         call_id = door.make_id()
@@ -111,8 +114,7 @@ def _fitted(event: bytes, door: Door) -> _Found:
 
 def _admit_one(found: _Found, policy: ContentPolicy | None, door: Door) -> tuple[bytes, bytes]:
     event, call_id, _ = found
-    # Nine in ten events of a body that holds something to hide hold nothing themselves.
-    if policy is not None and (policy is not ContentPolicy.REDACTED or FINDER.suspicious(event)):
+    if policy is not None:
         event = apply_policy(event, policy)
     value, key = door.join(event, log_key(call_id).encode())
     if len(value) > RECORD_BYTES_MAX:
