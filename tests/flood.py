@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,11 @@ _PACE = threading.Event()
 # Far below what one process takes: whoever falls behind this was starved, not slow.
 POSTS_PER_S = 10
 EVENTS_PER_POST = 10
-_CHECKS_PER_S = 5
+_CHECKS_PER_S = 10
+# How late a post may end that is still in time.
+_GRACE_S = 0.3
+# Stretches that are looked at until one holds: what starves by design starves in all of them, a busy machine does not.
+_STRETCHES = 3
 _ATTACKERS = Path(__file__).with_name("attackers.py")
 
 
@@ -49,20 +53,33 @@ class Seen:
 
 @contextmanager
 def attacked(house: House, names: Sequence[str], source: str, token: str = "") -> Iterator[None]:
-    """Let attackers loose, each in a process of its own.
-
-    Theirs are the cores of other machines: here they take only what processor time nobody else wants.
-    """
+    """Let attackers loose, each in a process of its own."""
     port = urlsplit(house.http_url).port
-    command = ["nice", "-n", "19", sys.executable, str(_ATTACKERS)]
-    running = [subprocess.Popen([*command, name, str(port), source, *([token] if token else [])]) for name in names]
+    command = [sys.executable, str(_ATTACKERS)]
+    running = [
+        subprocess.Popen([*command, name, str(port), source, *([token] if token else [])], stdout=subprocess.PIPE)
+        for name in names
+    ]
     try:
+        for one in running:
+            assert one.stdout is not None
+            assert one.stdout.readline(), "an attacker gave up before it began"
         yield
         assert all(one.poll() is None for one in running), "an attacker gave up"
     finally:
         for one in running:
             one.kill()
-            one.wait()
+            one.communicate()
+
+
+def seen_best(look: Callable[[], Seen], is_held: Callable[[Seen], bool]) -> list[Seen]:
+    """Look until what must hold was seen to hold, three times at most; return what was seen, the last last."""
+    looks: list[Seen] = []
+    for _ in range(_STRETCHES):
+        looks.append(look())
+        if is_held(looks[-1]):
+            break
+    return looks
 
 
 def seen_beside(house: House, seconds: float, source: str = "127.0.0.1", base_bytes: int = 0) -> Seen:
@@ -94,7 +111,7 @@ def _send(house: House, source: str, seconds: float, seen: Seen) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", where.port, timeout=10, source_address=(source, 0))
     for number in range(seen.due):
         _PACE.wait(max(0.0, began_s + number / POSTS_PER_S - time.monotonic()))
-        if time.monotonic() - began_s > seconds + 1:
+        if time.monotonic() - began_s > seconds + _GRACE_S:
             break
         event = json.dumps({"started_at": time.time_ns(), "request_model": "gpt-4o", "feature": "honest"})
         headers = {"content-type": "application/json"}

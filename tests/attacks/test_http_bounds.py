@@ -220,6 +220,20 @@ def test_a_few_requests_sent_ahead_are_all_answered(server: BoundedServer) -> No
             found += ahead.recv(65_536)
 
 
+@pytest.mark.attack("H2", "a body in chunks of one byte, each of which costs a call")
+def test_a_body_of_tiny_chunks_has_an_end(server: BoundedServer) -> None:
+    head = b"POST /slow HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer = server.ask(head + b"1\r\na\r\n" * 20_000)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert server.turned_away[Refusal.SMALL_CHUNKS] == 1
+
+
+@pytest.mark.attack("H2", "nothing: a body whose client writes word by word")
+def test_a_body_of_a_few_tiny_chunks_is_taken(server: BoundedServer) -> None:
+    head = b"POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert server.ask(head + b"1\r\na\r\n" * 4_000 + b"0\r\n\r\n").startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.attack("H5", "a body that goes on after its refusal")
 def test_a_body_without_end_after_a_refusal_is_cut(server: BoundedServer) -> None:
     with server.connect() as endless:

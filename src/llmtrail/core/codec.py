@@ -26,6 +26,8 @@ _SLICES = json_decode.Decoder(dict[str, msgspec.Raw])
 _ARRAY = json_decode.Decoder(list[msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
+# No reader takes what is nested deeper: the search for an array's elements ends there.
+_DEPTH_MAX = 1_024
 _NULL = msgspec.Raw(b"null")
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 
@@ -143,6 +145,8 @@ def _split_by_brackets(text: bytes) -> list[bytes] | None:
         match token.group()[:1]:
             case b"{" | b"[":
                 depth += 1
+                if depth > _DEPTH_MAX:
+                    return None
             case b"}" | b"]":
                 depth -= 1
                 if depth == 0:

@@ -45,6 +45,7 @@ class Refusal(StrEnum):
     EVICTED = "evicted"  # it waited longest when a newcomer needed room
     SLOW_HEAD = "slow_head"  # headers did not come in time
     SLOW_BODY = "slow_body"  # the body came slower than its least rate, or not in time
+    SMALL_CHUNKS = "small_chunks"  # the body came in very many chunks of a few bytes
     SLOW_READER = "slow_reader"  # the answer was not read
     LONG_LINE = "long_line"  # the request line is too long
     LARGE_HEAD = "large_head"  # headers are too long or too many

@@ -29,11 +29,14 @@ PIPELINED_MAX = 16
 RETRY_AFTER_S = 1
 # What belongs to a piece of a body or to a request line beside its bytes: a chunk's size and ends, method and version.
 PIECE_BYTES = 32
+# Chunks of a body that may be as small as they like; beyond it they hold so many bytes on average. Each costs a call.
+SMALL_CHUNKS_MAX, CHUNK_BYTES_MIN = 4_096, 64
 
 _STATUS = {
     Refusal.CONNECTIONS: (429, "this address holds as many connections as it may; keep fewer open."),
     Refusal.SLOW_HEAD: (408, "the headers did not come in time."),
     Refusal.SLOW_BODY: (408, "the body came too slowly; send smaller bodies, or send them faster."),
+    Refusal.SMALL_CHUNKS: (400, "the body comes in chunks of a few bytes; send larger chunks."),
     Refusal.LONG_LINE: (414, "the request line is too long; send what is long in the body."),
     Refusal.LARGE_HEAD: (431, "the headers are too long or too many."),
     Refusal.PIPELINED: (429, "too many requests were sent ahead of their answers."),
@@ -74,7 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._refused: Refusal | None = None
         self._extensions: dict[str, dict[Any, Any]] = {}
         # Of the request that is being read.
-        self._line_bytes = self._head_bytes = self._headers = self._body_bytes = 0
+        self._line_bytes = self._head_bytes = self._headers = self._body_bytes = self._chunks = 0
         # Bytes of which the parser has given nothing yet, or never will, and those of which it has.
         self._unfinished_bytes = self._given_bytes = 0
         self._answered_s = 0.0
@@ -122,7 +125,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["extensions"] = self._extensions
         self._given_bytes += PIECE_BYTES
-        self._line_bytes = self._head_bytes = self._headers = self._body_bytes = 0
+        self._line_bytes = self._head_bytes = self._headers = self._body_bytes = self._chunks = 0
         self._enter(_State.HEAD)
 
     def on_url(self, url: bytes) -> None:
@@ -159,6 +162,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """Count a piece of the body."""
         self._given_bytes += len(body) + PIECE_BYTES
         self._body_bytes += len(body)
+        self._chunks += 1
+        if self._chunks > SMALL_CHUNKS_MAX and self._body_bytes < CHUNK_BYTES_MIN * self._chunks:
+            self._refused = self._refused or Refusal.SMALL_CHUNKS
         if self._refused is None:
             super().on_body(body)
 

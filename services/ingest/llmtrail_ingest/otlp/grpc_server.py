@@ -5,9 +5,10 @@ the caller's function, and only then is it answered.
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from urllib.parse import unquote
 
@@ -16,6 +17,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
+from llmtrail.clock import Clock, SystemClock
 from llmtrail.core.access.authenticate import AccessRefusal
 from llmtrail.core.access.binding import client_of
 from llmtrail.core.access.grant import Grant
@@ -28,6 +30,7 @@ from llmtrail_ingest.otlp.encoding import BadRequestError
 from llmtrail_ingest.otlp.http import RpcCode, logs_response, status_message, trace_response, varint
 from llmtrail_ingest.otlp.records import SkipReason
 from llmtrail_ingest.shares import Shares
+from llmtrail_ingest.spent import Spent
 
 try:
     import grpc
@@ -38,6 +41,8 @@ except ImportError as error:
 WORKERS = 64
 # Messages that are worked on at once, all senders together; one sender's are no more than are free beside them.
 AT_WORK_MAX = 16
+# Processor seconds a second that messages may take where several senders bring some.
+PROCESSOR_SHARE = 0.5
 # Streams of one connection, which all exporters of a process share. More wait at the client.
 STREAMS_PER_CONNECTION_MAX = 32
 # A client that does not answer a ping is gone; without this its threads waited for ever.
@@ -67,6 +72,11 @@ class GrpcDoor:
     policy: ContentPolicy
     # Counts and logs who was turned away, and why.
     turned_away: Callable[[str, Refusal], None] = lambda *_: None
+    clock: Clock = field(default_factory=SystemClock)
+
+    def now_s(self) -> float:
+        """Return time that never goes back, in seconds."""
+        return self.clock.monotonic_ns() / 1e9
 
 
 class GrpcServer:
@@ -92,6 +102,7 @@ class GrpcServer:
             ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
         ]
         self._shares = Shares(AT_WORK_MAX)
+        self._spent = Spent(PROCESSOR_SHARE)
         self._lock = threading.Lock()
         self._server = grpc.server(self._pool, options=options)
         for name, answer in _SERVICES.items():
@@ -129,15 +140,19 @@ class GrpcServer:
             raise AssertionError("abort raises.")  # noqa: TRY004 - not for a wrong type.
         sender = granted.name or client_of_peer(context.peer())
         with self._lock:
-            is_taken = self._shares.take(sender, 1)
+            is_taken = not self._spent.wait_s(sender, self._door.now_s()) and self._shares.take(sender, 1)
         if not is_taken:
             self._door.turned_away(sender, Refusal.SHARE)
-            _come_back(context, "too many requests of this sender are at work; send fewer at once.")
+            _come_back(
+                context, "requests of this sender take more than its share of the processor; send fewer at once."
+            )
+        began_s = time.thread_time()
         try:
             return self._answered(answer, body, granted.tenant or "", context)
         finally:
             with self._lock:
                 self._shares.give_back(sender, 1)
+                self._spent.add(sender, time.thread_time() - began_s, self._door.now_s())
 
     def _answered(self, answer: "_Answer", body: bytes, tenant: str, context: "grpc.ServicerContext") -> Message:
         try:
