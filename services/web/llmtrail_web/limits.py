@@ -1,7 +1,7 @@
 """Tell over HTTP what limits say: at once, or when something changes. Knows nothing of where that comes from."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -19,6 +19,7 @@ WAIT_S_MAX = 25.0
 # Each reader that waits holds a connection; beyond this they are told to come back.
 READERS_MAX = 2_000
 _COME_BACK_S = 5
+_NOT_KNOWN_S = 1
 # A generation is a name and a number; longer ones are somebody's mistake.
 _SINCE_LENGTH_MAX = 100
 
@@ -37,14 +38,23 @@ class LimitSource(Protocol):
         """Return how many readers wait."""
 
 
-def limit_routes(source: LimitSource, gate: Gate) -> list[Route]:
+def limit_routes(source: LimitSource, gate: Gate, not_known: Callable[[], str] = lambda: "") -> list[Route]:
     """Return `GET /v1/limits?since=GENERATION&wait_s=SECONDS`: what limits say, and what changed since.
 
     Without `since`, and where what the reader knows is too old, the answer is `full`. With `wait_s` (up to 25) it comes
     when there is news, or as 304. `If-None-Match` with the answer's ETag says the same as `since`.
+
+    `not_known` says why nobody can tell yet who is limited. Until it is "" for once the answer is 503: a table without
+    limits would let everybody spend.
     """
+    is_known = False
 
     async def get_limits(request: Request, grant: Grant) -> Response:
+        nonlocal is_known
+        if not is_known and (why := not_known()):
+            error = {"error": f"it is not known yet who is limited: {why}; ask again."}
+            return _json(503, error, {"Retry-After": str(_NOT_KNOWN_S)})
+        is_known = True
         since = request.query_params.get("since") or (request.headers.get("if-none-match") or "").strip().strip('"')
         wait_s = _wait_s(request.query_params.get("wait_s"))
         if wait_s is None or len(since) > _SINCE_LENGTH_MAX:

@@ -383,6 +383,7 @@ class Embedded:
             gate=gate,
         )
         gateway = Gateway(parts, gateway_config(config.ingest))
+        unread = "" if config.alerts.folder is None else "the rules are not read yet"
         state = ProcessState(self._readiness, lambda: {"tokens": self._token_failure()}, self._exposition)
         http = Starlette(
             routes=[
@@ -392,7 +393,7 @@ class Embedded:
                 *request_routes(lambda wanted, tenant: find_request(rooms.reader, wanted, tenant), gate),
                 *stats_routes(self._board, self._clock.now_ns, gate),
                 *gpu_stats_routes(self._gpu_board, self._clock.now_ns, gate, self._gpu_not_ready),
-                *limit_routes(self._limit_board, gate),
+                *limit_routes(self._limit_board, gate, lambda: self._readiness().get("alerts", unread)),
                 *told_routes(
                     rooms.reader,
                     (self._board, StoredSpent(rooms.handle.reader(FILL_LIMITS), lambda: _stored_places(rooms.log))),

@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 def limits_from_kafka(config: Config, process: RoleProcess) -> list[BaseRoute]:
     """Start to follow `llm.limits` in `process`, and return `GET /v1/limits`.
 
-    Until all of it is read nothing is limited: callers go on, as they do where nobody can be asked.
+    Until all of it was read once the answer is 503: each caller goes on or refuses, as it was told to.
     """
     board = new_limit_board()
     tail = TopicTail(
@@ -30,7 +30,7 @@ def limits_from_kafka(config: Config, process: RoleProcess) -> list[BaseRoute]:
     process.on_stop(tail.stop)
     process.before_stop(board.close)
     process.add("limits", tail.not_ready)
-    return [*limit_routes(board, process.gate)]
+    return [*limit_routes(board, process.gate, tail.not_ready)]
 
 
 def _take(board: LimitBoard, records: Sequence[Record]) -> None:

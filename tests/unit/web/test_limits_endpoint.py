@@ -159,3 +159,19 @@ def test_a_token_that_may_not_read_is_turned_away() -> None:
         return await ask(headers={"authorization": "Bearer nobody"})
 
     assert run(board_of(), talk).status_code == 401
+
+
+def test_until_limits_are_known_nobody_is_told_that_there_are_none() -> None:
+    why = ["llm.limits is not read to its end", "llm.limits is not read to its end", "", "it is read anew"]
+    app = Starlette(routes=limit_routes(board_of(limit_of("u-1")), readers_gate("acme"), lambda: why.pop(0)))
+
+    async def asked() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://house", headers=EVERYONE) as client:
+            return [await client.get("/v1/limits") for _ in range(4)]
+
+    answers = asyncio.run(asked())
+    assert [answer.status_code for answer in answers] == [503, 503, 200, 200]
+    assert answers[0].headers["retry-after"] == "1"
+    assert "not read to its end" in answers[0].json()["error"]
+    assert len(answers[2].json()["limits"]) == 1
