@@ -26,8 +26,8 @@ _SLICES = json_decode.Decoder(dict[str, msgspec.Raw])
 _ARRAY = json_decode.Decoder(list[msgspec.Raw])
 _ENCODER = msgspec.json.Encoder()
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
-# No reader takes what is nested deeper: the search for an array's elements ends there.
-_DEPTH_MAX = 1_024
+# So deep no sender nests by accident: the search for the elements of a broken array ends there.
+_DEPTH_MAX = 65_536
 _NULL = msgspec.Raw(b"null")
 _PLACE = re.compile(r" - at `\$\.?(.*)`$")
 

@@ -136,3 +136,14 @@ def test_as_deep_as_the_limit_is_taken_and_one_deeper_is_not(brackets: str) -> N
 def test_many_brackets_side_by_side_or_within_texts_are_not_deep() -> None:
     for raw in (b"[" + b",".join([b"[]"] * 200) + b"]", b'"' + b"{[" * 200 + b'"'):
         assert bytes(decode_call(START + b',"output":' + raw + b"}").output) == raw
+
+
+def test_a_deep_element_spares_its_neighbours_and_one_without_bottom_ends_the_search() -> None:
+    good = b'{"request_model":"m"}'
+
+    def array(depth: int) -> bytes:
+        return b"[%b,%b%b,%b]" % (good, b"[" * depth, b"]" * depth, good)
+
+    assert len(split_events(array(60_000))) == 3
+    with pytest.raises(BadEventError, match="too deep"):
+        split_events(array(70_000))
