@@ -262,7 +262,7 @@ class Life:
             while any(self.process.deliver(name) == 0.0 for name in CHANNELS) if self.process else False:
                 pass
         for _ in range(16):
-            self.world.now_ns += 310 * NS
+            self.world.now_ns += 620 * NS
             self.do("decide")
             while any(self.process.deliver(name) == 0.0 for name in CHANNELS) if self.process else False:
                 pass

@@ -210,8 +210,8 @@ def fresh(life: Edits) -> World:
 
 
 def levels(world: World) -> dict[str, tuple[int, str]]:
-    """Return which level each group that fires is at, and in which period."""
-    firing = {key: state for key, state in states_of(world).items() if state.level >= 0}
+    """Return which level each group that fires is at, and in which period; of those that calls say anything of."""
+    firing = {key: state for key, state in states_of(world).items() if state.level >= 0 and not state.unheard_ns}
     return {key: (state.level, state.period) for key, state in firing.items()}
 
 

@@ -149,7 +149,9 @@ def _limit(rule: Rule | None, level: Level) -> int | float | None:
 
 def _title(name: str, rule: Rule | None, level: Level, verdict: Verdict) -> str:
     """Return one line: who, and what against what."""
-    value = verdict.sighting.value
+    value, why = verdict.sighting.value, verdict.sighting.detail.get("why", "")
+    if isinstance(rule, Alarm) and value is None and why:
+        return f"{name}: {_measure(rule)}: {why}"
     if rule is None or value is None:
         return f"{name}: {verdict.key.rule}"
     shown = amount(value, rule.unit)

@@ -5,6 +5,7 @@ is left at `clear` or before; between the two nothing changes, so that a value t
 state and the same sighting are the same verdict with the same id, on any machine and at any repetition.
 """
 
+import dataclasses
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ NO_SUCH_RULE = "the rule was removed"
 NOT_MEANT = "the rule is about something else now"
 RULE_CHANGED = "the rule was changed"
 RENAMED = "the rule has another name now"
+NO_DATA = "no data: for an hour there were too few calls to say more"
 MOVED = "the rule is decided by another process now"
 _NS = 1_000_000_000
 _DAY_S = 86_400
@@ -32,6 +34,8 @@ _ID_BYTES = 16  # 128 bits: two verdicts never share an id
 _FORGET_S = 2 * _DAY_S
 # A period that is over is looked at for half a minute more: till then it must be known what was said of it.
 _AFTER_S = 60
+# A firing that too few calls say anything of holds so long: an application that is down, or stopped, is not mended.
+NO_DATA_AFTER_S = 3_600
 # The last hour is kept to the minute.
 _SLIDE_S = 60
 
@@ -75,12 +79,9 @@ def decide(
     held = -1 if edit is not Edit.NONE else held
     from_level = state.level
     seen = _seen(rule, state, sighting, held)
-    level = _level(rule, seen, held)
+    level = -1 if _is_unheard_of(rule, seen) else _level(rule, seen, held)
     if level < 0:
-        if from_level < 0:
-            return seen, None
-        why = NO_SUCH_LEVEL if not rule.levels else RULE_CHANGED if held < 0 else ""
-        return _resolve(seen, _last_of(seen, why, sighting.at_ns) if why else sighting, now_ns)
+        return (seen, None) if from_level < 0 else _resolve(seen, _end_of(rule, seen, held, sighting), now_ns)
     return _tell(rule, _moved(seen, level), _Moment(sighting, quiet, now_ns, from_level))
 
 
@@ -116,6 +117,8 @@ def due_ns(rule: Rule, state: GroupState) -> int | None:
         times += [since + rule.for_s * _NS for since in waiting]
         if state.well_since_ns:
             times.append(state.well_since_ns + rule.resolve_after_s * _NS)
+        if state.unheard_ns and state.level >= 0 and rule.gpu_condition is None:
+            times.append(state.unheard_ns + NO_DATA_AFTER_S * _NS)
     if state.level >= 0 and rule.repeat_s and state.told_at_ns:
         times.append(state.told_at_ns + rule.repeat_s * _NS)
     return min(times, default=None)
@@ -166,6 +169,7 @@ def _set_back(state: GroupState, at_ns: int, now_ns: int) -> GroupState:
         at_ns=at_ns,
         reached_ns=tuple(min(since, at_ns) for since in state.reached_ns),
         well_since_ns=min(state.well_since_ns, at_ns),
+        unheard_ns=min(state.unheard_ns, at_ns),
         told_at_ns=min(state.told_at_ns, now_ns),
     )
 
@@ -225,7 +229,12 @@ def _seen(rule: Rule, state: GroupState, sighting: Sighting, held: int) -> Group
         marks=marks_of(rule.levels),
     )
     if value is None or value != value:  # noqa: PLR0124 - a value that is no number says nothing either
-        return state
+        # What nobody knows does not go on: neither towards a level nor towards the end of one.
+        lower = state.reached_ns[: held + 1]
+        reached_ns = lower + (0,) * (len(state.reached_ns) - len(lower))
+        return replace(
+            state, reached_ns=reached_ns, well_since_ns=0, unheard_ns=(state.unheard_ns or at_ns) if held >= 0 else 0
+        )
     worse = min if _is_below(rule) else max
     since = zip(state.reached_ns, rule.levels, strict=True)
     well = all(_is_left(rule, level, value) for level in rule.levels[: held + 1])
@@ -235,13 +244,32 @@ def _seen(rule: Rule, state: GroupState, sighting: Sighting, held: int) -> Group
         peak=worse(state.peak, value) if state.level >= 0 else value,
         reached_ns=tuple((began or at_ns) if _is_reached(rule, level, value) else 0 for began, level in since),
         well_since_ns=(state.well_since_ns or at_ns) if well and held >= 0 else 0,
+        unheard_ns=0,
     )
+
+
+def _is_unheard_of(rule: Rule, state: GroupState) -> bool:
+    """Whether a firing has held for so long without anything that could end it. Machines fall silent by their fault."""
+    if not isinstance(rule, Alarm) or rule.gpu_condition is not None or not state.unheard_ns:
+        return False
+    return state.at_ns - state.unheard_ns >= NO_DATA_AFTER_S * _NS
+
+
+def _end_of(rule: Rule, state: GroupState, held: int, sighting: Sighting) -> Sighting:
+    """Return what is told of a firing that is over: what was seen, or why nothing need be seen."""
+    if _is_unheard_of(rule, state):
+        # What is unknown is told as no number.
+        return dataclasses.replace(_last_of(state, NO_DATA, sighting.at_ns), value=None)
+    why = NO_SUCH_LEVEL if not rule.levels else RULE_CHANGED if held < 0 else ""
+    return _last_of(state, why, sighting.at_ns) if why else sighting
 
 
 def _level(rule: Rule, state: GroupState, held: int) -> int:
     """Return the level that holds now; -1 where the group is well, and has been for long enough."""
     if not rule.levels:
         return -1
+    if state.unheard_ns:
+        return held
     held_ns, well_ns = (rule.for_s * _NS, rule.resolve_after_s * _NS) if isinstance(rule, Alarm) else (0, 0)
     long_enough = [i for i, since in enumerate(state.reached_ns) if since and state.at_ns - since >= held_ns]
     risen = long_enough[-1] if long_enough else -1
@@ -291,7 +319,7 @@ def _wanted(rule: Rule, state: GroupState, now_ns: int) -> Reason | None:
 
 def _resolve(state: GroupState, sighting: Sighting, now_ns: int) -> tuple[GroupState, Verdict]:
     """End a firing. Who heard of it hears that it is over, in a silence too: nothing stays open because of one."""
-    over = replace(state, level=-1, reached_ns=(), well_since_ns=0, suppressed="")
+    over = replace(state, level=-1, reached_ns=(), well_since_ns=0, unheard_ns=0, suppressed="")
     moment = _Moment(sighting, Quiet(), now_ns, state.level)
     resolved, verdict = _verdict(over, Reason.RESOLVED, moment, told=bool(state.told))
     ended = replace(resolved, firing_since_ns=0, level_since_ns=0, told=(), told_at_ns=0, step=0, incident="")

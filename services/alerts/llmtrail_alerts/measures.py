@@ -17,6 +17,8 @@ _QUANTILES = {
 _FIRST_TOKEN = frozenset({Measure.TTFT_P50_MS, Measure.TTFT_P95_MS, Measure.TTFT_P99_MS})
 # Measures that can rise because calls leave the window: shares and percentiles.
 SHARES = frozenset({*_QUANTILES, Measure.ERROR_RATE, Measure.FAILURE_RATE, Measure.RETRY_RATE, Measure.UNPRICED_SHARE})
+# Measures of what goes wrong: where nothing is called any more nothing shows that it is mended.
+UNTOLD_BY_SILENCE = SHARES | {Measure.FAILURES, Measure.UNDECLARED_FAILURES, Measure.POLICY_DIFFERED}
 # Measures of the heaviest request or prompt of a scope's tenant.
 HEAVIEST = frozenset({Measure.ATTEMPTS_PER_REQUEST, Measure.ATTEMPTS_PER_PROMPT})
 # In the details of what was seen: the fingerprint of the heaviest prompt.

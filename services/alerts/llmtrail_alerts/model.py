@@ -260,6 +260,7 @@ class GroupState(msgspec.Struct, omit_defaults=True, kw_only=True):
     peak: int | float = 0
     at_ns: int = 0  # when it was last seen
     suppressed: str = ""  # the Reason that kept it quiet, told when that ends
+    unheard_ns: int = 0  # since when too few calls say anything of it; 0: they do
     after_ns: int = 0  # when the period before this one was left, if it fired in that one
     basis: str = ""  # what its rule counted, and over which periods, when it was last decided
     marks: tuple[Mark, ...] = ()  # the levels that its rule had then

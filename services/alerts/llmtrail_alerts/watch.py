@@ -16,7 +16,16 @@ from llmtrail_alerts.diary import Diary
 from llmtrail_alerts.fill import LONG, Counted, Lack, Stored, Want, want_of, wants_of
 from llmtrail_alerts.filling import Filling
 from llmtrail_alerts.forecast import PACE_S, forecast_ns
-from llmtrail_alerts.measures import COMPARED, FLOORS, HEAVIEST, PROMPT, SHARES, basis_of, value_of
+from llmtrail_alerts.measures import (
+    COMPARED,
+    FLOORS,
+    HEAVIEST,
+    PROMPT,
+    SHARES,
+    UNTOLD_BY_SILENCE,
+    basis_of,
+    value_of,
+)
 from llmtrail_alerts.model import Alarm, Budget, GroupKey, GroupState, Measure, Rule, Sighting, Target, Unit
 from llmtrail_alerts.past import PAST, lapsed
 from llmtrail_alerts.periods import Bounds, period_of
@@ -329,8 +338,8 @@ class StatisticsWatch:
             value = basis_of(alarm.measure, cell) / baseline if baseline else None
         else:
             value = value_of(alarm, cell, self._declared(scope_text))
-            if cell.calls == 0 and not alarm.below and alarm.measure is not Measure.GPU:
-                value = 0  # Where nothing is called any more, nothing fails and nothing is slow.
+            if cell.calls == 0 and not alarm.below and alarm.measure not in UNTOLD_BY_SILENCE:
+                value = 0  # Where nothing is called any more, nothing is spent.
         return Sighting(
             key=GroupKey(alarm.name, scope_text),
             at_ns=now_s * _NS,

@@ -211,6 +211,7 @@ def test_an_alarm_that_another_process_decides_since_inhibits_was_edited_leaves_
         assert len(first.pager) == 1
     assert len(set(first.opened)) == len(first.opened) > 1
     decide(2 * HOUR_S)
+    decide(2 * HOUR_S)
     decide(400)
     assert not first.pager
     assert not [state for world in worlds for state in states_of(world).values() if state.level >= 0]
