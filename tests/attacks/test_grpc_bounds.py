@@ -45,6 +45,16 @@ class Door:
         self.kept += 1
 
 
+class Still:
+    """A clock on which nothing that was used fades."""
+
+    def now_ns(self) -> int:
+        return 1
+
+    def monotonic_ns(self) -> int:
+        return 1
+
+
 @pytest.fixture
 def door() -> Door:
     return Door()
@@ -58,6 +68,7 @@ def address(door: Door) -> Iterator[str]:
         count=lambda _: None,
         policy=ContentPolicy.FULL,
         turned_away=lambda sender, refusal: door.turned_away.append((sender, refusal)),
+        clock=Still(),
     )
     server = GrpcServer(parts, "127.0.0.1:0")
     server.start()
@@ -94,6 +105,23 @@ def test_a_sender_whose_calls_are_all_at_work_is_told_when_to_come_back_and_anot
         assert door.turned_away == [("evil", Refusal.SHARE)]
         door.let_go.set()
     export(address, "evil", body)
+
+
+@pytest.mark.attack("H7", "one token's messages take the processor from others")
+def test_a_sender_that_used_more_than_its_share_of_the_processor_is_told_to_come_back(door: Door, address: str) -> None:
+    door.let_go.set()
+    costly = SPANS * 400
+    export(address, "good", SPANS)
+
+    def insist() -> None:
+        for _ in range(200):
+            export(address, "evil", costly)
+
+    with pytest.raises(grpc.RpcError) as refused:
+        insist()
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert door.turned_away == [("evil", Refusal.SHARE)]
+    export(address, "good", SPANS)
 
 
 @pytest.mark.attack("H7", "four million spans of two bytes each")
