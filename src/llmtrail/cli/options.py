@@ -1,6 +1,7 @@
 """Options that several commands share, and the settings they lead to. Knows no command."""
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ from typing import Annotated
 import typer
 
 from llmtrail.cli.exits import CommandError, Exit
+from llmtrail.cli.terminal import print_text
 from llmtrail.config import ConfigError
 from llmtrail.config_load import Loaded, load_config
 
@@ -39,7 +41,7 @@ def settings(
     except ConfigError as error:
         raise CommandError(Exit.WRONG_USE, str(error)) from error
     for warning in loaded.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        print_text(f"warning: {warning}", to=sys.stderr)
     return loaded
 
 
