@@ -26,7 +26,7 @@ from llmtrail import private_files
 from llmtrail.clock import Clock, SystemClock
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.partial import BadPartialError, Partial, decode_partials
-from llmtrail.log.port import DEAD_LETTERS, GPU, GPU_STATS, PARTIALS, STATS
+from llmtrail.log.port import DEAD_LETTERS, GPU, GPU_STATS, PARTIALS, STATS, cut_to_letter
 from llmtrail_aggregator.fold import Changes, apply_all
 from llmtrail_aggregator.gpu import GpuFold
 from llmtrail_aggregator.quick_fetch import QuickApp
@@ -39,6 +39,8 @@ POLL_RECORDS_MAX = 200
 BUFFERED_MAX = 256
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024
 REPORT_EVERY_S = 1.0
+# Of a key that is longer the dead letter bears its beginning: with the value it must fit into one record.
+_KEY_BYTES_MAX = 1_000
 # What a worker may take to end when its supervisor is gone: to commit and to leave the group takes less.
 END_S_MAX = 4.0
 # A worker that was stopped for longer than this part of its session may have lost its partitions without knowing.
@@ -132,15 +134,16 @@ class Aggregator:
         return self._shelf
 
     async def _turn_away(self, event: Any, cause: Exception, reason: str = "bad_partial") -> None:
+        kept, note = cut_to_letter(event.value or b"")
+        message = event.message
+        place = f" ({message.topic}[{message.partition}] offset {message.offset})"
         letter = {
             "reason": reason,
-            "detail": f"{type(cause).__name__}: {cause}"[:500],
+            "detail": f"{type(cause).__name__}: {cause}"[:500] + place + note,
             "source": "aggregate",
-            "value_base64": base64.b64encode(event.value or b"").decode(),
+            "value_base64": base64.b64encode(kept).decode(),
         }
-        message = event.message
-        letter["detail"] += f" ({message.topic}[{message.partition}] offset {message.offset})"
-        await self._letters.send(key=event.key, value=json.dumps(letter).encode())
+        await self._letters.send(key=(event.key or b"")[:_KEY_BYTES_MAX] or None, value=json.dumps(letter).encode())
         self._report.turned_away()
 
     def _end_if_it_slept(self) -> None:

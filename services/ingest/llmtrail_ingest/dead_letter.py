@@ -4,7 +4,7 @@ import base64
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Annotated, Protocol
 
 import msgspec
 
@@ -22,15 +22,20 @@ _IDLE_S = 0.5
 _RETRY_S = 2.0
 
 
+# What the table's columns hold; anybody may have written the letter.
+_PLACE_MAX = 2**63 - 1
+_Place = Annotated[int, msgspec.Meta(ge=0, le=_PLACE_MAX)]
+
+
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """Where a record stood that the writer turned away: its row bears that place, so a repeat replaces itself."""
 
     topic: str
     topic_id: str
-    partition: int
-    offset: int
-    received_at_ns: int
-    item: int = 0
+    partition: _Place
+    offset: _Place
+    received_at_ns: _Place
+    item: _Place = 0
 
 
 # On a record of `llm.calls` that a dead letter became: where that letter stands. Followed only where nobody but our
@@ -49,7 +54,9 @@ def place_of(text: str) -> Origin | None:
     parts = text.split("/")
     if len(parts) != 6 or not all(part.isascii() and part.isdecimal() and len(part) < 20 for part in parts[2:]):
         return None
-    partition, offset, item, received_at_ns = map(int, parts[2:])
+    partition, offset, item, received_at_ns = numbers = tuple(map(int, parts[2:]))
+    if max(numbers) > _PLACE_MAX:
+        return None
     return Origin(
         topic=parts[0], topic_id=parts[1], partition=partition, offset=offset, item=item, received_at_ns=received_at_ns
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from llmtrail.log.kafka.partition import PartitionLog
-from llmtrail.log.port import SPANS, Append, Plan, Records
+from llmtrail.log.port import SPANS, Append, Plan, Records, RecordTooLargeError
 from llmtrail.log.rows import RECORD_BYTES_MAX
 from llmtrail.store.rows import CallRow, DeadLetterRow, KnownCall
 from llmtrail_ingest.dead_letter import letters_append, origin_letter
@@ -39,7 +39,8 @@ class KafkaAppender:
 class LettersToLog:
     """A sink whose dead letters go onto their topic; whoever reads it brings them into the table.
 
-    One that no record holds goes into the table at once: what a producer compressed may be longer than a record.
+    One that no record holds goes into the table at once: what a producer compressed may be longer than a record, and
+    the brokers' own bound may be lower than ours.
     """
 
     def __init__(self, sink: Sink, producer: Producer) -> None:
@@ -54,7 +55,12 @@ class LettersToLog:
         """Append letters that tell their own place: once more of the same letter is the same row."""
         told = [letters_append([origin_letter(letter)], dict(letter.headers)) for letter in letters]
         too_large = [letter for letter, append in zip(letters, told, strict=True) if _bytes(append) > RECORD_BYTES_MAX]
-        self._producer.append([append for append in told if _bytes(append) <= RECORD_BYTES_MAX]).result(APPEND_S_MAX)
+        kept = [append for append in told if _bytes(append) <= RECORD_BYTES_MAX]
+        try:
+            self._producer.append(kept).result(APPEND_S_MAX)
+        except RecordTooLargeError:
+            # The brokers do not say of which: a letter that stands on its topic as well replaces itself in the table.
+            too_large = list(letters)
         if too_large:
             self._sink.insert_dead_letters(too_large, token)
 

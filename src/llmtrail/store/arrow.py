@@ -87,6 +87,9 @@ def optional_times(instants_ns: Sequence[int | None]) -> Column:
 
 
 def days(instants_ns: Sequence[int]) -> Column:
-    """Build a Date column: the UTC day of each instant."""
-    numbers = array("i", [ns // DAY_NS for ns in instants_ns])
+    """Build a Date column: the UTC day of each instant, of one that no column holds the nearest that it does."""
+    try:
+        numbers = array("i", [ns // DAY_NS for ns in instants_ns])
+    except OverflowError:
+        numbers = array("i", [min(max(ns, 0), TIME_MAX_NS) // DAY_NS for ns in instants_ns])
     return pa.Array.from_buffers(pa.date32(), len(numbers), [None, pa.py_buffer(numbers)])

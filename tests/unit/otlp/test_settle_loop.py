@@ -9,7 +9,16 @@ from llmtrail.clock import SystemClock
 from llmtrail.core.call import Call
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.log.memory import MemoryLog
-from llmtrail.log.port import CALLS, SPANS, Append, LogFullError
+from llmtrail.log.port import (
+    CALLS,
+    DEAD_LETTERS,
+    LETTER_BYTES_MAX,
+    SPANS,
+    Append,
+    LogFullError,
+    RecordTooLargeError,
+)
+from llmtrail_ingest.dead_letter import letter_rows
 from llmtrail_ingest.otlp.admit import admit_spans
 from llmtrail_ingest.otlp.loop import GROUP, SettleLoop
 from llmtrail_ingest.otlp.records import SpanRecord
@@ -138,12 +147,47 @@ def test_a_backlog_is_settled_as_it_would_have_been_live() -> None:
     assert log.committed(GROUP, SPANS, 0) == 6_000
 
 
-def test_a_record_that_cannot_be_read_is_counted_and_passed() -> None:
+@pytest.mark.parametrize(
+    "value", [b"", b"{", b'{"a":' * 50_000, b"\xff", b"null", b'{"trace_id":' + b"9" * 5_000 + b"}"]
+)
+def test_a_span_that_cannot_be_read_is_one_dead_letter_and_the_others_become_calls(value: bytes) -> None:
     log = MemoryLog()
-    log.append([Append(SPANS, [b"{"], [b"k"])], EPOCH_NS)
+    log.append([Append(SPANS, [value] * 3, [b"k"] * 3, {"tenant": "acme"})], EPOCH_NS)
+    send(log, [span(2, 1, chat("r-1"), scope=GENAI)], EPOCH_NS)
     loop = loop_over(log)
-    loop.run_once(EPOCH_NS)
-    assert loop.counts.unreadable == 1
+    assert loop.run_once(EPOCH_NS + 5 * SECOND_NS) == 1
+    assert loop.counts.unreadable == 3
+    assert log.committed(GROUP, SPANS, 0) == 4
+    rows = letter_rows(log.read(DEAD_LETTERS, 0, 0, 10, 10_000_000))
+    assert [(row.topic, row.offset, row.reason, row.tenant) for row in rows] == [
+        (SPANS, offset, "bad_span", "acme") for offset in range(3)
+    ]
+    assert {row.value for row in rows} == {value}
+    loop_over(log).run_once(EPOCH_NS + 6 * SECOND_NS)
+    assert log.end(DEAD_LETTERS, 0) == 3
+
+
+def test_a_span_too_large_for_its_dead_letter_is_cut_and_named() -> None:
+    log = MemoryLog()
+    log.append([Append(SPANS, [b"x" * 7_000_000], [b"k"])], EPOCH_NS)
+    loop_over(log).run_once(EPOCH_NS)
+    (row,) = letter_rows(log.read(DEAD_LETTERS, 0, 0, 10, 10_000_000))
+    assert row.value == b"x" * LETTER_BYTES_MAX
+    assert "first 5000000 of 7000000 bytes; sha256 " in row.detail
+
+
+def test_a_dead_letter_that_no_broker_takes_still_says_which_span_it_was() -> None:
+    class Narrow(MemoryLog):
+        def append(self, appends: Sequence[Append], now_ns: int) -> list[int]:
+            if max(len(value) for append in appends for value in append.values) > 2_000_000:
+                raise RecordTooLargeError("a record is over 2000000 bytes")
+            return super().append(appends, now_ns)
+
+    log = Narrow()
+    MemoryLog.append(log, [Append(SPANS, [b"x" * 3_000_000], [b"k"])], EPOCH_NS)
+    loop_over(log).run_once(EPOCH_NS)
+    (row,) = letter_rows(log.read(DEAD_LETTERS, 0, 0, 10, 10_000_000))
+    assert (row.topic, row.offset, row.value) == (SPANS, 0, b"")
     assert log.committed(GROUP, SPANS, 0) == 1
 
 

@@ -5,12 +5,10 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from llmtrail.log.port import Append
+from llmtrail.log.port import Append, cut_to_letter
 from llmtrail_ingest.dead_letter import Letter, letters_append
 from llmtrail_ingest.gateway.admit import Rejected
 
-# Bytes of a rejected value that are kept: in base64 they are 6.7 MB, and a record holds 8 with all that belongs to it.
-VALUE_BYTES_MAX = 5_000_000
 # A reason in words may quote what a sender wrote.
 DETAIL_LENGTH_MAX = 1_000
 # What a letter takes beside its value, so that very small ones have a bound as well.
@@ -57,13 +55,11 @@ def letters_for(
     found = Letters()
     letters: list[Letter] = []
     for one in rejected:
-        kept = one.value[:VALUE_BYTES_MAX]
+        kept, note = cut_to_letter(one.value)
         if not quota.take(tenant or "", len(kept)):
             found.unkept += 1
             continue
-        detail = one.detail[:DETAIL_LENGTH_MAX]
-        if len(kept) < len(one.value):
-            detail += f" (kept: its first {len(kept)} of {len(one.value)} bytes)"
+        detail = one.detail[:DETAIL_LENGTH_MAX] + note
         letters.append(
             Letter(
                 reason=one.reason,

@@ -4,14 +4,27 @@ After a restart the spans of the last hour that were published already are read 
 later still finds its calls; from the committed cursor on they are settled and published as before.
 """
 
+import base64
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
+from msgspec.structs import replace
 
-from llmtrail.log.port import CALLS, SPANS, Append, Log, LogClosedError, LogFullError, Records
+from llmtrail.log.port import (
+    CALLS,
+    SPANS,
+    Append,
+    Log,
+    LogClosedError,
+    LogFullError,
+    Records,
+    RecordTooLargeError,
+    cut_to_letter,
+)
+from llmtrail_ingest.dead_letter import Letter, Origin, letters_append
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.otlp.records import decode_part
 from llmtrail_ingest.otlp.settle import Event, SettleLimits, Settler
@@ -31,6 +44,8 @@ EVENTS_PER_APPEND_MAX = 2_000
 IDLE_S = 0.2
 # After the log refused an append: it is full or failing, and asking faster does not mend it.
 RETRY_S = 1.0
+# A reason in words may quote what a sender wrote.
+DETAIL_LENGTH_MAX = 1_000
 _SCHEMA = "call.v1"
 
 _logger = logging.getLogger(__name__)
@@ -71,6 +86,7 @@ class SettleLoop:
         self._cursors: dict[int, _Cursor] = {}
         # Decided but not appended: appended before anything else is decided.
         self._pending: list[Event] = []
+        self._letters: list[Letter] = []
         self._is_behind = False
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -102,10 +118,12 @@ class SettleLoop:
         if not self._cursors:
             self._recover(now_ns)
         self._is_behind = False
-        if not self._pending:
+        if not self._pending and not self._letters:
             horizons_ns = [self._read(partition, cursor, now_ns) for partition, cursor in self._cursors.items()]
             self._pending = self._settler.publish(min(horizons_ns))
         published = len(self._pending)
+        if self._letters:
+            self._append_letters(now_ns)
         while self._pending:
             self._append(self._pending[:EVENTS_PER_APPEND_MAX], now_ns)
             del self._pending[:EVENTS_PER_APPEND_MAX]
@@ -158,6 +176,8 @@ class SettleLoop:
                 offset = records.next_offset
             self._cursors[partition] = _Cursor(read=committed, committed=committed)
         self._settler.mark_published()
+        # What was turned away before the restart has its letters.
+        self._letters.clear()
         self.counts = LoopCounts()
 
     def _recover_calls(self, now_ns: int) -> None:
@@ -195,12 +215,24 @@ class SettleLoop:
             if appended_at_ns >= since_ns:
                 try:
                     part = decode_part(value)
-                except msgspec.DecodeError:
-                    # Only this program writes the topic; a record it cannot read was written by a newer version.
+                except msgspec.DecodeError as cause:
                     self.counts.unreadable += 1
+                    self._letters.append(_letter(records, offset - records.first_offset, str(cause)))
                 else:
                     self._settler.take(part, appended_at_ns, records.partition, offset)
             offset += 1
+
+    def _append_letters(self, now_ns: int) -> None:
+        headers = {"source": "log"}
+        try:
+            self._log.append([letters_append(self._letters, headers)], now_ns)
+        except RecordTooLargeError as cause:
+            # The brokers' bound is lower than ours: that a span was turned away, and where, is kept all the same.
+            named = [
+                replace(one, value_base64="", detail=f"{one.detail} (its bytes: {cause})") for one in self._letters
+            ]
+            self._log.append([letters_append(named, headers)], now_ns)
+        self._letters.clear()
 
     def _append(self, events: list[Event], now_ns: int) -> None:
         by_tenant: dict[str, list[Event]] = {}
@@ -217,6 +249,25 @@ class SettleLoop:
             if done > cursor.committed:
                 self._log.commit(GROUP, SPANS, partition, done)
                 cursor.committed = done
+
+
+def _letter(records: Records, index: int, detail: str) -> Letter:
+    """Return the letter of a record that no version of this program can have written, or a newer one has."""
+    kept, note = cut_to_letter(records.values[index])
+    return Letter(
+        reason="bad_span",
+        detail=detail[:DETAIL_LENGTH_MAX] + note,
+        source="log",
+        value_base64=base64.b64encode(kept).decode(),
+        tenant=records.headers[index].get("tenant") or None,
+        origin=Origin(
+            topic=records.topic,
+            topic_id=records.topic_id,
+            partition=records.partition,
+            offset=records.first_offset + index,
+            received_at_ns=max(records.appended_at_ns[index], 0),
+        ),
+    )
 
 
 def _append_of(tenant: str, events: list[Event]) -> Append:

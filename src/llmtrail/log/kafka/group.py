@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
 from llmtrail.log.kafka.admin import KafkaAdmin
+from llmtrail.log.kafka.headers import headers_of
 from llmtrail.log.kafka.notes import from_metadata
 from llmtrail.log.kafka.partition import Fetched, PartitionLog
 
@@ -229,11 +230,10 @@ class GroupReader:
         return offset, key or b"", value or b"", message.timestamp()[1] * _NS_PER_MS, self._headers_of(message)
 
     def _headers_of(self, message: Message) -> Mapping[str, str]:
-        told = cast("list[tuple[str, bytes | None]] | None", message.headers())
-        if not told:
+        as_said = headers_of(message)
+        if not as_said:
             return _NO_HEADERS
         # Senders say the same few things with every record: read once, shared by all.
-        as_said = tuple(told)
         found = self._headers.get(as_said)
         if found is None:
             found = {name: value.decode("utf-8", "replace") for name, value in as_said if value is not None}

@@ -1,10 +1,11 @@
 """A topic from its first record to its last, and where groups begin on it: for moves, not for every day's reading."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, cast
 
+from llmtrail.log.kafka.headers import headers_of
 from llmtrail.log.kafka.notes import to_metadata
 
 try:
@@ -63,7 +64,7 @@ def read_whole(client: Mapping[str, str], topic: str, partitions: int) -> Iterat
             for message in messages:
                 error = message.error()
                 if error is None:
-                    told = cast("Sequence[tuple[str, bytes | None]]", message.headers() or ())
+                    told = headers_of(message)
                     headers = {name: (text or b"").decode("utf-8", "replace") for name, text in told}
                     place = cast("int", message.partition()), cast("int", message.offset())
                     yield Kept(*place, message.key() or b"", message.value(), headers)
