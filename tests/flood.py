@@ -2,11 +2,12 @@
 
 import http.client
 import json
+import math
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,10 +22,8 @@ _PACE = threading.Event()
 POSTS_PER_S = 10
 EVENTS_PER_POST = 10
 _CHECKS_PER_S = 10
-# How late a post may end that is still in time.
-_GRACE_S = 0.3
-# Stretches that are looked at until one holds: what starves by design starves in all of them, a busy machine does not.
-_STRETCHES = 3
+# Who is answered no sooner is starved, however busy the machine is.
+_ANSWER_S_MAX = 20
 _ATTACKERS = Path(__file__).with_name("attackers.py")
 
 
@@ -72,22 +71,12 @@ def attacked(house: House, names: Sequence[str], source: str, token: str = "") -
             one.communicate()
 
 
-def seen_best(look: Callable[[], Seen], is_held: Callable[[Seen], bool]) -> list[Seen]:
-    """Look until what must hold was seen to hold, three times at most; return what was seen, the last last."""
-    looks: list[Seen] = []
-    for _ in range(_STRETCHES):
-        looks.append(look())
-        if is_held(looks[-1]):
-            break
-    return looks
-
-
-def seen_beside(house: House, seconds: float, source: str = "127.0.0.1", base_bytes: int = 0) -> Seen:
-    """Send and check for some seconds; return what was seen."""
+def seen_beside(house: House, seconds: float, base_bytes: int = 0, late_s_max: float = math.inf) -> Seen:
+    """Send and check for some seconds, or until what is due was sent `late_s_max` after; return what was seen."""
     seen = Seen(base_bytes=base_bytes or memory_bytes(house), due=int(seconds * POSTS_PER_S))
     stop = threading.Event()
     threads = [
-        threading.Thread(target=_send, args=(house, source, seconds, seen)),
+        threading.Thread(target=_send, args=(house, seconds + late_s_max, seen)),
         threading.Thread(target=_check, args=(house, stop, seen)),
     ]
     for thread in threads:
@@ -104,14 +93,14 @@ def memory_bytes(house: House) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmRSS"))
 
 
-def _send(house: House, source: str, seconds: float, seen: Seen) -> None:
+def _send(house: House, seconds_max: float, seen: Seen) -> None:
     """Post at a steady pace; what is late is caught up with, what is refused is not sent again."""
     where = urlsplit(house.http_url)
     began_s = time.monotonic()
-    connection = http.client.HTTPConnection("127.0.0.1", where.port, timeout=10, source_address=(source, 0))
+    connection = http.client.HTTPConnection("127.0.0.1", where.port, timeout=_ANSWER_S_MAX)
     for number in range(seen.due):
         _PACE.wait(max(0.0, began_s + number / POSTS_PER_S - time.monotonic()))
-        if time.monotonic() - began_s > seconds + _GRACE_S:
+        if time.monotonic() - began_s > seconds_max:
             break
         event = json.dumps({"started_at": time.time_ns(), "request_model": "gpt-4o", "feature": "honest"})
         headers = {"content-type": "application/json"}
@@ -137,7 +126,7 @@ def _check(house: House, stop: threading.Event, seen: Seen) -> None:
     port = urlsplit(house.http_url).port
     while not stop.wait(1 / _CHECKS_PER_S):
         began_s = time.monotonic()
-        probe = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        probe = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S_MAX)
         try:
             probe.request("GET", "/healthz")
             is_well = probe.getresponse().status == 200

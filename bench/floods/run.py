@@ -16,6 +16,8 @@ from flood import Seen, attacked, memory_bytes, seen_beside  # noqa: E402
 from house import House, running_house  # noqa: E402
 
 MIB = 1024 * 1024
+# How late posts may end that are still in time.
+LATE_S_MAX = 0.3
 # What a flood brought is stored before the next begins.
 SETTLED_S_MAX = 120
 # Floods whose connections one address may not hold twice.
@@ -35,10 +37,10 @@ def told(seen: Seen, quiet: Seen) -> dict[str, object]:
 def flooded(house: House, name: str, seconds: float) -> dict[str, object]:
     """Look at one flood beside a quiet stretch."""
     eventually(lambda: house.backlog() == 0, SETTLED_S_MAX)
-    quiet = seen_beside(house, seconds)
+    quiet = seen_beside(house, seconds, late_s_max=LATE_S_MAX)
     base_bytes = memory_bytes(house)
     with attacked(house, [name] if name in ALONE else [name, name], "127.0.0.2"):
-        seen = seen_beside(house, seconds, base_bytes=base_bytes)
+        seen = seen_beside(house, seconds, base_bytes, LATE_S_MAX)
     return told(seen, quiet) | {"quiet_check_ms": round(quiet.slowest_check_s * 1000)}
 
 

@@ -31,7 +31,8 @@ class Connections(Generic[Connection]):
 
     A connection waits while the server has nothing to do for it: idle, or in the middle of sending a request. Where
     there is no room, the one that has waited longest makes room, of the newcomer's own address where that has its
-    share, else of the address that holds most. Nobody is turned away by those who only hold connections.
+    share, else of the address that holds most. Nobody is turned away by those who only hold connections, nor by those
+    who open new ones as fast as theirs are closed: beside an address that holds fewer nobody is too young to make room.
     """
 
     def __init__(self, total_max: int, client_max: int) -> None:
@@ -54,7 +55,8 @@ class Connections(Generic[Connection]):
             crowded = max(self._clients.values(), key=lambda other: other.open)
         evicted = None
         if crowded is not None:
-            evicted = _longest_waiting(crowded, now_s - SILENT_S_MIN)
+            has_fewer = (0 if here is None else here.open) + 1 < crowded.open
+            evicted = _longest_waiting(crowded, now_s if has_fewer else now_s - SILENT_S_MIN)
             if evicted is None:
                 return Opened(is_taken=False)
             del crowded.waiting[evicted]
