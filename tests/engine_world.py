@@ -11,10 +11,11 @@ from typing import cast
 
 import msgspec
 
+from llmtrail.core.audit import AuditRow
 from llmtrail.core.limit import limit_key
 from llmtrail.log.journal import Record
 from llmtrail.metrics import Metrics
-from llmtrail.store.alerts import AlertRow, AuditRow
+from llmtrail.store.alerts import AlertRow
 from llmtrail_alerts.case_statistics import CaseStatistics
 from llmtrail_alerts.channels.pagerduty import PagerDutySender
 from llmtrail_alerts.channels.port import Answer, Channel, ChannelKind, Outcome, Sending

@@ -51,9 +51,11 @@ _CREATE = re.compile(
 )
 _COLUMN = re.compile(r"^  `?([\w.]+)`? (.+?) (?:DEFAULT \S+ )?COMMENT '((?:[^']|'')*)'", re.MULTILINE)
 _ADD = re.compile(
-    r"ALTER TABLE llmtrail\.(\w+)\s+ADD COLUMN (?:IF NOT EXISTS )?(\w+) (.+?) COMMENT '((?:[^']|'')*)'.*? AFTER (\w+)$",
+    r"ALTER TABLE llmtrail\.(\w+)\s+ADD COLUMN (?:IF NOT EXISTS )?(\w+) (.+?)"
+    r"(?: DEFAULT \S+)? COMMENT '((?:[^']|'')*)'.*? AFTER (\w+)$",
     re.DOTALL,
 )
+_TELL = re.compile(r"ALTER TABLE llmtrail\.(\w+)\s+COMMENT COLUMN IF EXISTS (\w+) '((?:[^']|'')*)'$")
 _COMMENT = re.compile(r"COMMENT '((?:[^']|'')*)'$")
 
 
@@ -75,7 +77,17 @@ def relations() -> list[Relation]:
 
 
 def _grow(found: dict[str, Relation], statement: str) -> None:
-    """Put an added column in its place."""
+    """Put an added column in its place, or another comment on one that is there."""
+    if told := _TELL.match(statement.strip()):
+        table, name, comment = told.groups()
+        found[table] = replace(
+            found[table],
+            columns=tuple(
+                replace(one, comment=comment.replace("''", "'")) if one.name == name else one
+                for one in found[table].columns
+            ),
+        )
+        return
     match = _ADD.match(statement.strip())
     assert match is not None, f"write it as ADD COLUMN … COMMENT '…' … AFTER …: {statement}"
     table, name, kind, comment, before = match.groups()

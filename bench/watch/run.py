@@ -15,6 +15,7 @@ sys.path.insert(0, str(HERE.parent))
 
 from record import record  # noqa: E402
 
+from llmtrail.core.audit import AuditRow  # noqa: E402
 from llmtrail.core.board import Board  # noqa: E402
 from llmtrail.core.calendar import month_end_s, month_start_s  # noqa: E402
 from llmtrail.core.cell import Cell  # noqa: E402
@@ -23,7 +24,6 @@ from llmtrail.core.sketch import bucket_of  # noqa: E402
 from llmtrail.core.slot import SECONDS_OF, SlotKey, SlotState, Tier, encode_slot  # noqa: E402
 from llmtrail.log.journal import Record  # noqa: E402
 from llmtrail.metrics import Metrics  # noqa: E402
-from llmtrail.store.alerts import AuditRow  # noqa: E402
 from llmtrail_alerts.board_statistics import BoardStatistics  # noqa: E402
 from llmtrail_alerts.channels.port import Channel  # noqa: E402
 from llmtrail_alerts.delivery import Delivery  # noqa: E402

@@ -211,7 +211,7 @@ class StoreConfig:
     minutes_days: Days = 400
     # Days that decisions on budgets and alarms are kept.
     alerts_days: Days = 400
-    # Days that changes of rules are kept.
+    # Days that it is kept who changed rules, used tokens, read what, and was refused.
     audit_days: Days = 400
     # Days that samples of GPUs and model servers are kept.
     gpu_days: Days = 90

@@ -101,6 +101,19 @@ HTTP_REFUSED = Metric(
     ("reason",),
 )
 HTTP_CONNECTIONS = Metric("llmtrail_http_connections", Kind.GAUGE, "Connections to the HTTP ports of this process.")
+AUDIT_ROWS = Metric(
+    "llmtrail_audit_rows",
+    Kind.COUNTER,
+    "Rows for the audit by what became of them: taken = kept + lost + llmtrail_audit_waiting_rows.",
+    ("fate",),
+)
+AUDIT_WAITING = Metric("llmtrail_audit_waiting_rows", Kind.GAUGE, "Rows for the audit that wait in memory to be kept.")
+AUDIT_UNASKED = Metric(
+    "llmtrail_audit_unasked",
+    Kind.COUNTER,
+    "Ids that a tenant's token found nothing under, of which nobody asked whether they are another tenant's.",
+)
+AUDIT_UNREAD = Metric("llmtrail_audit_unread_records", Kind.COUNTER, "Records of llm.audit that are no rows.")
 GPU_SCRAPES = Metric(
     "llmtrail_gpu_scrapes", Kind.COUNTER, "Scrapes of GPUs and model servers by what became of them.", ("fate",)
 )
@@ -227,6 +240,10 @@ METRICS = (
     INGEST_FIELDS_MOVED,
     HTTP_REFUSED,
     HTTP_CONNECTIONS,
+    AUDIT_ROWS,
+    AUDIT_WAITING,
+    AUDIT_UNASKED,
+    AUDIT_UNREAD,
     GPU_SCRAPES,
     GPU_READ,
     GPU_REJECTED_LINES,

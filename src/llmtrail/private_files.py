@@ -156,3 +156,15 @@ def _locked(folder: Path) -> int | None:
         os.close(descriptor)
         return None
     return descriptor
+
+
+def file_owner(file: Path) -> str:
+    """Return the name of a file's owner, or its number where it has no name here; "" where nobody can tell."""
+    try:
+        number = file.stat().st_uid
+    except OSError:
+        return ""
+    try:
+        return file.owner()
+    except (KeyError, OSError, NotImplementedError):
+        return f"uid {number}"

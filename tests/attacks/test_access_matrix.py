@@ -210,6 +210,19 @@ def test_a_process_whose_sql_is_writable_lets_in_the_same(web: Served, row: tupl
         assert (status in refused) if refused else (status not in {401, 403}), name
 
 
+@pytest.mark.attack("matrix", "reads who did what with every kind of token")
+def test_who_did_what_is_read_by_whom_the_one_function_lets(up: Served) -> None:
+    needs = Needs("read", no_tenant=True, body="SELECT count() FROM audit")
+    where = urlsplit(up.running.sql)
+    for name in TOKENS:
+        connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=30)
+        try:
+            connection.request("POST", "/", needs.body.encode(), {"authorization": f"Bearer {strong(name)}"})
+            assert connection.getresponse().status == (403 if expected(needs, name) else 200), name
+        finally:
+            connection.close()
+
+
 @pytest.mark.attack("matrix", "exports over gRPC with tokens that may not")
 @pytest.mark.parametrize("service", GRPC_ROWS)
 def test_a_grpc_service_lets_in_senders_alone(up: Served, service: str) -> None:

@@ -15,12 +15,13 @@ import pytest
 from msgspec import Raw
 
 from alert_messages import RETRY_STORM
+from llmtrail.core.audit import AuditRow
 from llmtrail.core.call import Attempt
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.local.sink import StoreSink
 from llmtrail.log.kafka.partition import PartitionLog
 from llmtrail.log.port import DEAD_LETTERS
-from llmtrail.store.alerts import AlertRow, AuditRow, insert_alerts, insert_audit
+from llmtrail.store.alerts import AlertRow, insert_alerts, insert_audit
 from llmtrail.store.arrow import DAY_NS
 from llmtrail.store.errors import MigrationError, StoreError, StoreUnavailableError
 from llmtrail.store.handle import Handle, Limits, PooledHandle, open_chdb, open_http
@@ -32,7 +33,7 @@ from llmtrail.store.proof import Worst, requests_of
 from llmtrail.store.retention import DEFAULT_DAYS, retention_days, set_retention
 from llmtrail.store.rows import DeadLetterRow
 from llmtrail_alerts.message import look_command
-from llmtrail_ingest.dead_letter import DeadLetterWriter, letter_of, letter_value
+from llmtrail_ingest.dead_letter import dead_letter_writer, letter_of, letter_value
 from stored_calls import NOW_NS, a_call, a_call_id, a_correction, a_full_call, a_row
 from web_house import serving_store
 
@@ -287,7 +288,7 @@ def test_letters_at_equal_offsets_of_two_partitions_are_both_stored(store: Handl
         log.begin(0, [], 0, 1)
         letter = letter_of(b"bad", reason="not_json", detail=f"of {partition}", source="http")
         log.fill([(0, b"", letter_value(letter), NOW_NS, {})])
-        assert DeadLetterWriter(log, StoreSink(store)).run_once() == 1
+        assert dead_letter_writer(log, StoreSink(store)).run_once() == 1
     ask = "SELECT `partition`, detail FROM llmtrail.dead_letters WHERE topic_id = {topic:String} ORDER BY `partition`"
     assert [tuple(row) for row in store.query(ask, {"topic": topic_id})] == [(0, "of 0"), (1, "of 1")]
 

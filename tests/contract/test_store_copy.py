@@ -10,7 +10,7 @@ from msgspec.structs import replace as with_fields
 
 from llmtrail.roles.move_plan import chunks, mismatches, token_of
 from llmtrail.store import copy
-from llmtrail.store.copy import DayCount, Range, Table, count_range, day_counts, read_range, segments, stored_columns
+from llmtrail.store.copy import DayCount, Range, Table, count_copied, day_counts, read_range, segments, stored_columns
 from llmtrail.store.copy import tables as tables_of
 from llmtrail.store.handle import Handle, open_chdb
 from llmtrail.store.insert import insert_calls, insert_corrections, insert_dead_letters
@@ -82,7 +82,7 @@ def test_every_row_stands_in_exactly_one_range_whose_count_it_tells(store: Handl
     for table in tables:
         mine = [one for one in found if one.table == table]
         assert sum(one.rows for one in mine) == sum(one.rows for one in day_counts(store, table, digest=False))
-        assert all(count_range(store, one) == one.rows for one in mine)
+        assert all(count_copied(store, store, one) == one.rows for one in mine)
         assert all(one.rows <= 16 for one in mine)
     assert {one.table: one.rows for one in all_counts(store, tables)} | {"ids_data": 0} == {
         "calls_data": CALLS,

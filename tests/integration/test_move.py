@@ -79,6 +79,7 @@ def installation(folder: Path) -> Sent:
         model = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.provider.name": "openai"}
         post_span(house, CHILD, model, ROOT)
         house.settle()
+        eventually(lambda: house.sql("SELECT count() > 0 FROM audit") == [[True]], STORED_S_MAX)
         post(house, sent.fresh(50))
         house.kill()
     return sent
@@ -179,6 +180,10 @@ def assert_moved(places: Places) -> None:
         assert len(here) == len(there), view
         for one, other in zip(here, there, strict=True):
             assert [str(value) for value in json.loads(one).values()] == [str(value) for value in json.loads(other)]
+    # Among what the other store has on record of itself.
+    mine = {tuple(map(str, json.loads(row).values())) for row in places.source_rows("audit")}
+    assert mine
+    assert mine <= {tuple(map(str, json.loads(row))) for row in places.target_rows("audit")}
     published = Published(places.trail)
     eventually(lambda: published.read().slots.keys() == places.slots().keys(), STORED_S_MAX)
     assert published.slots == places.slots()

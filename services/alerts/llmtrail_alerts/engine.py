@@ -14,11 +14,12 @@ import msgspec
 
 from llmtrail.clock import Clock
 from llmtrail.core import json_decode
+from llmtrail.core.audit import AuditRow
 from llmtrail.core.limit import encode_limit
 from llmtrail.core.scope import parse_scope
 from llmtrail.log.journal import Journal, Record
 from llmtrail.metrics import ALERTS_DECIDE_SECONDS, ALERTS_VERDICTS, Metrics
-from llmtrail.store.alerts import AlertRow, AuditRow
+from llmtrail.store.alerts import AlertRow
 from llmtrail_alerts import grouping
 from llmtrail_alerts.channels.port import Channel
 from llmtrail_alerts.decide import MOVED, NO_SUCH_RULE, NOT_MEANT, decide_all, end, is_change, is_forgettable, renamed

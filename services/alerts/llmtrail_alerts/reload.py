@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from llmtrail.core.audit import AuditRow
 from llmtrail.core.model_identity import ModelTable
-from llmtrail.store.alerts import AuditRow
+from llmtrail.private_files import file_owner
 from llmtrail_alerts.rule_changes import Snapshot, changes, refusal, renames, snapshot
 from llmtrail_alerts.rules import FILES, Rules, RulesError
 from llmtrail_alerts.rules_file import Loaded, digest_of, parse_rules, read_texts
@@ -136,15 +137,3 @@ class RulesFolder:
                 continue
             found.append((name, stat.st_mtime_ns, stat.st_size, stat.st_ino))
         return tuple(found)
-
-
-def file_owner(path: Path) -> str:
-    """Return the name of a file's owner, or its number where it has no name here; "" where nobody can tell."""
-    try:
-        number = path.stat().st_uid
-    except OSError:
-        return ""
-    try:
-        return path.owner()
-    except (KeyError, OSError, NotImplementedError):
-        return f"uid {number}"

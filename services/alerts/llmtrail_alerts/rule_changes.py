@@ -2,14 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from enum import StrEnum
 from hashlib import blake2b
 from typing import Final
 
 import msgspec
 
 from llmtrail.core import json_decode
-from llmtrail.store.alerts import AuditRow
+from llmtrail.core.audit import AuditAction, AuditRow
 from llmtrail_alerts.rules import ALARMS_FILE, BUDGETS_FILE, OWNERS_FILE, Rules
 
 _ID_BYTES: Final = 16
@@ -17,15 +16,6 @@ _DETAIL_CHARS_MAX: Final = 4_000  # of why a change was refused: the first dozen
 
 # Everything that rules say, piece by piece: (kind, name) -> JSON. What is stored to tell the next change from.
 Snapshot = Mapping[tuple[str, str], str]
-
-
-class Action(StrEnum):
-    """What became of a piece of the rules."""
-
-    ADDED = "added"
-    CHANGED = "changed"
-    REMOVED = "removed"
-    REFUSED = "refused"  # new files that cannot be used: the former rules stay
 
 
 def snapshot(rules: Rules) -> dict[tuple[str, str], str]:
@@ -62,7 +52,7 @@ def changes(before: Snapshot, after: Snapshot, actors: Mapping[str, str], at_ns:
         former, later = before.get((kind, name), ""), after.get((kind, name), "")
         if former == later:
             continue
-        action = Action.CHANGED if former and later else Action.ADDED if later else Action.REMOVED
+        action = AuditAction.CHANGED if former and later else AuditAction.ADDED if later else AuditAction.REMOVED
         rows.append(
             AuditRow(
                 # The same step between the same two texts is one entry, also when it is told again after a crash.
@@ -102,7 +92,7 @@ def refusal(problems: str, digest: str, actor: str, at_ns: int) -> AuditRow:
         audit_id=_digest("refused", digest),
         changed_at_ns=at_ns,
         actor=actor,
-        action=Action.REFUSED,
+        action=AuditAction.REFUSED,  # new files that cannot be used: the former rules stay
         kind="files",
         name=digest,
         detail=problems[:_DETAIL_CHARS_MAX],

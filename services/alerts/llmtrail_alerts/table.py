@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Protocol
 
+from llmtrail.core.audit import AuditRow
 from llmtrail.log.journal import JournalLostError, Record
-from llmtrail.store.alerts import AlertRow, AuditRow
+from llmtrail.store.alerts import AlertRow
 from llmtrail_alerts.told_rows import audit_key, row_key
 
 _LOG = logging.getLogger(__name__)

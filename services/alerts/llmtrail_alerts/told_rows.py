@@ -3,9 +3,10 @@
 import msgspec
 
 from llmtrail.core import json_decode
+from llmtrail.core.audit import AuditRow
 from llmtrail.core.limit import LimitLevel, LimitState, limit_key
 from llmtrail.core.scope import parse_scope
-from llmtrail.store.alerts import AlertRow, AuditRow
+from llmtrail.store.alerts import AlertRow
 from llmtrail_alerts.compose import level_of
 from llmtrail_alerts.model import Budget, GroupState, HardLimit, Reason, Verdict
 from llmtrail_alerts.refit import level_until_seen

@@ -1,25 +1,17 @@
-"""Dead letters: how a bad event is kept on the log, and how it becomes a row. Pure but for `DeadLetterWriter`."""
+"""Dead letters: how a bad event is kept on the log, and how it becomes a row. Pure but for `dead_letter_writer`."""
 
 import base64
-import logging
-import threading
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Protocol
 
 import msgspec
 
 from llmtrail.core import json_decode
-from llmtrail.log.port import DEAD_LETTERS, Append, GroupLog, LogClosedError, Records
+from llmtrail.log.port import DEAD_LETTERS, Append, GroupLog, Records
 from llmtrail.store.rows import DeadLetterRow
-
-_LOG = logging.getLogger(__name__)
+from llmtrail_ingest.topic_writer import TopicWriter
 
 GROUP = "dead-letter-writer"
-# Dead letters are few; when they are many, large blocks keep the table in order.
-BATCH_LETTERS_MAX = 1_000
-BATCH_BYTES_MAX = 16 * 1024 * 1024
-_IDLE_S = 0.5
-_RETRY_S = 2.0
 
 
 # What the table's columns hold; anybody may have written the letter.
@@ -177,37 +169,10 @@ class LetterSink(Protocol):
         """Insert letters; a letter of the same place again replaces itself."""
 
 
-class DeadLetterWriter:
-    """Carries `llm.dead_letters` into the table. A repeat after a crash replaces the same rows."""
+def dead_letter_writer(log: GroupLog, sink: LetterSink) -> TopicWriter:
+    """Return what carries `llm.dead_letters` into the table. A repeat after a crash replaces the same rows."""
 
-    def __init__(self, log: GroupLog, sink: LetterSink) -> None:
-        self._log = log
-        self._sink = sink
-        self._stopped = threading.Event()
+    def store(records: Records, token: str) -> None:
+        sink.insert_dead_letters(letter_rows(records), token)
 
-    def run_once(self) -> int:
-        """Write the next letters; return how many."""
-        offset = self._log.committed(GROUP, DEAD_LETTERS, 0)
-        records = self._log.read(DEAD_LETTERS, 0, offset, BATCH_LETTERS_MAX, BATCH_BYTES_MAX)
-        if not records.values:
-            return 0
-        token = f"{records.topic_id}:{records.partition}:{records.first_offset}-{records.next_offset}"
-        self._sink.insert_dead_letters(letter_rows(records), token)
-        self._log.commit(GROUP, DEAD_LETTERS, 0, records.next_offset)
-        return len(records.values)
-
-    def run(self) -> None:
-        """Write letters until `stop`."""
-        while not self._stopped.is_set():
-            try:
-                if not self.run_once():
-                    self._log.wait(DEAD_LETTERS, 0, self._log.committed(GROUP, DEAD_LETTERS, 0), _IDLE_S)
-            except LogClosedError:
-                return
-            except Exception:  # noqa: BLE001 - the loop's edge: the letters stay on the log and are tried again.
-                _LOG.exception("dead letters are tried again in %.1f s", _RETRY_S)
-                self._stopped.wait(_RETRY_S)
-
-    def stop(self) -> None:
-        """Ask `run` to return."""
-        self._stopped.set()
+    return TopicWriter(log, DEAD_LETTERS, GROUP, store)

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import orjson
@@ -9,10 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llmtrail.access.gate import Gate
+from llmtrail.access.gate import Gate, used_by
+from llmtrail.core.access.authenticate import AccessReason
 from llmtrail.core.access.content import without_content
 from llmtrail.core.access.grant import Grant
 from llmtrail.core.access.rights import Act, Kind
+from llmtrail.core.audit import AuditAction, Use
 from llmtrail.core.call import ID_LENGTH_MAX
 
 LookUp = Callable[[str, str | None], Mapping[str, Any] | None]
@@ -35,11 +39,25 @@ def request_routes(look_up: LookUp, gate: Gate) -> list[Route]:
         tenant = gate.whose(request, grant, Kind.REQUEST, request.query_params.get("tenant"))
         async with turns:
             document = await asyncio.to_thread(look_up, wanted, tenant)
+        asked = Use(action=AuditAction.READ, kind=str(Kind.REQUEST), name=wanted, tenant=tenant or "")
         if document is None:
+            if tenant is not None:
+                gate.watcher.later(partial(_foreign, look_up, used_by(request, grant, asked)))
             return _json(404, {"error": _NOT_FOUND, "request_id": wanted})
-        return _json(200, document if grant.sees_content else without_content(document))
+        if not grant.sees_content:
+            gate.kept(request, grant, replace(asked, detail="without its texts"))
+            return _json(200, without_content(document))
+        gate.kept(request, grant, asked)
+        return _json(200, document)
 
     return [Route("/v1/requests/{request_id:path}", gate.guard(Kind.REQUEST, Act.READ, get_request), methods=["GET"])]
+
+
+def _foreign(look_up: LookUp, asked: Use) -> Use | None:
+    """Return what the audit says of a request that a tenant's bearer did not find, where another tenant has it."""
+    if look_up(asked.name, None) is None:
+        return None
+    return replace(asked, action=AuditAction.FOREIGN, reason=str(AccessReason.TENANT))
 
 
 _NOT_FOUND = (

@@ -4,6 +4,7 @@
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -56,6 +57,10 @@ class Result:
     size: int
 
 
+def _is_wanted() -> bool:
+    return False
+
+
 class BoxedRunner:
     """Runs statements over the store in the folder `store`, each in a process that it cannot leave."""
 
@@ -65,9 +70,10 @@ class BoxedRunner:
         )
         self.box = Box(store, box_folder(store), config, SystemClock())
 
-    def run(self, asked: Asked) -> Result:
-        """Run one statement. Raises RefusedSqlError, RefusedSettingError, StoreError."""
-        answer = self.box.run(msgspec.msgpack.encode(asked), asked.settings.limits.execution_s + GRACE_S)
+    def run(self, asked: Asked, is_unwanted: Callable[[], bool] = _is_wanted) -> Result:
+        """Run one statement, as long as it is wanted. Raises RefusedSqlError, RefusedSettingError, StoreError."""
+        limit_s = asked.settings.limits.execution_s + GRACE_S
+        answer = self.box.run(msgspec.msgpack.encode(asked), limit_s, is_unwanted)
         head = json_decode.decode(answer.head, type=Head)
         if head.outcome is Outcome.RESULT:
             return Result(head.text, answer.body, answer.size)
@@ -89,8 +95,9 @@ class DirectRunner:
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
 
-    def run(self, asked: Asked) -> Result:
-        """Run one statement. Raises RefusedSqlError, RefusedSettingError, StoreError."""
+    def run(self, asked: Asked, is_unwanted: Callable[[], bool] = _is_wanted) -> Result:
+        """Run one statement, to the server's limit. Raises RefusedSqlError, RefusedSettingError, StoreError."""
+        del is_unwanted
         fmt, body = self._runner.run(asked)
         return Result(fmt, io.BytesIO(body), len(body))
 

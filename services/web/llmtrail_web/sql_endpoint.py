@@ -16,12 +16,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from llmtrail.access.gate import AccessRefusedError, Gate
+from llmtrail.access.gate import AccessRefusedError, Gate, used_by
+from llmtrail.core.access.authenticate import AccessRefusal
 from llmtrail.core.access.grant import Grant
 from llmtrail.core.access.rights import Act, Kind, permit
 from llmtrail.store.errors import StoreBusyError, StoreError, StoreUnavailableError
 from llmtrail.store.handle import EscapedParameter, Handle, Limits
-from llmtrail_web import sql_answer, sql_blocks, sql_credentials, sql_write
+from llmtrail_web import sql_answer, sql_audit, sql_blocks, sql_credentials, sql_write
 from llmtrail_web.sql_box import BoxedRunner, DirectRunner, Result, runner_of
 from llmtrail_web.sql_run import SESSIONS_MAX, Asked
 from llmtrail_web.sql_settings import UNKNOWN_SETTING, RefusedSettingError, of_request
@@ -36,6 +37,8 @@ WAITING_MAX = 32
 WRITES_MAX = 4
 # The engine's own limit of a statement's text.
 STATEMENT_BYTES_MAX = 262_144
+# How soon it is seen that the token of a statement under way was revoked.
+_LOOK_S = 0.5
 # When a client may ask again that was turned away because of others.
 _RETRY_AFTER_S = 2
 _DEFAULT_FORMAT = "TabSeparated"
@@ -147,7 +150,7 @@ class _Endpoint:
         try:
             grant = self._admitted(request)
             writes = self._config.writable and isinstance(permit(grant, Kind.TABLE, Act.WRITE), Grant)
-            return await (self._write(request) if writes else self._read(request, grant))
+            return await (self._write(request, grant) if writes else self._read(request, grant))
         except AccessRefusedError as refused:
             return _error_response(_ACCESS_DENIED if refused.refusal.is_known else 516, str(refused))
         except _AnswerError as error:
@@ -159,25 +162,62 @@ class _Endpoint:
 
     def _admitted(self, request: Request) -> Grant:
         """Return what the bearer may do; raises AccessRefusedError."""
-        granted = self._gate.authenticate(sql_credentials.presented(request))
-        return self._gate.admit(request, granted, Kind.TABLE, Act.READ)
+        return self._gate.admit(request, self._granted(request), Kind.TABLE, Act.READ)
+
+    def _granted(self, request: Request) -> Grant | AccessRefusal:
+        return self._gate.authenticate(sql_credentials.presented(request))
+
+    def _check_still(self, request: Request) -> None:
+        self._gate.still(request, self._granted(request), Kind.TABLE, Act.READ)
 
     async def _read(self, request: Request, grant: Grant) -> Response:
         asked = await _asked(request, self._config.limits, grant)
         if not asked.sql.strip():
             return PlainTextResponse("Ok.\n")
-        result = await self._in_turn(functools.partial(self._runs.run, asked))
-        # A statement may run for half a minute: by then the token may be revoked.
-        self._admitted(request)
+        use = sql_audit.of_statement(asked.sql, asked.parameters)
+        self._gate.kept(request, grant, use)
+        try:
+            result = await self._run(request, asked)
+        except RefusedSqlError as error:
+            self._gate.watcher.counted(used_by(request, grant, sql_audit.refused(use, str(error))))
+            raise
+        try:
+            self._check_still(request)
+        except AccessRefusedError:
+            result.body.close()
+            raise
         return sql_answer.response(request, result)
 
-    async def _write(self, request: Request) -> Response:
+    async def _run(self, request: Request, asked: Asked) -> Result:
+        """Run a statement; stop it, as far as the engine is ours, once its token is revoked. Raises AccessRefusedError.
+
+        It may run for half a minute.
+        """
+        stop, tokens = threading.Event(), self._gate.moment()
+        run = asyncio.ensure_future(self._in_turn(functools.partial(self._runs.run, asked, stop.is_set)))
+        try:
+            while not run.done():
+                await asyncio.wait([run], timeout=_LOOK_S)
+                if not run.done() and self._gate.moment() is not tokens:
+                    tokens = self._gate.moment()
+                    self._check_still(request)
+            return run.result()
+        except BaseException:
+            stop.set()
+            # Whoever asked is answered already; the statement ends with its process.
+            run.add_done_callback(_let_go)
+            raise
+
+    async def _write(self, request: Request, grant: Grant) -> Response:
         params = request.query_params
         body = await _whole_body(request)
         bound = {n.removeprefix("param_"): EscapedParameter(v) for n, v in params.items() if n.startswith("param_")}
         encoding = request.headers.get("content-encoding", "").replace("identity", "")
         asked = sql_write.written(params.get("query", ""), body, encoding, params, bound)
         fmt = params.get("default_format") or request.headers.get("x-clickhouse-format") or _DEFAULT_FORMAT
+        if not sql_write.brings_data(asked):
+            # Processes ask the same again and again: one row a minute says how often.
+            self._gate.watcher.counted(used_by(request, grant, sql_audit.of_writer(asked.sql)))
         work = functools.partial(sql_write.run, self._of_writer(params), asked, fmt)
         result = await asyncio.get_running_loop().run_in_executor(self._writers, work)
         headers = {"X-ClickHouse-Summary": "{}", "X-ClickHouse-Timezone": "UTC"}
@@ -210,6 +250,12 @@ class _Endpoint:
             self._under_way -= 1
 
 
+def _let_go(run: "asyncio.Future[Result]") -> None:
+    """Close the result that nobody is given any more."""
+    if not run.cancelled() and run.exception() is None:
+        run.result().body.close()
+
+
 async def _asked(request: Request, limits: Limits, grant: Grant) -> Asked:
     params = request.query_params
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
@@ -227,7 +273,11 @@ async def _asked(request: Request, limits: Limits, grant: Grant) -> Asked:
         fmt=fmt,
         parameters={n.removeprefix("param_"): v for n, v in params.items() if n.startswith("param_")},
         settings=of_request(limits, params),
-        viewer=Viewer(grant.tenant, sees_content=grant.sees_content),
+        viewer=Viewer(
+            grant.tenant,
+            sees_content=grant.sees_content,
+            sees_audit=isinstance(permit(grant, Kind.AUDIT, Act.READ), Grant),
+        ),
     )
 
 

@@ -25,6 +25,7 @@ _OWNED: Final[Mapping[str, str]] = {
     "budget_events": "decided_day",
     "price_corrections": "corrected_day",
 }
+_AUDIT: Final = frozenset({"audit", "audit_data"})
 # Tables that describe the schema; of these columns the first two count rows and bytes of all tenants.
 _COUNTS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
     ("system", "tables"): (
@@ -50,6 +51,8 @@ class Viewer:
 
     tenant: str | None
     sees_content: bool = True
+    # Whether who did, read and was refused what may be seen: `core/access/rights.py` says so.
+    sees_audit: bool = True
     # Conditions on views that the client asks for besides.
     filters: tuple[tuple[str, str], ...] = ()
 
@@ -62,6 +65,8 @@ def rows_sql(
     Only columns that are `named` are in it, all where that is None. Raises RefusedSqlError.
     """
     if database == DATABASE:
+        if table in _AUDIT and not viewer.sees_audit:
+            raise RefusedSqlError(f"{DATABASE}.{table} says what everybody did: read it with a token of no tenant.")
         own = _of_database(viewer, table, columns, named if not viewer.filters else None)
         conditions = [condition for view, condition in viewer.filters if view == table]
         return f"SELECT * FROM ({own}) AS {table} {_where(conditions)}" if conditions else own  # noqa: S608 - judged.

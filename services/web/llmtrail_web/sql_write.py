@@ -50,6 +50,11 @@ def written(query: str, body: bytes, encoding: str, params: Mapping[str, str], b
     return Written(body, b"", encoding, bound, settings)
 
 
+def brings_data(asked: Written) -> bool:
+    """Whether a statement brings rows, and reads none."""
+    return _INSERT.fullmatch(asked.sql) is not None
+
+
 def run(handle: Handle, asked: Written, fmt: str) -> bytes:
     """Run a writer's statement; return its result, b"" where it has none. Raises StoreError."""
     insert = _INSERT.fullmatch(asked.sql)

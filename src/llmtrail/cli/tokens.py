@@ -13,8 +13,10 @@ import typer
 
 from llmtrail import private_files
 from llmtrail.access.load import NAME, load_tokens, read_tokens_file, tokens_file_of
+from llmtrail.cli import sql
+from llmtrail.cli.door import AddressOption, CaOption, Door, SqlAddressOption, house_at
 from llmtrail.cli.exits import CommandError, Exit
-from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, example, settings
+from llmtrail.cli.options import ConfigOption, DataOption, JsonOption, TokenOption, example, settings
 from llmtrail.cli.terminal import print_json, print_text
 from llmtrail.clock import random_bytes
 from llmtrail.config import Config, ConfigError
@@ -29,6 +31,18 @@ PREFIX = "llmtrail_"
 _HEADER = "# Tokens of llmtrail: `llmtrail tokens new|list|revoke`. Holds hashes only; other comments are not kept.\n"
 _SPAN = re.compile(r"([1-9][0-9]{0,4})([hd])")
 _UNITS = {"h": "hours", "d": "days"}
+
+# Uses are written once a minute. Who asks longer ago than that may ask `audit` itself.
+_USES = """
+SELECT secret_id AS secret,
+  if(countIf(action = 'used') > 0, toString(maxIf(last_at, action = 'used')), NULL) AS last_used,
+  argMaxIf(address, last_at, action = 'used') AS `from`,
+  toUInt32(sumIf(times, action != 'used' AND last_at > now() - INTERVAL 1 DAY)) AS refused
+FROM audit
+WHERE changed_day >= today() - 90 AND secret_id != '' AND action IN ('used', 'refused', 'foreign')
+GROUP BY secret_id
+"""
+_NEVER_USED: Mapping[str, Any] = {"last_used": None, "from": "", "refused": 0}
 
 NameArgument = Annotated[str, typer.Argument(help="What the token is called, such as the application that sends it.")]
 ScopesOption = Annotated[str, typer.Option("--scopes", help=f"What it allows: some of {', '.join(TokenScope)}.")]
@@ -72,12 +86,26 @@ def new(
     print_text(token)
 
 
-def list_command(as_json: JsonOption = False, data: DataOption = None, config: ConfigOption = None) -> None:
-    """List every token, of settings and of the tokens file; never a secret."""
+def list_command(
+    as_json: JsonOption = False,
+    data: DataOption = None,
+    config: ConfigOption = None,
+    token: TokenOption = "",
+    address: AddressOption = "",
+    sql_address: SqlAddressOption = "",
+    ca: CaOption = None,
+) -> None:
+    """List every token, of settings and of the tokens file; never a secret.
+
+    Where llmtrail runs, also when and from where each was used last, and how often it was refused in the last day: as
+    `audit` has it, which a token with the scope `read` may ask.
+    """
+    loaded = settings(config, data, {"client.ca": ca}).config
     try:
-        known = load_tokens(settings(config, data).config)
+        known = load_tokens(loaded)
     except ConfigError as error:
         raise CommandError(Exit.WRONG_USE, str(error)) from error
+    uses, unknown = _uses(loaded.server.data, Door(token, address, sql_address, loaded.client))
     rows: list[dict[str, Any]] = [
         {
             "name": secret.grant.name,
@@ -86,6 +114,7 @@ def list_command(as_json: JsonOption = False, data: DataOption = None, config: C
             "tenant": secret.grant.tenant,
             "not_before": _moment(secret.not_before_ns),
             "expires_at": _moment(secret.expires_at_ns),
+            **uses.get(secret.grant.secret_id, _NEVER_USED if not unknown else {}),
         }
         for secret in known.secrets
     ]
@@ -95,11 +124,32 @@ def list_command(as_json: JsonOption = False, data: DataOption = None, config: C
     for row in rows:
         times = "".join(f", {key} {row[key]}" for key in ("not_before", "expires_at") if row[key])
         scope = ",".join(row["scopes"])
-        print_text(f"{row['name']}  {row['secret']}  {scope}  {row['tenant'] or 'every tenant'}{times}")
+        print_text(f"{row['name']}  {row['secret']}  {scope}  {row['tenant'] or 'every tenant'}{times}{_used(row)}")
+    if unknown and rows:
+        print_text(f"when each was used last is not known: {unknown}")
     if not rows:
         print_text(
             "no tokens: " + ("whoever reaches this machine's loopback is let in" if known.anyone else "nobody is")
         )
+
+
+def _uses(folder: Path, door: Door) -> tuple[dict[str, dict[str, Any]], str]:
+    """Return what the audit says of each secret, by its id; and why it says nothing, "" where it does."""
+    try:
+        if house_at(folder, door) is None:
+            return {}, f"no llmtrail runs on {folder}"
+        answer = b"".join(sql.run(folder, _USES, "JSONEachRow", door))
+    except CommandError as error:
+        return {}, str(error)
+    rows = [json.loads(line) for line in answer.splitlines()]
+    return {row.pop("secret"): row for row in rows}, ""
+
+
+def _used(row: Mapping[str, Any]) -> str:
+    if "last_used" not in row:
+        return ""
+    last = f"used {row['last_used'][:19]} from {row['from']}" if row["last_used"] else "never used"
+    return f", {last}" + (f", {row['refused']} refused in the last day" if row["refused"] else "")
 
 
 def revoke(name: NameArgument, secret: SecretOption = "", data: DataOption = None, config: ConfigOption = None) -> None:

@@ -1,4 +1,4 @@
-"""What an IP address stands for: loopback, or what no outgoing request may reach. Pure: resolves no name."""
+"""What an IP address stands for: loopback, a client, or what no outgoing request may reach. Pure: resolves no name."""
 
 import re
 import unicodedata
@@ -37,6 +37,8 @@ _EMBEDS_LAST_32 = (
     ip_network("64:ff9b::/96"),  # NAT64
     ip_network("64:ff9b:1::/48"),  # NAT64 of one's own
 )
+# A host is given at least so many addresses of IPv6: they are one client.
+_IPV6_PREFIX = 64
 _SIX_TO_FOUR, _TEREDO = ip_network("2002::/16"), ip_network("2001::/32")
 _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 _LAST_32 = 0xFFFF_FFFF
@@ -130,3 +132,16 @@ def _number(part: str) -> int:
     if part[:2] in {"0x", "0X"}:
         return int(part[2:] or "0", 16)
     return int(part, 8 if part.startswith("0") else 10)
+
+
+def client_of(address: str) -> str:
+    """Return whom a client address belongs to: of IPv6 the network that one host has, else the address itself."""
+    if ":" not in address:
+        return address
+    try:
+        found = IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(IPv6Network((found, _IPV6_PREFIX), strict=False))

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llmtrail.clock import Clock, random_bytes
 from llmtrail.config import AlertsConfig, ConfigError
+from llmtrail.core.audit import AuditRow
 from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.limit import LimitState, decode_limit
@@ -14,7 +15,7 @@ from llmtrail.core.model_identity import ModelTable
 from llmtrail.core.scope import MACHINE_KINDS, Scope, ScopeKind
 from llmtrail.log.journal import FileJournal, Record
 from llmtrail.metrics import ALERTS_FIRING, ALERTS_GROUPS, Metrics
-from llmtrail.store.alerts import AlertRow, AuditRow, insert_alerts, insert_audit
+from llmtrail.store.alerts import AlertRow, insert_alerts, insert_audit
 from llmtrail.store.errors import StoreError
 from llmtrail.store.gpu_proof import requests_on
 from llmtrail.store.handle import Handle, Limits

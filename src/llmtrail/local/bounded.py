@@ -13,7 +13,7 @@ from typing import Any
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from llmtrail.config import HttpConfig
-from llmtrail.core.access.binding import client_of
+from llmtrail.core.addresses import client_of
 from llmtrail.core.outcome import Refusal
 from llmtrail.local.connections import Connections
 from llmtrail_ingest.gateway.arrival import CONNECTION

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from llmtrail.core.access.binding import client_of
+from llmtrail.core.addresses import client_of
 from llmtrail.core.outcome import Refusal
 from llmtrail.local.browser_rules import (
     ANSWER_HEADERS,

@@ -1,11 +1,9 @@
 """Compose the rooms into one process: gateway, log, writer, store, SQL. The only file that knows all of them."""
 
-import asyncio
 import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any, Self
 from starlette.applications import Starlette
 
 from llmtrail import clock as clock_module
+from llmtrail.access.auditor import Auditor
 from llmtrail.access.book import TokenBook
 from llmtrail.access.gate import Gate
 from llmtrail.clock import Clock, SystemClock
@@ -26,9 +25,10 @@ from llmtrail.core.minutes import MinuteBook
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.local import moved_file, port_file
 from llmtrail.local.alerts import FILL_LIMITS, AlertRooms, LocalAlerts, StoredSpent, new_limit_board
+from llmtrail.local.audit import LocalAudit
 from llmtrail.local.budgets import RulesInForce, told_routes
 from llmtrail.local.data_folder import open_data_folder
-from llmtrail.local.gateway import gateway_config
+from llmtrail.local.gateway import LogAppender, gateway_config
 from llmtrail.local.gpu import gpu_store, gpu_writer, measure_gpu_board
 from llmtrail.local.grpc_port import GrpcParts, grpc_server
 from llmtrail.local.http import ProcessState, process_routes
@@ -45,6 +45,7 @@ from llmtrail.log.log_file import LogBusyError
 from llmtrail.log.port import CALLS, DEAD_LETTERS, GPU, SPANS, Append, Log
 from llmtrail.log.retention import Keep
 from llmtrail.metrics import (
+    AUDIT_WAITING,
     GPU_SCRAPES,
     HTTP_CONNECTIONS,
     INGEST_BACKLOG_EVENTS,
@@ -69,7 +70,7 @@ from llmtrail_alerts.needs import needs_of
 from llmtrail_alerts.rules import Rules, RulesError
 from llmtrail_alerts.rules_file import load_rules
 from llmtrail_ingest.dead_letter import GROUP as DEAD_LETTER_GROUP
-from llmtrail_ingest.dead_letter import DeadLetterWriter
+from llmtrail_ingest.dead_letter import dead_letter_writer
 from llmtrail_ingest.gateway.app import Gateway, GatewayParts
 from llmtrail_ingest.gateway.gpu import gpu_routes
 from llmtrail_ingest.gateway.otlp import otlp_routes
@@ -106,18 +107,6 @@ class StartError(RuntimeError):
     """Embedded llmtrail cannot start; the text says what to do."""
 
 
-class LogAppender:
-    """The local log for the event loop: group commit happens in the log's own thread."""
-
-    def __init__(self, log: LocalLog) -> None:
-        self._log = log
-
-    async def append(self, appends: Sequence[Append], now_ns: int) -> list[int]:
-        """Append all or nothing; durable when this returns."""
-        future: Future[list[int]] = self._log.append_async(appends, now_ns)
-        return await asyncio.wrap_future(future)
-
-
 @dataclass(slots=True)
 class _Rooms:
     """What was opened, in the order in which it is closed again."""
@@ -137,6 +126,7 @@ class Embedded:
         self._clock = clock or SystemClock()
         self.metrics = Metrics()
         self._refusals = Refusals(self.metrics, self._clock.now_ns)
+        self._audit = Auditor(self._clock, clock_module.random_bytes, self.metrics)
         self._spans = span_ledger(self.metrics)
         self._board = Board(config.stats.zones, threading.Lock())
         self._gpu_board = GpuBoard(threading.Lock())
@@ -212,7 +202,7 @@ class Embedded:
 
     def _start(self) -> None:
         config = self._config
-        tokens = TokenBook(config)
+        tokens = TokenBook(config, self._audit.rows, self._clock.now_ns)
         check_binding(config.server.host, tokens.tokens())
         folder = config.server.data
         open_data_folder(folder)
@@ -224,10 +214,13 @@ class Embedded:
         self._start_keeper(rooms)
         self._start_minutes(rooms)
         self._start_gpu(rooms)
+        audit = LocalAudit(self._clock, self._audit, self.metrics).start(rooms.log, rooms.handle)
+        self._stops.append(self._audit.stop)
+        self._run("llmtrail-audit-table", audit.run, audit.stop)
         self._tokens = tokens
         tokens.start()
         self._stops.append(tokens.stop)
-        gate = Gate(tokens.tokens, self._clock.now_ns, self._refusals.strangers)
+        gate = Gate(tokens.tokens, self._clock.now_ns, self._refusals.strangers, self._audit)
         self._serve(rooms, gate, folder, self._start_settler(rooms))
 
     def _open(self, folder: Path) -> _Rooms:
@@ -280,7 +273,7 @@ class Embedded:
         )
         batches = WriterConfig(batch_rows=config.ingest.batch_rows, batch_ms=config.ingest.batch_ms, checked=True)
         writer = Writer(parts, batches)
-        letters = DeadLetterWriter(rooms.log, sink)
+        letters = dead_letter_writer(rooms.log, sink)
 
         def write() -> None:
             warm_up()
@@ -384,7 +377,7 @@ class Embedded:
         )
         gateway = Gateway(parts, gateway_config(config.ingest))
         unread = "" if config.alerts.folder is None else "the rules are not read yet"
-        state = ProcessState(self._readiness, lambda: {"tokens": self._token_failure()}, self._exposition)
+        state = ProcessState(self._readiness, self._warnings, self._exposition)
         http = Starlette(
             routes=[
                 *gateway.routes(),
@@ -448,8 +441,8 @@ class Embedded:
             alive |= {"alerts": self._alerts.not_ready(), "rules": self._alerts.refused()}
         return alive | {"backlog": "" if behind < limit else f"{behind} events are not stored yet"}
 
-    def _token_failure(self) -> str:
-        return "" if self._tokens is None else self._tokens.failure
+    def _warnings(self) -> dict[str, str]:
+        return {"tokens": "" if self._tokens is None else self._tokens.failure, "audit": self._audit.failure}
 
     def _gpu_not_ready(self) -> str:
         return "samples are not read yet" if self._gpu_feed is None else self._gpu_feed.not_ready()
@@ -457,6 +450,7 @@ class Embedded:
     def _exposition(self) -> bytes:
         measure_gpu_board(self._gpu_board, self.metrics)
         self.metrics.set(HTTP_CONNECTIONS, self._servers.connections if self._servers is not None else 0)
+        self.metrics.set(AUDIT_WAITING, self._audit.waiting)
         self.metrics.set(INGEST_BACKLOG_EVENTS, self.backlog_events())
         self.metrics.set(MINUTES_BEHIND_SECONDS, self._minutes.behind_s(self._clock.now_ns() // _NS_PER_S))
         self.metrics.set(MINUTES_UNPLACED, self._minutes.unplaced)

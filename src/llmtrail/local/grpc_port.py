@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from llmtrail_ingest.otlp.grpc_server import GrpcServer
 
 
+_ROUTE = "gRPC Export"
+
+
 @dataclass(frozen=True, slots=True)
 class GrpcParts:
     """What the gRPC port works with."""
@@ -45,7 +48,9 @@ def grpc_server(config: ServerConfig, parts: GrpcParts, tls: ServerTls | None) -
     def let_in(authorization: Sequence[str], peer: str) -> Grant | AccessRefusal:
         granted = permit(parts.gate.authenticate(bearer_of(authorization)), Kind.CALL, Act.WRITE)
         if isinstance(granted, AccessRefusal):
-            parts.gate.note(RefusedUse(granted, peer, "gRPC Export"))
+            parts.gate.note(RefusedUse(granted, peer, _ROUTE, str(Kind.CALL)))
+        else:
+            parts.gate.used(granted, peer)
         return granted
 
     def append(appends: Sequence[Append]) -> None:

@@ -5,7 +5,7 @@ import threading
 
 from llmtrail.clock import Clock
 from llmtrail.log.local import LocalLog
-from llmtrail.log.port import CALLS, DEAD_LETTERS, GPU, SPANS, LogClosedError
+from llmtrail.log.port import AUDIT, CALLS, DEAD_LETTERS, GPU, SPANS, LogClosedError
 from llmtrail.log.retention import Keep
 from llmtrail_ingest.otlp.loop import REREAD_NS
 
@@ -28,7 +28,8 @@ class Keeper:
     def run_once(self) -> None:
         """Trim every topic."""
         now_ns = self._clock.now_ns()
-        for topic, keep in ((CALLS, self._keep), (DEAD_LETTERS, self._keep), (GPU, self._keep), (SPANS, _SPANS_KEEP)):
+        keeps = dict.fromkeys((CALLS, DEAD_LETTERS, GPU, AUDIT), self._keep) | {SPANS: _SPANS_KEEP}
+        for topic, keep in keeps.items():
             self._log.retain(topic, 0, keep, now_ns)
 
     def run(self) -> None:

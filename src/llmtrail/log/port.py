@@ -15,6 +15,7 @@ STATS = "llm.stats"  # the slots of the statistics, each with its newest value
 GPU_STATS = "llm.gpu_stats"  # those of GPUs and model servers
 ALERTS = "llm.alerts"  # the journal of who decides on alerts
 KEPT = "llm.kept"  # what rules have the statistics keep
+AUDIT = "llm.audit"  # who used a token, read what, and was refused
 LIMITS = "llm.limits"  # what each budget says of its scopes, each with its newest state
 
 

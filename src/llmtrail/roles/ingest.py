@@ -4,9 +4,11 @@ Each part is a consumer group of its own, so any number of these processes share
 away only the rows' cursor stands still: the gateway, the settler and the statistics go on.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 
 from starlette.routing import BaseRoute
 
@@ -25,8 +27,9 @@ from llmtrail.log.kafka.admin import KafkaAdmin
 from llmtrail.log.kafka.group import GroupReader, GroupSettings
 from llmtrail.log.kafka.partition import PartitionLog
 from llmtrail.log.kafka.producer import DELIVERY_MS_MAX, KafkaProducer
-from llmtrail.log.port import CALLS, DEAD_LETTERS, GPU, PARTIALS, SPANS, Append
+from llmtrail.log.port import AUDIT, CALLS, DEAD_LETTERS, GPU, PARTIALS, SPANS, Append
 from llmtrail.metrics import (
+    AUDIT_UNREAD,
     CONSUMER_LAG,
     GPU_SCRAPES,
     INGEST_FIELDS_MOVED,
@@ -41,10 +44,12 @@ from llmtrail.roles.ports import KafkaAppender, LettersToLog, SpansLog
 from llmtrail.roles.process import RoleError, RoleProcess
 from llmtrail.roles.stored import ROWS_GROUP
 from llmtrail.roles.web import answering, open_store
+from llmtrail.store.alerts import insert_audit
 from llmtrail.store.arrow import warm_up
 from llmtrail.store.errors import StoreError
 from llmtrail.store.handle import Handle, open_http
-from llmtrail_ingest.dead_letter import DeadLetterWriter
+from llmtrail_ingest.audit_rows import audit_writer
+from llmtrail_ingest.dead_letter import dead_letter_writer
 from llmtrail_ingest.gateway.app import Gateway, GatewayParts
 from llmtrail_ingest.gateway.gpu import gpu_routes
 from llmtrail_ingest.gateway.otlp import otlp_routes
@@ -59,11 +64,15 @@ from llmtrail_ingest.statistics.cursor import IN_FLIGHT, PartialsSink, Publishin
 from llmtrail_ingest.statistics.known import CountedCalls
 from llmtrail_ingest.statistics.outlet import Outlet
 from llmtrail_ingest.tally import CountingTally, Fate
+from llmtrail_ingest.topic_writer import TopicWriter
 from llmtrail_ingest.writer.beat import Beat
 from llmtrail_ingest.writer.lanes import Lanes
 from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
 
+_LOG = logging.getLogger(__name__)
+
 LETTERS_GROUP = "llmtrail.dead-letters"
+AUDIT_GROUP = "llmtrail.audit"
 SETTLER_GROUP = "llmtrail.settler"
 # Where the store is busy, rows wait up to so long for company: at a quarter of a second twelve partitions make
 # forty-eight parts a second in every table.
@@ -164,15 +173,32 @@ def _row_groups(rooms: _Rooms, handle: Handle) -> dict[str, GroupReader]:
         parts = WriterParts(log, letters, lambda _: book, process.metrics, rooms.clock, company=beat)
         return Writer(parts, batches, partition, lanes)
 
-    def letter_writer(log: PartitionLog, _: int) -> DeadLetterWriter:
-        return DeadLetterWriter(log, sink)
+    def letter_writer(log: PartitionLog, _: int) -> TopicWriter:
+        return dead_letter_writer(log, sink)
 
     return {
         "rows": GroupReader(_group(config, ROWS_GROUP, CALLS), writer),
         "dead letters": GroupReader(_group(config, LETTERS_GROUP, DEAD_LETTERS), letter_writer),
         "minutes": minute_group(config, handle, process),
         "gpu": _gpu_group(rooms, handle),
+        **_audit_group(rooms, handle),
     }
+
+
+def _audit_group(rooms: _Rooms, handle: Handle) -> dict[str, GroupReader]:
+    """Return what brings the audit into the table; a cluster that was made before it has no such topic yet."""
+    config = rooms.config
+    topic = config.kafka.topic_prefix + AUDIT
+    if topic not in KafkaAdmin(kafka_client(config.kafka)).states({topic}):
+        _LOG.warning("there is no topic %s, so uses of tokens and reads are not kept: llmtrail topics create", topic)
+        return {}
+    insert = partial(insert_audit, handle)
+    unread = partial(rooms.process.metrics.count, AUDIT_UNREAD)
+
+    def writer(log: PartitionLog, _: int) -> TopicWriter:
+        return audit_writer(log, insert, unread)
+
+    return {"audit": GroupReader(_group(config, AUDIT_GROUP, AUDIT), writer)}
 
 
 def _gpu_group(rooms: _Rooms, handle: Handle) -> GroupReader:

@@ -18,13 +18,13 @@ from llmtrail.local.moved_file import MovedError
 from llmtrail.log.kafka.whole import TopicSilentError
 from llmtrail.log.port import CALLS, SPANS, LogFullError
 from llmtrail.roles.move_kafka import Kafka
-from llmtrail.roles.move_plan import MoveError, chunks, mismatches, token_of
+from llmtrail.roles.move_plan import Mismatch, MoveError, chunks, mismatches, token_of
 from llmtrail.roles.move_source import Source
 from llmtrail.store.copy import (
     DayCount,
     Range,
     Table,
-    count_range,
+    count_copied,
     day_counts,
     read_range,
     segments,
@@ -109,6 +109,8 @@ class Move:
         if begun:
             return
         for table in self._tables(source):
+            if table.is_shared:
+                continue
             if there := sum(one.rows for one in day_counts(target, table, digest=False)):
                 raise MoveError(f"this ClickHouse is not empty: rows in {table.name}: {there}.")
 
@@ -169,21 +171,24 @@ class Move:
                     self._copy(source.handle, target, chunk, columns, token_of(chunk, move_id))
                     done += chunk.rows
                     self._progress(table.name, done, total)
-            differ = mismatches(here, day_counts(target, table, digest=True))
+            differ = [] if table.is_shared else mismatches(here, day_counts(target, table, digest=True))
             if differ:
                 raise MoveError(f"what arrived differs: {'; '.join(map(str, differ[:3]))}. Run the same command again.")
             counts += here
         return counts
 
     def _copy(self, here: Handle, there: Handle, chunk: Range, columns: list[str], token: str) -> None:
-        """Copy a chunk unless it stands there already."""
-        if count_range(there, chunk) == chunk.rows:
+        """Copy a chunk unless it stands there already; raises MoveError where it does not arrive."""
+        if count_copied(here, there, chunk) == chunk.rows:
             return
         packed = read_range(here, chunk)
         write_range(there, chunk, columns, packed, token)
-        if count_range(there, chunk) != chunk.rows:
+        if count_copied(here, there, chunk) != chunk.rows:
             # After an unclean end a server may remember a token whose rows are gone: another one brings them.
             write_range(there, chunk, columns, packed, f"{token}:repair:{self._clock.now_ns()}")
+            if (arrived := count_copied(here, there, chunk)) != chunk.rows:
+                differ = Mismatch(chunk.table.name, str(chunk.day or ""), chunk.rows, arrived)
+                raise MoveError(f"what arrived differs: {differ}. Run the same command again.")
 
 
 def _tell_rows(report: Report, counts: list[DayCount]) -> None:

@@ -1,8 +1,9 @@
 """The embedded installation that is moved: its folder opened alone, its log emptied into its store, what it holds."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -14,21 +15,25 @@ from llmtrail.local.slot_file import FILE_NAME, SlotFile
 from llmtrail.local.statistics import LocalStatistics
 from llmtrail.log.local import LocalLog
 from llmtrail.log.log_file import LogBusyError
-from llmtrail.log.port import CALLS, DEAD_LETTERS, SPANS, Records
+from llmtrail.log.port import AUDIT, CALLS, DEAD_LETTERS, SPANS, Records
 from llmtrail.roles.move_plan import MoveError
+from llmtrail.store.alerts import insert_audit
 from llmtrail.store.errors import StoreLockedError
 from llmtrail.store.handle import Handle, open_chdb, open_http
 from llmtrail.store.migrate import migrate
+from llmtrail_ingest.audit_rows import GROUP as AUDIT_GROUP
+from llmtrail_ingest.audit_rows import audit_writer
 from llmtrail_ingest.dead_letter import GROUP as LETTERS_GROUP
-from llmtrail_ingest.dead_letter import DeadLetterWriter
+from llmtrail_ingest.dead_letter import dead_letter_writer
 from llmtrail_ingest.otlp.loop import GROUP as SETTLER_GROUP
 from llmtrail_ingest.otlp.loop import SettleLoop
 from llmtrail_ingest.otlp.settle import SettleLimits
 from llmtrail_ingest.tally import CountingTally
+from llmtrail_ingest.topic_writer import TopicWriter
 from llmtrail_ingest.writer.pipeline import GROUP as WRITER_GROUP
 from llmtrail_ingest.writer.pipeline import Writer, WriterConfig, WriterParts
 
-_READERS = ((CALLS, WRITER_GROUP), (SPANS, SETTLER_GROUP), (DEAD_LETTERS, LETTERS_GROUP))
+_READERS = ((CALLS, WRITER_GROUP), (SPANS, SETTLER_GROUP), (DEAD_LETTERS, LETTERS_GROUP), (AUDIT, AUDIT_GROUP))
 _READ_RECORDS = 2_000
 _READ_BYTES = 8 * 1024 * 1024
 # A log from which nothing could be written for so long will not empty by itself.
@@ -46,11 +51,12 @@ class Waiting:
     calls: int
     spans: int
     dead_letters: int
+    audit: int
 
     @property
     def all(self) -> int:
         """Return how many records wait."""
-        return self.calls + self.spans + self.dead_letters
+        return self.calls + self.spans + self.dead_letters + self.audit
 
 
 class Source:
@@ -120,19 +126,21 @@ class Source:
         settler = SettleLoop(self.log, self._clock.now_ns, None, limits)
         try:
             writer.recover()
-            self._empty(writer, settler, DeadLetterWriter(self.log, sink), tell)
+            audit = audit_writer(self.log, partial(insert_audit, self.handle), lambda _: None)
+            self._empty(writer, settler, (dead_letter_writer(self.log, sink), audit), tell)
             writer.drain()
         finally:
             writer.stop()
             statistics.close()
 
-    def _empty(self, writer: Writer, settler: SettleLoop, letters: DeadLetterWriter, tell: Tell) -> None:
+    def _empty(self, writer: Writer, settler: SettleLoop, others: Sequence[TopicWriter], tell: Tell) -> None:
         fewest, since_ns = self.waiting().all, self._clock.monotonic_ns()
         while left := self.waiting().all:
             tell(left)
             settler.run_once(self._clock.now_ns())
             writer.run_once()  # waits where there is nothing for it
-            letters.run_once()
+            for other in others:
+                other.run_once()
             if self.waiting().all < fewest:
                 fewest, since_ns = self.waiting().all, self._clock.monotonic_ns()
             if self._clock.monotonic_ns() - since_ns > STILL_S_MAX * _NS_PER_S:

@@ -11,6 +11,8 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp
 
+from llmtrail import clock as clock_module
+from llmtrail.access.auditor import Auditor
 from llmtrail.access.book import TokenBook
 from llmtrail.access.gate import Gate
 from llmtrail.clock import Clock
@@ -22,8 +24,9 @@ from llmtrail.local.http import ProcessState, process_routes
 from llmtrail.local.measured import MeasuredApp
 from llmtrail.local.servers import Servers, listeners_of
 from llmtrail.local.tls import measure_tls, server_tls
-from llmtrail.metrics import HTTP_CONNECTIONS, Metrics
+from llmtrail.metrics import AUDIT_WAITING, HTTP_CONNECTIONS, Metrics
 from llmtrail.refusals import Refusals
+from llmtrail.roles.audit import audit_keeper
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,11 +46,13 @@ class RoleProcess:
         self._server = config.server
         self.tls = server_tls(config.server)
         self.clock = clock
-        self.tokens = TokenBook(config)
-        check_binding(config.server.host, self.tokens.tokens())
         self.metrics = Metrics()
+        self.audit = Auditor(clock, clock_module.random_bytes, self.metrics)
+        self.tokens = TokenBook(config, self.audit.rows, clock.now_ns)
+        check_binding(config.server.host, self.tokens.tokens())
+        self._audit_keeper = audit_keeper(config)
         self.refusals = Refusals(self.metrics, clock.now_ns)
-        self.gate = Gate(self.tokens.tokens, clock.now_ns, self.refusals.strangers)
+        self.gate = Gate(self.tokens.tokens, clock.now_ns, self.refusals.strangers, self.audit)
         self._ready: dict[str, Readiness] = {}
         self._before_scrape: list[Callable[[], None]] = []
         self._before_stop: list[Callable[[], object]] = []
@@ -58,6 +63,11 @@ class RoleProcess:
 
     def __enter__(self) -> Self:
         """Return itself; parts are added and then served."""
+        if self._audit_keeper is not None:
+            self.audit.keep = self._audit_keeper.keep
+            self._stack.callback(self._audit_keeper.close)
+        self.audit.start()
+        self._stack.callback(self.audit.stop)
         self.tokens.start()
         self._stack.callback(self.tokens.stop)
         return self
@@ -99,7 +109,7 @@ class RoleProcess:
     def serve(self, routes: Sequence[BaseRoute] = (), sql: ASGIApp | None = None) -> None:
         """Answer `routes`, those of the process, and SQL; say where in the data folder's port file."""
         host = self._server.host
-        state = ProcessState(self._readiness, lambda: {"tokens": self.tokens.failure}, self._exposition)
+        state = ProcessState(self._readiness, self._warnings, self._exposition)
         app = Starlette(routes=[*routes, *process_routes(state, self.gate, host)])
         measured = MeasuredApp(app, self.metrics, self.clock)
         counted = None if sql is None else MeasuredApp(sql, self.metrics, self.clock, counts_sql=True)
@@ -118,8 +128,12 @@ class RoleProcess:
     def _readiness(self) -> Mapping[str, str]:
         return {name: ready() for name, ready in self._ready.items()}
 
+    def _warnings(self) -> Mapping[str, str]:
+        return {"tokens": self.tokens.failure, "audit": self.audit.failure}
+
     def _exposition(self) -> bytes:
         measure_tls(self.tls, self.metrics)
+        self.metrics.set(AUDIT_WAITING, self.audit.waiting)
         for update in self._before_scrape:
             update()
         return self.metrics.render()

@@ -15,6 +15,7 @@ from llmtrail.core.board import Board
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.model_identity import ModelTable
 from llmtrail.local.alerts import FILL_LIMITS, StoredSpent
+from llmtrail.local.audit import AuditTable
 from llmtrail.local.budgets import RulesInForce, told_routes
 from llmtrail.local.prices import models_of
 from llmtrail.roles.process import RoleError, RoleProcess
@@ -40,6 +41,10 @@ def start(config: Config, process: RoleProcess, *, writable: bool) -> None:
         raise RoleError("--writable serves this process's own data folder; leave store.url out.")
     handle = open_store(config)
     process.on_stop(handle.close)
+    if not config.kafka.bootstrap_servers and not store_url(config.store):
+        process.audit.keep = AuditTable(handle)
+        # Before the store is closed.
+        process.on_stop(process.audit.stop)
     routes, sql = answering(config, handle, process, writable=writable)
     if config.kafka.bootstrap_servers:
         from llmtrail.roles.limits import limits_from_kafka  # noqa: PLC0415 - as below

@@ -1,4 +1,4 @@
-"""Insert what was decided of budgets and alarms, and who changed rules. Knows nothing of how it was decided."""
+"""Insert what was decided of budgets and alarms, who changed rules, and who asked for what. Decides nothing."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from llmtrail.core.audit import AuditRow
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store import arrow
 from llmtrail.store.handle import Handle
@@ -20,7 +21,10 @@ _ALERT_TEXTS = (
     *("alert_id", "incident", "rule", "rule_kind", "tenant", "scope_kind", "reason", "suppressed_by", "owner"),
     *("level", "severity", "unit", "period"),
 )
-_AUDIT_TEXTS = ("audit_id", "actor", "action", "kind", "name", "before", "after", "detail")
+_AUDIT_TEXTS = (
+    *("audit_id", "actor", "action", "kind", "name", "before", "after", "detail"),
+    *("secret_id", "tenant", "address", "route", "reason"),
+)
 _LISTS = ("scope", "channels", "request_ids")
 _COUNTS = ("crossing", "calls", "unpriced")
 _NUMBERS = ("value", "threshold", "baseline")
@@ -62,21 +66,6 @@ class AlertRow:
     baseline: float | None = None
     request_ids: Sequence[str] = ()
     detail: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditRow:
-    """A row of `audit`."""
-
-    audit_id: str
-    changed_at_ns: int
-    actor: str
-    action: str
-    kind: str
-    name: str
-    before: str = ""
-    after: str = ""
-    detail: str = ""
 
 
 def insert_alerts(handle: Handle, rows: Sequence[AlertRow], token: str) -> None:
@@ -133,7 +122,7 @@ def _insert_refs(handle: Handle, rows: Sequence[AlertRow], token: str) -> None:
 
 
 def insert_audit(handle: Handle, rows: Sequence[AuditRow], token: str) -> None:
-    """Insert changes of rules; the same ones again, with the same token or ids, are stored once."""
+    """Insert changes and uses; the same ones again, with the same token or ids, are stored once."""
     if not rows:
         return
     changed = [row.changed_at_ns for row in rows]
@@ -141,6 +130,8 @@ def insert_audit(handle: Handle, rows: Sequence[AuditRow], token: str) -> None:
         "changed_day": arrow.days(changed),
         "changed_at": arrow.times(changed),
         **{name: pa.array([getattr(row, name) for row in rows], _TEXT) for name in _AUDIT_TEXTS},
+        "times": pa.array([row.times for row in rows], pa.uint64()),
+        "last_at": arrow.times([row.last_at_ns or row.changed_at_ns for row in rows]),
     }
     handle.insert_arrow("llmtrail.audit_data", pa.table(columns), f"{token}:audit")
 

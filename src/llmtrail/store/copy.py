@@ -21,6 +21,10 @@ _FORMAT = "Native"
 _NOT_STORED = frozenset({"EPHEMERAL", "ALIAS", "MATERIALIZED"})
 _UNKNOWN_TABLE = frozenset({60, 81})  # no such table, no such database
 
+# Tables to which a store adds rows by itself, whoever asks it for anything, with the column that tells them apart: what
+# is copied there stands among others.
+_SHARED = {"audit_data": "audit_id"}
+
 # Values of a key, as they are bound to a query.
 Key = tuple[Any, ...]
 
@@ -32,6 +36,11 @@ class Table:
     name: str
     day: str
     key: tuple[tuple[str, str], ...]
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether rows of the other store's own may stand beside those that are copied."""
+        return self.name in _SHARED
 
     @property
     def key_sql(self) -> str:
@@ -142,10 +151,13 @@ def write_range(handle: Handle, written: Range, columns: Sequence[str], packed: 
     handle.insert_packed(table, _FORMAT, packed, settings={"insert_deduplication_token": token})
 
 
-def count_range(handle: Handle, wanted: Range) -> int:
-    """Return how many rows of a range a store holds."""
+def count_copied(here: Handle, there: Handle, wanted: Range) -> int:
+    """Return how many rows of a range that stands in one store another one holds; in a shared table, no others."""
     where, bound = _of_range(wanted)
-    return int(handle.query(f"SELECT count() FROM llmtrail.{wanted.table.name} FINAL WHERE {where}", bound)[0][0])  # noqa: S608
+    if (name := _SHARED.get(wanted.table.name)) is not None:
+        ids = here.query(f"SELECT DISTINCT {name} FROM llmtrail.{wanted.table.name} FINAL WHERE {where}", bound)  # noqa: S608
+        where, bound = f"{where} AND {name} IN {{ids:Array(String)}}", bound | {"ids": [row[0] for row in ids]}
+    return int(there.query(f"SELECT count() FROM llmtrail.{wanted.table.name} FINAL WHERE {where}", bound)[0][0])  # noqa: S608
 
 
 def stored_columns(handle: Handle, table: Table) -> list[str]:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from eventually import eventually
+from llmtrail.core.audit import AuditRow
 from llmtrail.log.journal import JournalLostError, Record
-from llmtrail.store.alerts import AlertRow, AuditRow
+from llmtrail.store.alerts import AlertRow
 from llmtrail_alerts.table import ROWS_MAX, AlertTable
 from llmtrail_alerts.told_rows import row_key
 

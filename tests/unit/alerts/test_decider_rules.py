@@ -9,10 +9,11 @@ import pytest
 
 from eventually import eventually
 from llmtrail.clock import SystemClock
+from llmtrail.core.audit import AuditRow
 from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.log.journal import Record
 from llmtrail.metrics import Metrics
-from llmtrail.store.alerts import AlertRow, AuditRow
+from llmtrail.store.alerts import AlertRow
 from llmtrail_alerts import decider
 from llmtrail_alerts.decider import Decider, DeciderParts
 from llmtrail_alerts.model import GroupKey, GroupState, Mark, Rule, Sighting

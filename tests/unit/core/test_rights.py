@@ -47,6 +47,14 @@ def test_a_bearer_of_one_tenant_is_told_of_that_one(who: Grant, kind: Kind, want
         assert found == wanted
 
 
+@pytest.mark.parametrize("scope", TokenScope)
+@pytest.mark.parametrize("tenant", [None, "acme", ""])
+def test_who_did_what_is_read_with_the_scope_read_and_no_tenant(scope: TokenScope, tenant: str | None) -> None:
+    may = scope in {TokenScope.READ, TokenScope.ADMIN} and tenant is None
+    found = permit(Grant("t", tenant, frozenset({scope})), Kind.AUDIT, Act.READ)
+    assert isinstance(found, Grant) is may
+
+
 @pytest.mark.parametrize(("kind", "act"), SCOPES)
 def test_whoever_needs_no_token_may_do_all_there_is(kind: Kind, act: Act) -> None:
     assert permit(ANYONE, kind, act) is ANYONE

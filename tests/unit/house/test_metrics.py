@@ -13,7 +13,7 @@ from llmtrail.metrics import METRICS, Kind, Metric, Metrics
 
 def test_names_follow_the_rule_and_tell_their_unit() -> None:
     rule = re.compile(
-        r"llmtrail_(ingest|log|store|web|statistics|aggregate|alerts|minutes|gpu|http|tls)_[a-z]+(_[a-z]+)*_?[a-z]+"
+        r"llmtrail_(ingest|log|store|web|statistics|aggregate|alerts|minutes|gpu|http|tls|audit)_[a-z]+(_[a-z]+)*_?[a-z]+"
     )
     for metric in METRICS:
         # The name that every dashboard of Kafka knows already.

@@ -14,7 +14,9 @@ from starlette.routing import Route
 
 from llmtrail.access.gate import AccessRefusedError, Gate, challenge, open_gate, status_of
 from llmtrail.clock import Clock
+from llmtrail.core.access.authenticate import Tokens
 from llmtrail.core.access.rights import Act, Kind
+from llmtrail.core.audit import AuditAction, Use
 from llmtrail.core.ids import uuid7
 from llmtrail.core.outcome import BadEventError, Refusal, RefuseReason
 from llmtrail.core.redact import ContentPolicy
@@ -135,9 +137,11 @@ class Gateway:
         sender = client_address(request)
         arrival = None
         try:
-            grant = self.parts.gate.demand(request, kind, act)
+            gate = self.parts.gate
+            tokens = gate.moment()
+            grant = gate.demand(request, kind, act)
             sender = grant.name or sender
-            arrival = Arrival(request, grant, sender)
+            arrival = Arrival(request, grant, sender, partial(self._check_still, request, kind, act, tokens))
             self._check_backlog()
             return await take(arrival)
         except AccessRefusedError as stranger:
@@ -169,6 +173,7 @@ class Gateway:
         length, encoding = headers.get("content-length"), headers.get("content-encoding", "")
         hold = partial(self._hold, arrival)
         packed = await read_body(arrival.request.stream(), length=length, limits=limits, hold=hold)
+        arrival.check_still()
         size = Size.SMALL if len(packed) <= SMALL_BYTES_MAX else Size.LARGE
 
         def first() -> Result | _Unpacked:
@@ -216,6 +221,12 @@ class Gateway:
             self.parts.tally.add(Fate.REFUSED, RefuseReason.TOO_LARGE, max(0, events - 1))
             raise RefusedError(413, RefuseReason.TOO_LARGE, f"nothing was kept: {cause}") from cause
 
+    def _check_still(self, request: Request, kind: Kind, act: Act, tokens: Tokens) -> None:
+        """Raise AccessRefusedError where the token was revoked while its body came, which may take minutes."""
+        gate = self.parts.gate
+        if gate.moment() is not tokens:
+            gate.still(request, gate.granted(request), kind, act)
+
     def _check_backlog(self) -> None:
         if self.parts.backlog_full():
             detail = "the store is too far behind the log; nothing was kept, send again later."
@@ -256,6 +267,10 @@ class Gateway:
         except BadEventError as bad:
             raise RefusedError(400, RefuseReason.BAD_REQUEST, bad.detail) from bad
         await self._append_replayed(result)
+        sent_again = Use(
+            action=AuditAction.REPLAYED, kind=str(Kind.DEAD_LETTER), detail=f"{len(result.outcomes)} letters"
+        )
+        self.parts.gate.kept(arrival.request, arrival.grant, sent_again)
         return _json(200, {"letters": [_outcome(one) for one in result.outcomes]})
 
     async def _append_replayed(self, result: Replayed) -> None:

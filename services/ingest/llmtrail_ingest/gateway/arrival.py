@@ -6,8 +6,8 @@ from typing import Any
 
 from starlette.requests import Request
 
-from llmtrail.core.access.binding import client_of
 from llmtrail.core.access.grant import Grant
+from llmtrail.core.addresses import client_of
 
 # Where a server that knows says whether the client is gone: `scope["extensions"][CONNECTION]["is_gone"]`.
 CONNECTION = "llmtrail.connection"
@@ -21,6 +21,8 @@ class Arrival:
     grant: Grant
     # Whose share it takes: the token's name, else the client's address.
     sender: str
+    # Raises AccessRefusedError where its token was revoked since.
+    check_still: Callable[[], None]
     held_bytes: int = 0
 
     @property

@@ -19,8 +19,8 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 
 from llmtrail.clock import Clock, SystemClock
 from llmtrail.core.access.authenticate import AccessRefusal
-from llmtrail.core.access.binding import client_of
 from llmtrail.core.access.grant import Grant
+from llmtrail.core.addresses import client_of
 from llmtrail.core.outcome import Refusal
 from llmtrail.core.redact import ContentPolicy
 from llmtrail.log.port import Append, LogClosedError, LogFullError, RecordTooLargeError
@@ -133,12 +133,13 @@ class GrpcServer:
     def _export(self, answer: "_Answer", body: bytes, context: "grpc.ServicerContext") -> Message:
         metadata = context.invocation_metadata() or ()
         headers = [str(value) for name, value in metadata if name == "authorization"]
-        granted = self._door.authorize(headers, context.peer())
+        client = client_of_peer(context.peer())
+        granted = self._door.authorize(headers, client)
         if isinstance(granted, AccessRefusal):
             status = grpc.StatusCode.PERMISSION_DENIED if granted.is_known else grpc.StatusCode.UNAUTHENTICATED
             context.abort(status, granted.detail)
             raise AssertionError("abort raises.")  # noqa: TRY004 - not for a wrong type.
-        sender = granted.name or client_of_peer(context.peer())
+        sender = granted.name or client
         with self._lock:
             is_taken = not self._spent.wait_s(sender, self._door.now_s()) and self._shares.take(sender, 1)
         if not is_taken:

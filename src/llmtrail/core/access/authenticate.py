@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from llmtrail.core.access.grant import Grant, TokenScope
+from llmtrail.core.access.strength import weakness
 
 # Longer texts are no token; servers bound headers above this.
 TOKEN_LENGTH_MAX = 4_096
 _SECRET_ID_DIGITS = 12
+# How much of an unknown text is looked at for its strength, whoever sends it.
+_JUDGED_LENGTH = 128
 
 
 class AccessReason(StrEnum):
@@ -29,6 +32,7 @@ class AccessReason(StrEnum):
     UNKNOWN = "unknown"
     NOT_YET = "not_yet"
     EXPIRED = "expired"
+    REVOKED = "revoked"  # since this process began; before, it is unknown
     SCOPE = "scope"  # a known token that does not allow this
     TENANT = "tenant"  # a known token that is another tenant's
 
@@ -40,6 +44,7 @@ _DETAILS = {
     AccessReason.UNKNOWN: "this token is not known here; ask for one made with `llmtrail tokens new`.",
     AccessReason.NOT_YET: "token {name!r} is not valid yet; until then send the one that it replaces.",
     AccessReason.EXPIRED: "token {name!r} has expired; ask for one made with `llmtrail tokens new {name}`.",
+    AccessReason.REVOKED: "token {name!r} was revoked; ask for one made with `llmtrail tokens new {name}`.",
     AccessReason.SCOPE: "token {name!r} lacks the scope `{scope}`; use one that has it.",
     AccessReason.TENANT: "token {name!r} is of one tenant, and this of another or of all; use a token of no tenant.",
 }
@@ -77,10 +82,14 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """Every known secret. `anyone` is what requests are granted that need no token; None: each needs one."""
+    """Every known secret. `anyone` is what requests are granted that need no token; None: each needs one.
+
+    `revoked` grant nothing any more; who still shows one of them can be named.
+    """
 
     secrets: tuple[Secret, ...] = ()
     anyone: Grant | None = None
+    revoked: tuple[Secret, ...] = ()
 
 
 def hash_token(token: str) -> str:
@@ -106,11 +115,31 @@ def authenticate(presented: str | None, tokens: Tokens, now_ns: int) -> Grant | 
     if len(presented) > TOKEN_LENGTH_MAX:
         return AccessRefusal(AccessReason.UNKNOWN)
     shown = hash_token(presented).encode()
+    found = _shown(tokens.secrets, shown)
+    if found is not None:
+        return _in_time(found, now_ns)
+    gone = _shown(tokens.revoked, shown)
+    if gone is not None:
+        return AccessRefusal(AccessReason.REVOKED, gone.grant.name, secret_id=gone.grant.secret_id)
+    return AccessRefusal(AccessReason.UNKNOWN)
+
+
+def _shown(secrets: Sequence[Secret], shown: bytes) -> Secret | None:
     found: Secret | None = None
-    for secret in tokens.secrets:
+    for secret in secrets:
         if hmac.compare_digest(secret.sha256.encode(), shown):
             found = secret
-    return AccessRefusal(AccessReason.UNKNOWN) if found is None else _in_time(found, now_ns)
+    return found
+
+
+def fingerprint(presented: str) -> str:
+    """Return what an unknown token is known by, as known ones are by their ids; "" where it could be guessed from that.
+
+    A password that somebody sent by mistake is guessed from part of its hash; what has 128 bits is not.
+    """
+    if len(presented) > TOKEN_LENGTH_MAX or weakness(presented[:_JUDGED_LENGTH]):
+        return ""
+    return secret_id(hash_token(presented))
 
 
 def _in_time(secret: Secret, now_ns: int) -> Grant | AccessRefusal:

@@ -1,11 +1,8 @@
-"""Where a process may listen without tokens, and which clients are one. Pure."""
+"""Where a process may listen without tokens. Pure."""
 
 import ipaddress
 
 from llmtrail.core.access.authenticate import Tokens
-
-# A host is given at least so many addresses of IPv6: they are one client.
-_IPV6_PREFIX = 64
 
 
 def check_binding(host: str, tokens: Tokens) -> None:
@@ -26,16 +23,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
-
-
-def client_of(address: str) -> str:
-    """Return whom a client address belongs to: of IPv6 the network that one host has, else the address itself."""
-    if ":" not in address:
-        return address
-    try:
-        found = ipaddress.IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if found.ipv4_mapped is not None:
-        return str(found.ipv4_mapped)
-    return str(ipaddress.IPv6Network((found, _IPV6_PREFIX), strict=False))

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     GPU = "gpu"  # samples of GPUs and model servers, and what is made of them
     PASSED_OVER = "passed over"  # spans that looked like calls, of all senders
     TABLE = "table"  # rows by SQL
+    AUDIT = "audit"  # who changed, used, read and was refused what: a table that is everybody's
     PROCESS = "process"  # metrics, and why a part is not ready
 
 
@@ -59,10 +60,11 @@ SCOPES: Mapping[tuple[Kind, Act], TokenScope] = {
     (Kind.PASSED_OVER, Act.READ): TokenScope.READ,
     (Kind.TABLE, Act.READ): TokenScope.READ,
     (Kind.TABLE, Act.WRITE): TokenScope.ADMIN,
+    (Kind.AUDIT, Act.READ): TokenScope.READ,
     (Kind.PROCESS, Act.READ): TokenScope.READ,
 }
 # Letters are sent again each for its own tenant, and samples belong to nodes.
-EVERYBODYS = frozenset({Kind.DEAD_LETTER, Kind.GPU, Kind.PASSED_OVER, Kind.PROCESS})
+EVERYBODYS = frozenset({Kind.DEAD_LETTER, Kind.GPU, Kind.PASSED_OVER, Kind.PROCESS, Kind.AUDIT})
 # What is done to everybody's things, of kinds that a tenant may read of its own.
 _EVERYBODYS_ACTS = frozenset({(Kind.TABLE, Act.WRITE)})
 

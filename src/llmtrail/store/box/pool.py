@@ -124,8 +124,8 @@ class Box:
         self._keeper = threading.Thread(target=self._keep, name="llmtrail-sql-box", daemon=True)
         self._keeper.start()
 
-    def run(self, statement: bytes, limit_s: float) -> Answer:
-        """Run one statement in a process; what it computes ends after `limit_s`.
+    def run(self, statement: bytes, limit_s: float, is_unwanted: Callable[[], bool] = lambda: False) -> Answer:
+        """Run one statement in a process; what it computes ends after `limit_s`, or once nobody wants it any more.
 
         Raises StoreBusyError where no process is free, StoreError where the statement took its process with it.
         """
@@ -133,9 +133,11 @@ class Box:
         deadline = self._now_s() + limit_s
         try:
             wire.send(child.to, Kind.STATEMENT, statement)
-            answer, goes_on = self._read_answer(child, lambda: deadline - self._now_s())
+            answer, goes_on = self._read_answer(child, lambda: 0.0 if is_unwanted() else deadline - self._now_s())
         except WireLateError:
             self._end(child)
+            if is_unwanted():
+                raise StoreError("The statement was stopped: nobody may be given its answer any more.") from None
             raise StoreError(
                 f"The statement was stopped after {limit_s:g} s, whatever it computed. Ask for less at once.",
                 _TIMEOUT_CODE,

@@ -10,6 +10,7 @@ from typing import Final
 _HEAD: Final = struct.Struct("<BI")
 CHUNK_BYTES: Final = 1_048_576
 _READ_BYTES: Final = 262_144
+_LOOK_S: Final = 0.25
 
 
 class Kind(IntEnum):
@@ -60,14 +61,20 @@ def _exactly(source: int, size: int, remaining_s: Callable[[], float] | None) ->
     data = bytearray()
     while len(data) < size:
         if remaining_s is not None:
-            left = remaining_s()
-            if left <= 0 or not _readable(source, left):
-                raise WireLateError
+            _wait(source, remaining_s)
         got = os.read(source, min(size - len(data), _READ_BYTES))
         if not got:
             raise WireClosedError
         data += got
     return bytes(data)
+
+
+def _wait(source: int, remaining_s: Callable[[], float]) -> None:
+    """Wait for bytes; raises WireLateError. Asks again and again how long: it may be over before it was to be."""
+    while (left := remaining_s()) > 0:
+        if _readable(source, min(left, _LOOK_S)):
+            return
+    raise WireLateError
 
 
 def _readable(source: int, wait_s: float) -> bool:
