@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from llmtrail.emit.budget import BudgetExceeded
-    from llmtrail.emit.context import Request, current_request
+    from llmtrail.emit.context import Request, bind, current_request
     from llmtrail.emit.policy import declare_policy, policy
     from llmtrail.emit.recorder import configure, flush, limits_known, record, request, stats
     from llmtrail.emit.tally import DropReason, Stats, StripReason
@@ -20,6 +20,7 @@ __all__ = [
     "Request",
     "Stats",
     "StripReason",
+    "bind",
     "configure",
     "current_request",
     "declare_policy",
@@ -39,6 +40,7 @@ _HOMES = {
     "Request": "llmtrail.emit.context",
     "Stats": "llmtrail.emit.tally",
     "StripReason": "llmtrail.emit.tally",
+    "bind": "llmtrail.emit.context",
     "configure": "llmtrail.emit.recorder",
     "current_request": "llmtrail.emit.context",
     "declare_policy": "llmtrail.emit.policy",

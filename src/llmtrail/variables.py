@@ -10,7 +10,7 @@ VARIABLES: Final = frozenset(
     _PREFIX + name
     for name in (
         *("URL", "KAFKA", "TOKEN", "CA", "CLIENT_CERTIFICATE", "CLIENT_KEY", "SPOOL", "CONTENT", "DISABLED", "LIMITS"),
-        *("POLICY", "SERVICE", "ENVIRONMENT", "RELEASE", "ENDPOINT", "SQL_ENDPOINT"),
+        *("SYNC", "SIGTERM", "POLICY", "SERVICE", "ENVIRONMENT", "RELEASE", "ENDPOINT", "SQL_ENDPOINT"),
     )
 )
 # What Kubernetes sets by itself in every pod of a namespace with a service of this name.

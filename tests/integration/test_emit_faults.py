@@ -87,8 +87,8 @@ def test_calls_made_while_the_gateway_fails_arrive_in_order_when_it_is_back(
     gateway.behaviour = FAULTS[fault]
     recorder = make(gateway.url)
     record(recorder, 0)
-    eventually(lambda: at_rest(recorder) and recorder.stats().spooled_pending == _CALLS)
-    assert recorder.stats().send_failures
+    eventually(lambda: recorder.stats().send_failures and at_rest(recorder))
+    assert recorder.stats().spooled_pending == _CALLS
 
     gateway.behaviour = good
     record(recorder, _CALLS)

@@ -65,6 +65,9 @@ class Assembler:
         self._random_bytes = random_bytes
         self._holding: deque[Held] = deque()
         self._held = 0
+        # Held calls that were not written down as they are now: those of this round, and of the one before.
+        self._new: list[Held] = []
+        self._unwritten: list[Held] = []
         self._ready: list[Event] = []
 
     @property
@@ -94,6 +97,7 @@ class Assembler:
         self._apply(held, waiting)
         self._remember(request, held)
         self._holding.append(held)
+        self._new.append(held)
         self._held += 1
         if not self._is_awaited(request):
             self._release(held)
@@ -124,6 +128,12 @@ class Assembler:
         """Make ready all that is held."""
         while self._holding:
             self._release(self._holding.popleft())
+
+    def take_unwritten(self) -> list[Event]:
+        """Return the calls held since the round before, as far as they are known: most are released sooner."""
+        found = [held.event for held in self._unwritten if not held.is_released]
+        self._unwritten, self._new = self._new, []
+        return found
 
     def take_ready(self) -> list[Event]:
         """Return the events that are ready, in order."""
@@ -179,6 +189,7 @@ class Assembler:
             fields["failure_mode"] = mode
         if not held.is_released:
             overlay(held.event, fields)
+            self._new.append(held)
             return
         held.revision += 1
         self.revisions += 1

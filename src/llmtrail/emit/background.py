@@ -5,8 +5,9 @@ Two, because a gateway that answers slowly must not keep calls from being encode
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Thread
+from threading import Event, Thread
 from typing import Final
+from urllib.parse import urlsplit
 
 from llmtrail.clock import Clock
 from llmtrail.emit.assemble import Assembler
@@ -14,19 +15,22 @@ from llmtrail.emit.config import EmitConfig, default_events
 from llmtrail.emit.encoder import Encoder, FlushMark, Policy
 from llmtrail.emit.handoff import Handoff
 from llmtrail.emit.outbox import Outbox
-from llmtrail.emit.sender import Poster, Sender
+from llmtrail.emit.sender import Places, Poster, Sender
 from llmtrail.emit.spool import Spool, SpoolLimits
 from llmtrail.emit.tally import Tally
 
-# Callers do not wake the encoder (a wake-up costs them microseconds): it looks this often while calls come in ...
-_PACE_S: Final = 0.05
-# ... and sleeps until woken after this long without any.
-_QUIET_ROUNDS: Final = 20
+# Callers do not wake the encoder (a wake-up costs them microseconds): it looks this often while calls come in, so that
+# a process killed loses no more than this and what it encodes ...
+_PACE_S: Final = 0.005
+# ... and sleeps until woken after half a second without any.
+_QUIET_ROUNDS: Final = 100
 _SLEEP_S: Final = 60.0
 # At exit: so long for sending, the rest of a second for spooling what could not be sent.
 SEND_AT_EXIT_S: Final = 0.5
 ENCODE_AT_EXIT_S: Final = 0.9
 _POLL_S: Final = 0.005
+# What children left is sent at exit too, unless reading it would take long.
+_ADOPT_AT_EXIT_BYTES: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +57,20 @@ class Background:
         self.outbox = Outbox(tally, spool, config.spool)
         self.assembler = Assembler(default_events(config), edges.random_bytes)
         self._encoder = Encoder(handoff, self.assembler, self.outbox, edges.policy, tally)
-        self._sender = Sender(self.outbox, edges.poster, tally, edges.clock, lambda: edges.random_bytes(1)[0] / 255)
+        places = Places(config.kafka or without_credentials(config.url), config.spool)
+        self._sender = Sender(
+            self.outbox, edges.poster, tally, edges.clock, lambda: edges.random_bytes(1)[0] / 255, places
+        )
         self._is_stopping = False
         self._threads: tuple[Thread, ...] = ()
 
     def start(self) -> None:
         """Start the threads that do not run. Raises RuntimeError where the interpreter allows no more threads."""
-        encoder, sender = self._threads or (None, None)
+        encoder, sender = (*self._threads, None, None)[:2]
         if encoder is None or not encoder.is_alive():
             encoder = Thread(target=self._run_encoder, name="llmtrail-encoder", daemon=True)
             encoder.start()
+            self._threads = (encoder, sender) if sender is not None else (encoder,)
         if sender is None or not sender.is_alive():
             sender = Thread(target=self._sender.run, name="llmtrail-sender", daemon=True)
             sender.start()
@@ -71,17 +79,27 @@ class Background:
     @property
     def is_running(self) -> bool:
         """Say whether both threads run."""
-        return bool(self._threads) and all(thread.is_alive() for thread in self._threads)
+        return len(self._threads) == 2 and all(thread.is_alive() for thread in self._threads)
 
-    def flush(self, timeout_s: float) -> bool:
-        """Wait until all that was handed over before has left, at most `timeout_s` seconds; say whether it has."""
+    @property
+    def is_encoding(self) -> bool:
+        """Say whether a thread encodes; else its caller may."""
+        return bool(self._threads) and self._threads[0].is_alive()
+
+    def flush(self, timeout_s: float, *, is_patient: bool = True) -> bool:
+        """Wait until all that was handed over before has left, at most `timeout_s` seconds; say whether it has.
+
+        Whoever is not patient waits no longer where the gateway is away and all is in the spool. What processes that
+        are gone left goes along.
+        """
+        self._adopt()
         mark = FlushMark()
         self._handoff.items.append((None, mark, None, None, 0))
-        self._handoff.wake.set()
+        self._handoff.wake.ring()
 
         def is_gone() -> bool:
             arrived = mark.arrived
-            return arrived is not None and self.outbox.departed >= arrived
+            return arrived is not None and (self.outbox.departed >= arrived or (not is_patient and self._is_hopeless()))
 
         deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
         hurried = False
@@ -95,14 +113,31 @@ class Background:
                 self.outbox.changed.wait(_POLL_S)
         return True
 
+    def drain(self, timeout_s: float) -> None:
+        """Have all that was handed over written down, in about `timeout_s` seconds.
+
+        Takes no lock that the thread which a signal interrupted may hold.
+        """
+        if not self.is_encoding:
+            self._drain()
+            return
+        mark = FlushMark()
+        self._handoff.items.append((None, mark, None, None, 0))
+        self._handoff.wake.ring()
+        pause = Event()
+        deadline_ns = self._clock.monotonic_ns() + int(timeout_s * 1e9)
+        while mark.arrived is None and self.is_encoding and self._clock.monotonic_ns() < deadline_ns:
+            pause.wait(_DRAIN_POLL_S)
+
     def close(self) -> None:
         """Send for half a second, spool the rest durably, end the threads: under a second in all, nothing lost."""
         began_ns = self._clock.monotonic_ns()
         self._is_stopping = True
-        self._handoff.wake.set()
-        is_encoding = bool(self._threads) and self._threads[0].is_alive()
-        if not is_encoding:
+        self._handoff.wake.ring()
+        if not self.is_encoding:
             self._drain()
+        if self.is_running:
+            self._adopt()
         self._sender.hurry()
         self._wait(lambda: self._is_encoded() and self._is_sent_or_hopeless(), began_ns, SEND_AT_EXIT_S)
         self._close_outbox()
@@ -138,7 +173,6 @@ class Background:
                     quiet_rounds = 0
                 elif not handoff.items or taken < _PACE_WORTH:
                     handoff.wake.wait(_PACE_S)
-                handoff.wake.clear()
             self._drain()
         finally:
             # Whatever ended this thread: the next caller sees that nobody is awake, and has it started anew.
@@ -148,7 +182,7 @@ class Background:
         try:
             return self._encoder.run_once(self._clock)
         except Exception as error:  # noqa: BLE001  # A loop's edge: one bad batch must not end the recording.
-            self._tally.fail("encoder_fault", repr(error))
+            self._tally.fail("encoder_fault", f"llmtrail: a fault while encoding, recording goes on: {error!r}")
             return 0
 
     def _drain(self) -> None:
@@ -160,14 +194,20 @@ class Background:
         return not self.assembler.held and not self.outbox.is_dirty
 
     def _is_encoded(self) -> bool:
-        encoder_ended = not self._threads or not self._threads[0].is_alive()
-        return encoder_ended and not self._handoff.items and not self.assembler.held
+        return not self.is_encoding and not self._handoff.items and not self.assembler.held
 
     def _is_sent_or_hopeless(self) -> bool:
         outbox = self.outbox
-        if self._sender.is_backing_off:
-            return not outbox.in_memory or outbox.has_spool
-        return not outbox.in_memory and not outbox.spooled
+        return (not outbox.in_memory and not outbox.spooled) or self._is_hopeless()
+
+    def _is_hopeless(self) -> bool:
+        return self._sender.is_backing_off and (not self.outbox.in_memory or self.outbox.has_spool)
+
+    def _adopt(self) -> None:
+        try:
+            self.outbox.adopt(self._clock.monotonic_ns(), _ADOPT_AT_EXIT_BYTES)
+        except OSError as error:
+            self._tally.tell("cannot adopt a spool left behind", "spool_failed", error)
 
     def _close_outbox(self) -> None:
         try:
@@ -188,5 +228,12 @@ class Background:
                 self.outbox.changed.wait(_POLL_S)
 
 
+def without_credentials(url: str) -> str:
+    """Return an address as it may stand in a log."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
 # A batch this large means that callers are faster than the pace: go on at once.
 _PACE_WORTH: Final = 100
+_DRAIN_POLL_S: Final = 0.001

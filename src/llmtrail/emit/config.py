@@ -16,6 +16,8 @@ DEFAULT_CONTENT: Final = "redacted"
 DEFAULT_LIMITS: Final = "open"
 _FILES: Final = frozenset({"kafka_client_file", "policy", "ca", "client_certificate", "client_key"})
 _OFF: Final = frozenset({"", "0", "off", "false", "no"})
+# Set where a process gets no processor between requests: AWS Lambda, Cloud Run, Google's and Azure's functions.
+_FREEZING: Final = ("AWS_LAMBDA_FUNCTION_NAME", "K_SERVICE", "FUNCTION_TARGET", "FUNCTIONS_WORKER_RUNTIME")
 
 
 class Settings(TypedDict, total=False):
@@ -33,6 +35,8 @@ class Settings(TypedDict, total=False):
     spool: str | Path | None
     content: str
     disabled: bool
+    sync: bool
+    sigterm: bool
     limits: str
     policy: str | Path | None
     service: str | None
@@ -59,6 +63,8 @@ class EmitConfig:
     spool: Path | None = None
     content: str = DEFAULT_CONTENT
     disabled: bool = False
+    sync: bool = False  # send before a request's block ends: for places that freeze the process after its answer
+    sigterm: bool = True  # where SIGTERM has its default, and before os._exit: write down first what was handed over
     limits: str = DEFAULT_LIMITS  # open, closed or off
     policy: Path | None = None  # a TOML file of failure policies
     service: str | None = None
@@ -88,7 +94,9 @@ def from_environment(environment: Mapping[str, str] | None = None) -> EmitConfig
         client_key=_file(values, "LLMTRAIL_CLIENT_KEY"),
         spool=_spool_folder(values),
         content=(values.get("LLMTRAIL_CONTENT") or DEFAULT_CONTENT).strip().lower(),
-        disabled=values.get("LLMTRAIL_DISABLED", "").strip().lower() not in _OFF,
+        disabled=_is_on(values, "LLMTRAIL_DISABLED", default=False),
+        sync=_is_on(values, "LLMTRAIL_SYNC", default=any(values.get(name) for name in _FREEZING)),
+        sigterm=_is_on(values, "LLMTRAIL_SIGTERM", default=True),
         limits=(values.get("LLMTRAIL_LIMITS") or DEFAULT_LIMITS).strip().lower(),
         policy=_file(values, "LLMTRAIL_POLICY"),
         service=values.get("LLMTRAIL_SERVICE") or values.get("OTEL_SERVICE_NAME") or None,
@@ -122,6 +130,11 @@ def default_events(config: EmitConfig) -> dict[str, Any]:
     if config.release:
         fields["versions"] = {"release": config.release}
     return fields
+
+
+def _is_on(values: Mapping[str, str], name: str, *, default: bool) -> bool:
+    given = values.get(name)
+    return default if given is None else given.strip().lower() not in _OFF
 
 
 def _file(values: Mapping[str, str], name: str) -> Path | None:

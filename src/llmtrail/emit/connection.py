@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import os
 import socket
 import urllib.request
 from contextlib import suppress
@@ -53,9 +54,14 @@ class Connection:
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self._connection: http.client.HTTPConnection | None = None
+        self._pid = os.getpid()
 
     def ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> Reply:
         """Send one request and return the answer. Raises OSError or http.client.HTTPException when none came."""
+        if self._pid != os.getpid():
+            # The socket is the parent's: two processes on one would read each other's answers.
+            self._pid = os.getpid()
+            self.close()
         was_kept = self._connection is not None
         try:
             return self._exchange(method, path, body, headers)

@@ -4,14 +4,18 @@ What the application tells of a request after its call was made (parser result, 
 handed over as a note; the background thread brings note and call together.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar, Token
 from enum import StrEnum
 from types import TracebackType
-from typing import Any, Final, Self, TypedDict, Unpack
+from typing import Any, Final, ParamSpec, Self, TypedDict, TypeVar, Unpack, cast
 
 from llmtrail.emit.names import tell_once
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Keywords of `request` that are event fields of their own; `release` is one of the versions.
 _PLAIN_FIELDS: Final = (
@@ -62,6 +66,14 @@ class NoteKind(StrEnum):
 NoteSink = Callable[["Request", NoteKind, dict[str, Any]], None]
 
 
+# What sends all at the end of the outermost block, where that is wanted; it may take a second or two.
+Sending = Callable[[], Callable[[], object] | None]
+
+
+def _no_sending() -> None:
+    """Leave it to the background."""
+
+
 def _no_sink(_request: "Request", _kind: NoteKind, _fields: dict[str, Any]) -> None:
     """Take a note where no recorder was ever made."""
 
@@ -74,11 +86,12 @@ class Request:
     `state` belongs to the background thread alone.
     """
 
-    __slots__ = ("_given", "_sink", "_token", "fields", "parent", "state")
+    __slots__ = ("_given", "_sending", "_sink", "_token", "fields", "parent", "state")
 
-    def __init__(self, given: Mapping[str, Any], sink: NoteSink = _no_sink) -> None:
+    def __init__(self, given: Mapping[str, Any], sink: NoteSink = _no_sink, sending: Sending = _no_sending) -> None:
         self._given = given
         self._sink = sink
+        self._sending = sending
         self._token: Token[Request | None] | None = None
         self.parent: Request | None = None
         self.fields: dict[str, Any] = {}
@@ -118,12 +131,18 @@ class Request:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if (send := self._leave()) is not None:
+            send()
+
+    def _leave(self) -> Callable[[], object] | None:
+        """End the block; return what is to send its calls before the caller goes on, if anything is."""
         token, self._token = self._token, None
         if token is not None:
             # An async generator may be closed in another context than it was entered in: nothing to undo there.
             with suppress(ValueError):
                 _current.reset(token)
         self._sink(self, NoteKind.CLOSED, {})
+        return self._sending() if self.parent is None else None
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -131,7 +150,15 @@ class Request:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.__exit__(kind, error, trace)
+        if (send := self._leave()) is not None:
+            import asyncio  # noqa: PLC0415  # Whoever gets here has imported it, or needs it not.
+
+            try:
+                loop = asyncio.get_running_loop()
+            except RuntimeError:  # Another library's loop: it waits.
+                send()
+            else:
+                await loop.run_in_executor(None, send)
 
 
 _current: ContextVar[Request | None] = ContextVar("llmtrail_request", default=None)
@@ -140,9 +167,40 @@ _current: ContextVar[Request | None] = ContextVar("llmtrail_request", default=No
 current_request: Final[Callable[[], Request | None]] = _current.get
 
 
-def make_request(sink: NoteSink, **fields: Unpack[RequestFields]) -> Request:
-    """Return a request whose notes go to `sink`."""
-    return Request(fields, sink)
+def make_request(sink: NoteSink, sending: Sending = _no_sending, **fields: Unpack[RequestFields]) -> Request:
+    """Return a request whose notes go to `sink`, and at whose end `sending` is asked."""
+    return Request(fields, sink, sending)
+
+
+def bind(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function` with the current request, to be called in another thread: `pool.submit(llmtrail.bind(work))`.
+
+    Nothing else of the caller's context goes along. Coroutine functions may be bound too.
+    """
+    import inspect  # noqa: PLC0415  # Dear to import, and few bind.
+
+    request = _current.get()
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def run_async(*args: P.args, **kwargs: P.kwargs) -> Any:
+            token = _current.set(request)
+            try:
+                return await function(*args, **kwargs)
+            finally:
+                _current.reset(token)
+
+        return cast("Callable[P, R]", run_async)
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        token = _current.set(request)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _current.reset(token)
+
+    return run
 
 
 def _inherit(outer: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from llmtrail.emit.limit_source import limit_source
 from llmtrail.emit.limits import Limits, LimitsMode, mode_of
 from llmtrail.emit.tally import LOGGER, DropReason, Stats, Tally
 
+# What is to be done when a recorder begins to work, on the thread that made its first call.
+when_begun: list[Callable[["Recorder"], None]] = []
 # What may still hold finished calls back (a stream that nobody reads any more) lets go of them first.
 before_flush: list[Callable[[], None]] = []
 
@@ -71,17 +73,18 @@ class Recorder:
         if handoff.is_idle:
             self._wake()
 
-    def flush(self, timeout_s: float) -> bool:
+    def flush(self, timeout_s: float, *, is_patient: bool = True) -> bool:
         """Wait until everything recorded before has left, at most `timeout_s` seconds; say whether it has.
 
-        False means that calls are still in memory or in the spool; none of them is lost.
+        False means that calls are still in memory or in the spool; none of them is lost. Whoever is not patient waits
+        no longer once the gateway is known to be away.
         """
         if self._is_disabled or self._is_closed:
             return True
         try:
             for settle in before_flush:
                 settle()
-            return self._running().flush(timeout_s)
+            return self._running().flush(timeout_s, is_patient=is_patient)
         except Exception as error:  # noqa: BLE001  # The SDK never raises into the application.
             LOGGER.warning("llmtrail could not flush: %r", error)
             return False
@@ -109,6 +112,14 @@ class Recorder:
                 send_failures=dict(tally.send_failures),
                 limits=self.limits.counts(),
             )
+
+    def drain(self, timeout_s: float) -> None:
+        """Have all that was handed over written down before the process is gone, in about `timeout_s` seconds."""
+        if self._is_disabled or (self._background is None and not self._handoff.items):
+            return
+        if self._background is None:
+            self._background = Background(self.config, self._handoff, self._tally, self._edges)
+        self._background.drain(timeout_s)
 
     def close(self) -> None:
         """Send or spool everything in under a second and end the threads. What comes later is spooled at once."""
@@ -144,7 +155,13 @@ class Recorder:
                 self._record_late()
             else:
                 self._running()
-                self._handoff.wake.set()
+                self._handoff.wake.ring()
+        except RuntimeError as error:
+            # A subinterpreter, or an interpreter that ends: slow, on the caller's thread, but written down.
+            self._tally.tell("may start no threads here; calls are written to the spool at once", "threads", error)
+            with self._lock:
+                if self._background is not None:
+                    self._background.drain(0.0)
         except Exception as error:  # noqa: BLE001  # The SDK never raises into the application; the call stays queued.
             self._tally.tell("could not start its threads; calls wait in memory", "threads", repr(error))
 
@@ -154,6 +171,8 @@ class Recorder:
                 self._background = Background(self.config, self._handoff, self._tally, self._edges)
             if not self._background.is_running:
                 self._background.start()
+                for act in when_begun:
+                    act(self)
             return self._background
 
     def _record_late(self) -> None:

@@ -54,6 +54,7 @@ class Encoder:
             self._take(item, now_ns, monotonic_ns)
         self.assembler.release_due(monotonic_ns)
         self._put_ready(monotonic_ns)
+        self._write_held(monotonic_ns)
         self._outbox.sync_if_due(monotonic_ns)
         return len(items)
 
@@ -95,11 +96,27 @@ class Encoder:
                 self._tally.move(name, why)
 
     def _put_ready(self, monotonic_ns: int) -> None:
-        encoded = [value for event in self.assembler.take_ready() if (value := self._encode(event)) is not None]
+        ready = self.assembler.take_ready()
+        encoded = [value for event in ready if (value := self._encode(event)) is not None]
+        held = [call_id for event in ready if self._outbox.is_held(call_id := str(event["call_id"]))]
         if encoded:
             # What a call weighs in the queue is guessed by its caller; what it is made of may turn out to be more.
             self._handoff.learn([max(len(value), self._guessed_bytes) for value in encoded])
-            self._outbox.put(encoded, monotonic_ns)
+        if encoded or held:
+            self._outbox.put(encoded, monotonic_ns, held)
+
+    def _write_held(self, monotonic_ns: int) -> None:
+        """Write down what is still held, so that it outlives the process; where that grows too large, hold no more."""
+        for event in self.assembler.take_unwritten() if self._outbox.has_spool else ():
+            try:
+                value = encode(event)
+                has_room = len(value) > EVENT_BYTES_MAX or self._outbox.hold(str(event["call_id"]), self._policy(value))
+            except Exception:  # noqa: BLE001, S112  # It is counted, and kept without its text, when it is released.
+                continue
+            if not has_room:
+                self.assembler.release_all()
+                self._put_ready(monotonic_ns)
+                return
 
     def _encode(self, event: Mapping[str, Any]) -> bytes | None:
         try:

@@ -2,7 +2,8 @@
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from threading import Event
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
 # Together they bound what waits here: 50,000 small calls, or 32 MB of long ones (the outbox holds as much again).
@@ -23,6 +24,26 @@ Weight = int | Callable[[Any], int]
 Item = tuple[Any, Any, Any, Any, Weight]
 
 
+class Doorbell:
+    """Wakes the background. Unlike an Event it may be rung from a signal handler that interrupts its own `ring`."""
+
+    __slots__ = ("_rings",)
+
+    def __init__(self) -> None:
+        self._rings: SimpleQueue[None] = SimpleQueue()
+
+    def ring(self) -> None:
+        """Wake whoever waits, or whoever waits next."""
+        self._rings.put(None)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait for a ring, at most `timeout_s` seconds; all rings so far count as one. One thread only."""
+        with suppress(Empty):
+            self._rings.get(timeout=timeout_s)
+            while True:
+                self._rings.get_nowait()
+
+
 class Handoff:
     """The queue, how many it takes, and whether the background sleeps so deeply that a caller must wake it.
 
@@ -35,7 +56,7 @@ class Handoff:
         self.items: deque[Item] = deque()
         self.items_max = QUEUED_BYTES_MAX // _FIRST_GUESS_BYTES
         self.is_idle = True
-        self.wake = Event()
+        self.wake = Doorbell()
         self.taken_calls = 0
         self._learnt_calls = float(QUEUED_ITEMS_MIN)
         self._learnt_bytes = self._learnt_calls * _FIRST_GUESS_BYTES

@@ -8,7 +8,9 @@ import os
 import sys
 import time
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from threading import RLock
 from typing import Any, Unpack
 
@@ -20,8 +22,9 @@ from llmtrail.emit.by_hand import build_by_hand
 from llmtrail.emit.config import DEFAULT_CONTENT, DEFAULT_LIMITS, EmitConfig, Settings, from_environment, overlaid
 from llmtrail.emit.content import policy_of
 from llmtrail.emit.context import REQUEST_NAMES, Request, RequestFields, current_request, make_request
-from llmtrail.emit.door import Recorder
+from llmtrail.emit.door import Recorder, when_begun
 from llmtrail.emit.endpoint import Endpoint, Nowhere
+from llmtrail.emit.ends import leave_ends_alone, write_down_at_end
 from llmtrail.emit.handoff import Builder
 from llmtrail.emit.kafka import KafkaPoster
 from llmtrail.emit.limits import LimitsMode, mode_of
@@ -44,6 +47,8 @@ __all__ = [
 ]
 
 FLUSH_TIMEOUT_S = 5.0
+# What a request waits for its calls to be taken, where the process is frozen after it.
+_SYNC_TIMEOUT_S = 2.0
 _FIELDS = frozenset(Call.__struct_fields__)
 
 # The one place where the SDK's hot path gets its time from.
@@ -75,7 +80,8 @@ def configure(**settings: Unpack[Settings]) -> None:
     Takes `url`, or `kafka` (brokers) with `kafka_prefix`, `kafka_client` and `kafka_client_file`; `token`, `ca` (a file
     of authorities), `client_certificate`, `client_key`, `spool` (a folder, or None for memory only), `content` (full,
     redacted, hash, none), `limits` (open, closed, off), `policy` (a file), `disabled`, `service`, `environment`,
-    `release`. What was recorded before is sent or spooled.
+    `release`, `sync` (send before a request's block ends), `sigterm` (False leaves SIGTERM and `os._exit` alone). What
+    was recorded before is sent or spooled.
     Raises ValueError for a setting that cannot work, ImportError where Kafka's driver is not installed, and changes
     nothing then.
     """
@@ -84,7 +90,9 @@ def configure(**settings: Unpack[Settings]) -> None:
     poster = _poster(config)
     if isinstance(poster, KafkaPoster) and not config.disabled:
         poster.connect()
-    former = replace_recorder(_with_poster(config, poster))
+    recorder = _with_poster(config, poster)
+    former = replace_recorder(recorder)
+    _mind_ends(config)
     if former is not None:
         former.close()
 
@@ -93,7 +101,7 @@ def request(**fields: Unpack[RequestFields]) -> Request:
     """Return a block (`with` or `async with`) whose calls carry these fields; blocks nest and inherit."""
     if not fields.keys() <= REQUEST_NAMES:
         tell_misspelt(fields.keys() - REQUEST_NAMES, REQUEST_NAMES, "llmtrail.request")
-    return make_request(_note, **fields)
+    return make_request(_note, _sending, **fields)
 
 
 def record(**event: Any) -> None:
@@ -134,6 +142,24 @@ def stats() -> Stats:
 
 def _note(request: Request, kind: Any, fields: dict[str, Any]) -> None:
     get_recorder().note(request, kind, fields)
+
+
+def _sending() -> Callable[[], object] | None:
+    """Return what sends all at a request's end, or None where the background does that in its own time."""
+    recorder = get_recorder()
+    return partial(recorder.flush, _SYNC_TIMEOUT_S, is_patient=False) if recorder.config.sync else None
+
+
+def _mind_ends(config: EmitConfig) -> None:
+    if not config.sigterm:
+        leave_ends_alone()
+    elif not config.disabled:
+        write_down_at_end(_drain_all)
+
+
+def _drain_all(timeout_s: float) -> None:
+    for recorder in list(_live):
+        recorder.drain(timeout_s)
 
 
 def _make_first() -> Recorder:
@@ -204,6 +230,10 @@ def _finalize(util: Any) -> None:
 
 def _register() -> None:
     atexit.register(_at_exit)
+    # At once, since later only other threads may come here; and again where the first call is made: a worker may have
+    # been given its signals anew.
+    _mind_ends(from_environment())
+    when_begun.append(lambda recorder: _mind_ends(recorder.config))
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_after_fork_in_child)
     util = sys.modules.get("multiprocessing.util")

@@ -2,6 +2,8 @@
 
 import http.client
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import Final, Protocol, assert_never
 
@@ -12,15 +14,13 @@ from llmtrail.emit.outbox import Outbox
 from llmtrail.emit.stub import stub_bytes
 from llmtrail.emit.tally import DropReason, StripReason, Tally
 
-# A batch is sent when it has this many calls or bytes, or its oldest call has waited this long.
-BATCH_EVENTS_MAX: Final = 500
-BATCH_BYTES_MAX: Final = 1024 * 1024
+# A batch is sent when it is full, or its oldest call has waited this long.
 LINGER_NS: Final = 200_000_000
 # First wait short enough for a restart, last one long enough to leave a gateway in trouble alone.
 BACKOFF_FIRST_S: Final = 0.25
 BACKOFF_LAST_S: Final = 30.0
-# Dead processes' spools are looked for this often.
-ADOPT_EVERY_NS: Final = 30_000_000_000
+# Dead processes' spools are looked for this often: a worker that was killed has its calls sent by its siblings.
+ADOPT_EVERY_NS: Final = 3_000_000_000
 _IDLE_WAIT_S: Final = 1.0
 
 
@@ -37,13 +37,42 @@ class Poster(Protocol):
         """Close the connection."""
 
 
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where calls go and where they wait meanwhile, for whoever reads a warning."""
+
+    address: str = "the server"
+    spool: Path | None = None
+
+    def unreachable(self, reason: str) -> str:
+        """Return what to say where a batch could not be sent."""
+        kept = f"saved in {self.spool}" if self.spool is not None else "kept in memory"
+        status = reason.removeprefix("http_")
+        if status in {"401", "403"}:
+            failed, then = f"{self.address} refused the token (HTTP {status}): check LLMTRAIL_TOKEN", "it is accepted"
+        elif status != reason:
+            failed, then = f"{self.address} answered HTTP {status}", "it takes them"
+        elif reason == "garbled_answer":
+            failed, then = f"{self.address} does not answer as llmtrail does: check LLMTRAIL_URL", "it does"
+        else:
+            failed, then = f"cannot reach {self.address} ({reason})", "it answers"
+        return f"llmtrail: {failed}. Calls are {kept} and sent when {then}."
+
+
 class Sender:
     """Moves calls from the outbox to the gateway."""
 
     def __init__(
-        self, outbox: Outbox, poster: Poster, tally: Tally, clock: Clock, random_fraction: Callable[[], float]
+        self,
+        outbox: Outbox,
+        poster: Poster,
+        tally: Tally,
+        clock: Clock,
+        random_fraction: Callable[[], float],
+        places: Places = Places(),
     ) -> None:
         self.is_backing_off = False
+        self._places = places
         self._outbox = outbox
         self._poster = poster
         self._tally = tally
@@ -60,7 +89,7 @@ class Sender:
             try:
                 self.run_once()
             except Exception as error:  # noqa: BLE001  # A loop's edge: whatever went wrong, later calls must still go.
-                self._tally.fail("sender_fault", repr(error))
+                self._tally.fail("sender_fault", f"llmtrail: a fault while sending, calls are kept: {error!r}")
                 self._outbox.put_back(self._clock.monotonic_ns())
                 self._rest(BACKOFF_LAST_S)
         self._poster.close()
@@ -72,7 +101,7 @@ class Sender:
             self._adopt()
         if not self._wait_until_due():
             return
-        events = self._outbox.take(BATCH_EVENTS_MAX, BATCH_BYTES_MAX)
+        events = self._outbox.take(self._clock.monotonic_ns())
         if not events:
             return
         later = self._deliver(events)
@@ -109,7 +138,7 @@ class Sender:
             case Split(too_large, reason):
                 return self._give_up(events[0], too_large, reason)
             case Later():
-                self._tally.fail(answer.reason, "the calls are kept")
+                self._tally.fail(answer.reason, self._places.unreachable(answer.reason))
                 return answer
             case _:
                 assert_never(answer)
@@ -175,11 +204,11 @@ class Sender:
         outbox = self._outbox
         with outbox.changed:
             if not self._is_due():
-                oldest_ns = outbox.oldest_ns
-                if oldest_ns is None:
+                since_ns = outbox.waiting_since_ns
+                if since_ns is None:
                     outbox.changed.wait(_IDLE_WAIT_S)
                 else:
-                    left_ns = oldest_ns + LINGER_NS - self._clock.monotonic_ns()
+                    left_ns = since_ns + LINGER_NS - self._clock.monotonic_ns()
                     outbox.changed.wait(max(left_ns, 1_000_000) / 1e9)
             due = self._is_due()
             if not outbox.in_memory and not outbox.spooled:
@@ -187,15 +216,11 @@ class Sender:
             return due
 
     def _is_due(self) -> bool:
-        if self._stop or self._outbox.spooled:
-            return True
-        calls, size_bytes = self._outbox.waiting
-        if not calls:
-            return False
-        if self._hurry.is_set() or calls >= BATCH_EVENTS_MAX or size_bytes >= BATCH_BYTES_MAX:
-            return True
-        oldest_ns = self._outbox.oldest_ns
-        return oldest_ns is not None and self._clock.monotonic_ns() - oldest_ns >= LINGER_NS
+        since_ns = self._outbox.waiting_since_ns
+        if self._stop or since_ns is None:
+            return self._stop
+        is_old = self._clock.monotonic_ns() - since_ns >= LINGER_NS
+        return is_old or self._hurry.is_set() or self._outbox.is_batch
 
     def _rest(self, wait_s: float) -> None:
         """Wait, unless someone is in a hurry; a hurry ends one rest only, so that a dead gateway is not hammered."""
@@ -210,6 +235,6 @@ class Sender:
 
     def _adopt(self) -> None:
         try:
-            self._outbox.adopt()
+            self._outbox.adopt(self._clock.monotonic_ns())
         except OSError as error:
             self._tally.tell("cannot adopt a spool left behind", "spool_failed", error)

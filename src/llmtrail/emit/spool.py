@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from llmtrail.emit import spool_files
+from llmtrail.emit.held_calls import HeldCalls
 from llmtrail.emit.segment import packed_bytes
 from llmtrail.emit.spool_files import Folder, Segment, SegmentWriter
 from llmtrail.emit.stub import stub_bytes
@@ -23,6 +24,8 @@ SPOOL_BYTES_MAX: Final = 1024 * 1024 * 1024
 # What a power cut may take: the last 200 ms or 1 MB.
 SYNC_BYTES: Final = 1024 * 1024
 SYNC_NS: Final = 200_000_000
+# How old a count of what other processes have on disk may be.
+_OTHERS_NS: Final = 5_000_000_000
 
 # Makes what is left of an event where its text cannot be kept: event, reason -> stub, or None where there is none.
 MakeStub = Callable[[bytes, str], bytes | None]
@@ -50,27 +53,34 @@ class Spool:
         self._limits = limits or SpoolLimits()
         self._stub = stub
         self._folder: Folder | None = None
+        self.held = HeldCalls(lambda: self._own_folder().path)
         self._writer: SegmentWriter | None = None
+        # Full, and not durable yet: while the gateway answers nobody waits for the disk.
+        self._unsynced: list[SegmentWriter] = []
         self._segments: deque[Segment] = deque()
         self._reading: tuple[Segment, list[int]] | None = None
         self._number = 0
         self._own_bytes = 0
         self._others_bytes = 0
+        self._others_at_ns: int | None = None
         self._dirty_since_ns: int | None = None
 
-    def append(self, events: Sequence[bytes], now_ns: int) -> None:
+    def append(self, events: Sequence[bytes], now_ns: int, *, is_durable: bool = True) -> None:
         """Append all of `events`, or raise OSError and keep nothing of them.
 
-        Over the limit the oldest text goes first, then the oldest calls; both are counted.
+        They survive the process at once, and a power cut soon where they are to be durable. Over the limit the oldest
+        text goes first, then the oldest calls; both are counted.
         """
         size_bytes = sum(map(packed_bytes, events))
+        self._count_others(now_ns)
         self._make_room(size_bytes)
         self._writer_for(size_bytes).append(events)
         self._own_bytes += size_bytes
         self.pending += len(events)
         if self._dirty_since_ns is None:
             self._dirty_since_ns = now_ns
-        self.sync_if_due(now_ns)
+        if is_durable:
+            self.sync_if_due(now_ns)
 
     def sync_if_due(self, now_ns: int) -> None:
         """Make appended records durable when 1 MB or 200 ms of them wait. Raises OSError."""
@@ -82,9 +92,17 @@ class Spool:
 
     def sync(self) -> None:
         """Make every appended record durable. Raises OSError."""
+        while self._unsynced:
+            self._unsynced[0].sync()
+            self._unsynced.pop(0).close()
         if self._writer is not None:
             self._writer.sync()
         self._dirty_since_ns = None
+
+    @property
+    def unread_bytes(self) -> int:
+        """Return how many bytes wait to be acknowledged."""
+        return sum(segment.size_bytes - segment.read_bytes for segment in self._segments)
 
     @property
     def piece_bytes(self) -> int:
@@ -123,6 +141,8 @@ class Spool:
         self._reading = (segment, rest) if rest else None
         if segment.read_bytes >= segment.size_bytes:
             self._remove(segment)
+        else:
+            segment.folder.note_progress(segment)
 
     def put_back(self) -> None:
         """Forget that a read is going on."""
@@ -159,6 +179,10 @@ class Spool:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+        for writer in self._unsynced:
+            writer.close()
+        self._unsynced.clear()
+        self.held.close()
         folders = {id(segment.folder): segment.folder for segment in self._segments}
         if self._folder is not None:
             folders[id(self._folder)] = self._folder
@@ -181,23 +205,29 @@ class Spool:
         writer = self._writer
         if writer is not None and writer.segment.size_bytes + size_bytes <= self._limits.segment_bytes:
             return writer
-        if writer is not None:
-            writer.sync()
-            self._seal()
-        if self._folder is None:
-            self._folder = spool_files.make_folder(self._root, os.getpid(), self._token)
+        self._seal()
+        folder = self._own_folder()
         self._number += 1
-        segment = Segment(spool_files.next_path(self._folder, self._number), self._folder)
+        segment = Segment(spool_files.next_path(folder, self._number), folder)
         self._writer = SegmentWriter(segment)
-        self._folder.segments_left += 1
+        folder.segments_left += 1
         self._segments.append(segment)
-        self._others_bytes = max(0, spool_files.folder_bytes(self._root) - self._own_bytes)
         return self._writer
 
+    def _own_folder(self) -> Folder:
+        if self._folder is None:
+            self._folder = spool_files.make_folder(self._root, os.getpid(), self._token)
+        return self._folder
+
+    def _count_others(self, now_ns: int) -> None:
+        if self._others_at_ns is None or now_ns - self._others_at_ns >= _OTHERS_NS:
+            self._others_at_ns = now_ns
+            self._others_bytes = max(0, spool_files.folder_bytes(self._root) - self._own_bytes)
+
     def _seal(self) -> None:
-        """End the segment being written, so that it can be read to its end and removed."""
+        """End the segment being written; it is made durable with the next `sync`."""
         if self._writer is not None:
-            self._writer.close()
+            self._unsynced.append(self._writer)
             self._writer = None
 
     def _make_room(self, size_bytes: int) -> None:
@@ -209,7 +239,6 @@ class Spool:
                 self._strip(with_text)
             elif self._writer is not None and self._writer.segment.records and not self._is_read(self._writer.segment):
                 # The newest text goes before the oldest call: money is worth more than words.
-                self._writer.sync()
                 self._seal()
             elif idle:
                 self._tally.drop(DropReason.SPOOL_FULL, "the spool is at its limit", idle[0].records)
@@ -229,6 +258,7 @@ class Spool:
         found = segment.read(segment.records, segment.size_bytes)
         stubs = [self._stub(event, StripReason.SPOOL_FULL) for event in found.events]
         kept = [stub or event for stub, event in zip(stubs, found.events, strict=True)]
+        self._close_unsynced(segment)
         before_bytes, before_records = segment.size_bytes, segment.records
         spool_files.replace_segment(segment, kept)
         segment.stripped = True
@@ -247,6 +277,8 @@ class Spool:
         """Delete a segment, and the folder of a dead process with its last one."""
         if self._writer is not None and self._writer.segment is segment:
             self._seal()
+        self._close_unsynced(segment)
+        if self._writer is None and not self._unsynced:
             self._dirty_since_ns = None
         self._segments.remove(segment)
         self._own_bytes -= segment.size_bytes
@@ -254,3 +286,9 @@ class Spool:
         segment.folder.segments_left -= 1
         if segment.folder.segments_left == 0 and segment.folder is not self._folder:
             spool_files.remove_folder(segment.folder)
+
+    def _close_unsynced(self, segment: Segment) -> None:
+        """Forget a writer whose segment goes, or is durably replaced."""
+        for writer in [writer for writer in self._unsynced if writer.segment is segment]:
+            writer.close()
+            self._unsynced.remove(writer)

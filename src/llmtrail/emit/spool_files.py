@@ -6,13 +6,14 @@ finds a folder without a living owner adopts it whole.
 
 import os
 import stat
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from llmtrail.emit import folder_lock
+from llmtrail.emit import folder_lock, held_calls
 from llmtrail.emit.segment import Scan, pack, scan
 
 _FOLDER_MODE: Final = 0o700
@@ -22,6 +23,8 @@ _SUFFIX: Final = ".seg"
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 # New names are tried where another process adopted ours between making and locking it; more means a broken disk.
 _NAME_TRIES: Final = 5
+# In the lock's file: the segment being sent, and how much of it was acknowledged.
+_PROGRESS: Final = struct.Struct("<QQ")
 # Durable data alone, where the system can tell it from metadata; darwin has no fdatasync.
 _sync_data: Final = getattr(os, "fdatasync", os.fsync)
 
@@ -34,6 +37,18 @@ class Folder:
     lock: int
     segments_left: int = 0
 
+    def note_progress(self, segment: "Segment") -> None:
+        """Write down how much of a segment was acknowledged, so that whoever adopts it sends the rest alone."""
+        with suppress(OSError):  # Then it is sent again, with the same call ids.
+            os.pwrite(self.lock, _PROGRESS.pack(segment.number, segment.read_bytes), 0)
+
+    def progress(self) -> tuple[int, int]:
+        """Return the segment that was being sent, and how much of it was acknowledged; zeros where nothing was."""
+        try:
+            return _PROGRESS.unpack(os.pread(self.lock, _PROGRESS.size, 0))
+        except (OSError, struct.error):
+            return 0, 0
+
 
 @dataclass(slots=True)
 class Segment:
@@ -45,6 +60,11 @@ class Segment:
     records: int = 0
     read_bytes: int = 0
     stripped: bool = False
+
+    @property
+    def number(self) -> int:
+        """Return its place among the folder's segments."""
+        return int(self.path.stem) if self.path.stem.isdecimal() else 0
 
     def read(self, records_max: int, bytes_max: int) -> Scan:
         """Return the next records and the offsets where they end, counted from the segment's start."""
@@ -70,8 +90,8 @@ class SegmentWriter:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self.segment = segment
         self.dirty_bytes = 0
+        self._is_named = False
         self._descriptor = os.open(segment.path, flags, _FILE_MODE)
-        sync_folder(segment.path.parent)
 
     def append(self, events: Sequence[bytes]) -> None:
         """Append all of `events`, or nothing. Raises OSError when the disk refuses."""
@@ -92,6 +112,9 @@ class SegmentWriter:
     def sync(self) -> None:
         """Make durable what was appended. Raises OSError."""
         if self.dirty_bytes:
+            if not self._is_named:
+                sync_folder(self.segment.path.parent)
+                self._is_named = True
             _sync_data(self._descriptor)
             self.dirty_bytes = 0
 
@@ -120,18 +143,24 @@ def make_folder(root: Path, pid: int, token: str) -> Folder:
     raise OSError(f"cannot lock a folder of this process below {root}; is it on a file system without flock?")
 
 
-def adopt_folders(root: Path) -> list[tuple[Folder, list[Segment]]]:
-    """Take over every folder without a living owner, oldest first, and tell what is in it."""
+def adopt_folders(root: Path, bytes_max: int | None = None) -> list[tuple[Folder, list[Segment]]]:
+    """Take over every folder without a living owner, oldest first, while there are fewer than `bytes_max` in them."""
     adopted: list[tuple[Folder, list[Segment]]] = []
+    size_bytes = 0
     try:
         paths = [path for path in root.iterdir() if _is_ours(path)] if _is_safe_root(root) else []
     except OSError:
         return adopted
     for path in sorted(paths, key=_modified_ns):
         lock = folder_lock.lock_orphan(path)
-        if lock is not None:
-            folder = Folder(path, lock)
-            adopted.append((folder, _segments_of(folder)))
+        if lock is None:
+            continue
+        size_bytes += _content_bytes(path)
+        if bytes_max is not None and size_bytes > bytes_max:
+            os.close(lock)
+            break
+        folder = Folder(path, lock)
+        adopted.append((folder, _segments_of(folder)))
     return adopted
 
 
@@ -161,7 +190,8 @@ def replace_segment(segment: Segment, events: Sequence[bytes]) -> None:
 
 def remove_folder(folder: Folder) -> None:
     """Remove a folder that holds no segment any more and let go of its lock."""
-    for leftover in (*folder.path.glob("*.draft"), folder.path / folder_lock.LOCK_NAME):
+    leftovers = (*folder.path.glob("*.draft"), *held_calls.files_of(folder.path))
+    for leftover in (*leftovers, folder.path / folder_lock.LOCK_NAME):
         leftover.unlink(missing_ok=True)
     try:
         folder.path.rmdir()
@@ -192,15 +222,41 @@ def folder_bytes(root: Path) -> int:
 
 
 def _segments_of(folder: Folder) -> list[Segment]:
-    segments = []
+    sent_number, sent_bytes = folder.progress()
+    segments: list[Segment] = []
+    last, known = sent_number, b""
     for path in sorted(folder.path.glob(f"*{_SUFFIX}")):
-        found = scan(path.read_bytes())
-        if found.events:
-            segments.append(Segment(path, folder, found.good_bytes, len(found.events)))
+        data = path.read_bytes()
+        found = scan(data)
+        segment = Segment(path, folder, found.good_bytes, len(found.events))
+        last = max(last, segment.number)
+        if segment.number == sent_number:
+            acknowledged = [end for end in found.ends if end <= sent_bytes]
+            segment.records -= len(acknowledged)
+            segment.read_bytes = acknowledged[-1] if acknowledged else 0
+        known = data
+        if segment.records > 0:
+            segments.append(segment)
         else:
             path.unlink(missing_ok=True)
+    held = held_calls.left_in(folder.path, known)
+    if held:
+        segment = Segment(next_path(folder, last + 1), folder)
+        writer = SegmentWriter(segment)
+        writer.append(held)
+        writer.close()
+        segments.append(segment)
+    for path in held_calls.files_of(folder.path):
+        path.unlink(missing_ok=True)
     folder.segments_left = len(segments)
     return segments
+
+
+def _content_bytes(path: Path) -> int:
+    try:
+        return sum(each.stat().st_size for each in path.iterdir())
+    except OSError:
+        return 0
 
 
 def _is_safe_root(root: Path) -> bool:

@@ -107,18 +107,27 @@ class Tally:
         """Count calls that the gateway took as bad."""
         self._count(self.rejected, "the gateway rejected a call", reason, detail, calls, _kind(detail))
 
-    def fail(self, reason: str, detail: object = "") -> None:
-        """Count one failed attempt to send; nothing is lost by it."""
-        self._count(self.send_failures, "could not send, will try again", reason, detail, 1)
+    def fail(self, reason: str, sentence: str) -> None:
+        """Count one failed attempt to send; nothing is lost by it. `sentence` is logged once a reason."""
+        with self.lock:
+            known = reason in self.send_failures or len(self.send_failures) < _REASONS_MAX
+            self.send_failures[reason if known else _OTHER] += 1
+        if self._is_new(("send", reason, "")):
+            LOGGER.warning("%s", sentence)
 
     def tell(self, what: str, reason: str, detail: object, kind: str = "") -> None:
         """Log once per reason and kind of it, at warning level."""
+        if self._is_new((what, reason, kind)):
+            LOGGER.warning(
+                "llmtrail %s (%s): %s; more of this kind is counted in llmtrail.stats()", what, reason, detail
+            )
+
+    def _is_new(self, key: tuple[str, str, str]) -> bool:
         with self.lock:
-            key = (what, reason, kind)
             if key in self._told or len(self._told) > _REASONS_MAX:
-                return
+                return False
             self._told.add(key)
-        LOGGER.warning("llmtrail %s (%s): %s; more of this kind is counted in llmtrail.stats()", what, reason, detail)
+            return True
 
     def _count(self, counter: Counter[str], what: str, reason: str, detail: object, calls: int, kind: str = "") -> None:
         if calls <= 0:
