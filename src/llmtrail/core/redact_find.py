@@ -4,17 +4,31 @@ RE2's automaton reads a kilobyte in some two microseconds. Each part is at least
 `core.redact_text` that it stands for: a place in vain costs a closer look, and none is left out.
 """
 
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from importlib import import_module
+from typing import Any, Final, Protocol
 
 from llmtrail.core import redact_hints
 from llmtrail.core.redact_text import Kind
 
-try:
-    import re2  # type: ignore[import-untyped]  # the package has neither stubs nor annotations
-except ImportError:
-    re2 = None
+
+def _load_re2() -> Any:
+    """Return RE2, or None where it is not installed, or where to import it would wait for ever: in a subinterpreter."""
+    try:
+        interpreters: Any = import_module("_xxsubinterpreters" if sys.version_info < (3, 13) else "_interpreters")
+        if interpreters.get_current() != interpreters.get_main():
+            return None
+    except ImportError:
+        pass  # A Python without subinterpreters.
+    try:
+        return import_module("re2")
+    except ImportError:
+        return None
+
+
+re2: Final = _load_re2()
 
 _NAMES: Final = (
     r"pass(word|wd|phrase)|pwd|secret([_-]?(access[_-]?)?key)?|api[_-]?key|(access|account|private|encryption)[_-]?key"

@@ -107,6 +107,7 @@ class Recorder:
                 dropped=dict(tally.dropped),
                 stripped=dict(tally.stripped),
                 moved=dict(tally.moved),
+                without_request=tally.without_request,
                 spooled_pending=spooled,
                 queued=queued,
                 send_failures=dict(tally.send_failures),

@@ -80,6 +80,8 @@ class Encoder:
             fields = build(parts)
             if fields is not None:
                 self._tell_moved(fields)
+                if "request_id" not in fields and (request is None or "request_id" not in request.fields):
+                    self._tally.without_request += 1
                 self.assembler.add_call(fields, started_at_ns, request, now)
                 return
         except BadEventError as error:

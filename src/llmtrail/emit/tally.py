@@ -51,6 +51,7 @@ class Stats:
     dropped: dict[str, int] = field(default_factory=dict)  # by `DropReason`
     stripped: dict[str, int] = field(default_factory=dict)  # kept without text, by `StripReason`
     moved: dict[str, int] = field(default_factory=dict)  # fields that fitted nowhere and became attributes, by field
+    without_request: int = 0  # of those recorded: calls that no request id can find; see `llmtrail.bind`
     spooled_pending: int = 0
     queued: int = 0
     send_failures: dict[str, int] = field(default_factory=dict)  # attempts to send that failed; their calls wait
@@ -83,6 +84,7 @@ class Tally:
         self.lock = RLock()
         self.adopted = 0
         self.accepted = 0
+        self.without_request = 0
         self.rejected: Counter[str] = Counter()
         self.dropped: Counter[str] = Counter()
         self.stripped: Counter[str] = Counter()
