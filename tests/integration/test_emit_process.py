@@ -241,7 +241,9 @@ def test_disabled_means_no_thread_no_file_no_request(gateway: Gateway, tmp_path:
 
 
 def test_settings_that_cannot_work_do_not_stop_the_application(gateway: Gateway, tmp_path: Path) -> None:
-    (stats,) = run("record(0, 3); show()", "ftp://nowhere", tmp_path / "spool", LLMTRAIL_CONTENT="sometimes")
+    (stats,) = run(
+        "record(0, 3); llmtrail.flush(1); show()", "ftp://nowhere", tmp_path / "spool", LLMTRAIL_CONTENT="sometimes"
+    )
     assert (stats["recorded"], stats["sent"], stats["adds_up"]) == (3, 0, True)
     assert list(tmp_path.rglob("*.seg"))
 

@@ -111,10 +111,10 @@ class SpoolModel(RuleBasedStateMachine):
 
     @rule()
     def restart(self) -> None:
-        acknowledged_may_return = self.peek_all()
+        on_disk = self.peek_all()
         self.spool.close()
         self.open()
-        self.recover(acknowledged_may_return, len(acknowledged_may_return))
+        self.recover(on_disk, len(on_disk))
 
     @rule(torn=st.integers(min_value=0, max_value=200), junk=st.binary(max_size=20))
     def crash(self, torn: int, junk: bytes) -> None:
@@ -131,8 +131,12 @@ class SpoolModel(RuleBasedStateMachine):
         self.recover(on_disk, len(on_disk) - unsure)
 
     def peek_all(self) -> list[bytes]:
-        """Everything in the segments, acknowledged records of their heads included: those may come again."""
-        return [event for segment in self.spool._segments for event in scan(segment.path.read_bytes()).events]
+        """Everything in the segments that was not acknowledged: that does not come again."""
+        return [
+            event
+            for segment in self.spool._segments
+            for event in scan(segment.path.read_bytes()[segment.read_bytes :]).events
+        ]
 
     def recover(self, on_disk: list[bytes], at_least: int) -> None:
         found = self.peek_all()

@@ -81,6 +81,10 @@ def _every_kind(_text: str) -> Collection[Kind]:
     return tuple(Kind)
 
 
+def _nothing() -> None:
+    pass
+
+
 @dataclass(frozen=True, slots=True)
 class Finder:
     """Says where something to hide may stand. It may say so in vain, and never leaves a place out."""
@@ -91,23 +95,39 @@ class Finder:
     place: Callable[[bytes, int], int] | None = None
     # What kinds of it plain text may hold.
     kinds_in: Callable[[str], Collection[Kind]] = _every_kind
+    # To be called in a forked child before it asks: another thread of the parent may have been asking.
+    renew: Callable[[], None] = _nothing
 
 
-def _compiled(parts: Iterable[str]) -> _Pattern:
-    options = re2.Options()
-    options.max_mem = 64 * 1024 * 1024  # states of the automaton; with too few it falls back to a slow way
-    options.encoding = re2.Options.Encoding.LATIN1  # bytes are bytes
-    options.never_capture = True
-    compiled: _Pattern = re2.compile("|".join(parts).encode(), options)
-    return compiled
+class _Automaton:
+    """A pattern of RE2. What it learns of texts is guarded by a lock, which a fork may leave locked for ever."""
+
+    def __init__(self, parts: Iterable[str]) -> None:
+        self._source = "|".join(parts).encode()
+        self._compiled: _Pattern | None = None
+
+    def search(self, text: bytes, start: int = 0) -> _Match | None:
+        return (self._compiled or self._compile()).search(text, start)
+
+    def forget(self) -> None:
+        self._compiled = None
+
+    def _compile(self) -> _Pattern:
+        options = re2.Options()
+        options.max_mem = 64 * 1024 * 1024  # states of the automaton; with too few it falls back to a slow way
+        options.encoding = re2.Options.Encoding.LATIN1  # bytes are bytes
+        options.never_capture = True
+        compiled: _Pattern = re2.compile(self._source, options)
+        self._compiled = compiled
+        return compiled
 
 
 def _quick_finder() -> Finder:
     # Credentials in an address have the sign that mail has: it is looked for once.
     unsigned = [part for parts in _PARTS.values() for part in parts if "@" not in part]
-    pattern = _compiled(("@", _ESCAPED, *unsigned))
-    beside_mail = _compiled(part for parts in _PARTS.values() for part in parts if part != "@")
-    by_kind = {kind: _compiled(parts) for kind, parts in _PARTS.items() if kind is not Kind.MAIL}
+    pattern = _Automaton(("@", _ESCAPED, *unsigned))
+    beside_mail = _Automaton(part for parts in _PARTS.values() for part in parts if part != "@")
+    by_kind = {kind: _Automaton(parts) for kind, parts in _PARTS.items() if kind is not Kind.MAIL}
 
     def place(body: bytes, start: int) -> int:
         found = pattern.search(body, start)
@@ -120,7 +140,12 @@ def _quick_finder() -> Finder:
             kinds += [kind for kind, one in by_kind.items() if one.search(raw) is not None]
         return kinds
 
-    return Finder(lambda body: pattern.search(body) is not None, place, kinds_in)
+    def renew() -> None:
+        re2.purge()  # It keeps what it compiled.
+        for one in (pattern, beside_mail, *by_kind.values()):
+            one.forget()
+
+    return Finder(lambda body: pattern.search(body) is not None, place, kinds_in, renew)
 
 
 # By Python's own means, for where the library has no wheel: the same answers, in 25 times the time.

@@ -17,6 +17,7 @@ from typing import Any, Unpack
 from llmtrail import variables
 from llmtrail.clock import SystemClock, random_bytes
 from llmtrail.core.call import Call
+from llmtrail.core.redact_find import FINDER
 from llmtrail.emit.background import Edges
 from llmtrail.emit.by_hand import build_by_hand
 from llmtrail.emit.config import DEFAULT_CONTENT, DEFAULT_LIMITS, EmitConfig, Settings, from_environment, overlaid
@@ -211,6 +212,7 @@ def _at_exit() -> None:
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603  # Another thread of the parent may have held it.
     _lock = RLock()
+    FINDER.renew()
     for recorder in list(_live):
         recorder.after_fork()
     _close_with_multiprocessing()
