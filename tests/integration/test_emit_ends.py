@@ -271,3 +271,29 @@ def test_bound_functions_keep_the_request_in_threads_and_tasks(gateway: Gateway,
     assert run(script, gateway.url, tmp_path) == (0, "1\n")
     requests = {event["attributes"]["n"]: event.get("request_id") for event in gateway.accepted}
     assert requests == {**dict.fromkeys(range(21), "r-1"), 99: None}
+
+
+def test_the_guide_of_workers_runs_as_it_stands(gateway: Gateway, tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs/guide/workers.md").read_text()
+    blocks = [block.split("```")[0] for block in guide.split("```python\n")[1:]]
+    before = """
+from types import SimpleNamespace
+def answer(question): llmtrail.record(request_model="m", attributes={"n": len(question)})
+def summarise(text): record(0)
+"""
+    after = """
+handler({"text": "long"}, SimpleNamespace(aws_request_id="aws-1"))
+print(llmtrail.stats().sent_accepted, llmtrail.stats().without_request)
+"""
+    assert len(blocks) == 2
+    script = before + "".join(blocks) + after
+    process = subprocess.run(
+        [sys.executable, "-c", _PREAMBLE + script],
+        env={**environment(gateway.url, tmp_path, 0), "LLMTRAIL_SYNC": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (process.returncode, process.stdout) == (0, "3 0\n"), process.stderr
+    assert {event["request_id"] for event in gateway.accepted} == {"aws-1", "r-42"}
