@@ -89,10 +89,61 @@ def test_ends_can_be_left_alone(how: str, gateway: Gateway, tmp_path: Path) -> N
         if os.environ.get("HOW") == "configure":
             llmtrail.configure(sigterm=False)
         record(0)
-        print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL)
+        caught = [line for line in open("/proc/self/status") if line.startswith("SigCgt")][0].split()[1]
+        print(not int(caught, 16) >> 14 & 1, "llmtrail-ends" in [thread.name for thread in threading.enumerate()])
     """
     value = {"LLMTRAIL_SIGTERM": "off", "LLMTRAIL_DISABLED": "1"}.get(how, "1")
-    assert run(script, gateway.url, tmp_path, **{"HOW": how, how: value}) == (0, "True\n")
+    assert run(script, gateway.url, tmp_path, **{"HOW": how, how: value}) == (0, "True False\n")
+
+
+def test_a_handler_in_c_is_left_alone(gateway: Gateway, tmp_path: Path) -> None:
+    """uWSGI's handlers are set by C, so that Python does not know of them."""
+    script = """
+        import ctypes
+        libc = ctypes.CDLL(None)
+        mine = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda number: os.write(1, b"mine ") and None)
+        libc.signal(signal.SIGTERM, mine)
+        record(0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        print("lives")
+    """
+    assert run(script, gateway.url, tmp_path) == (0, "mine lives\n")
+
+
+def test_sigterm_ends_a_process_whose_main_thread_never_comes_back_from_c(gateway: Gateway, tmp_path: Path) -> None:
+    """As a worker of a pool that waits for a lock whose holder is gone: Python's own handlers would never run."""
+    script = """
+        import ctypes
+        record(0)
+        mutex = ctypes.create_string_buffer(64)
+        libc = ctypes.CDLL(None)
+        libc.pthread_mutex_lock(mutex)
+        print("waits", flush=True)
+        libc.pthread_mutex_lock(mutex)
+    """
+    process = start(script, gateway.url, tmp_path)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.terminate()
+    assert process.wait(timeout=20) == -signal.SIGTERM
+    process.communicate()
+    next_process(gateway.url, tmp_path)
+    assert gateway.numbers() == [0]
+
+
+def test_a_signal_of_a_childs_is_the_childs_alone(gateway: Gateway, tmp_path: Path) -> None:
+    """Children inherit handlers and pipes: heard by way of them, their end would be the parent's."""
+    script = """
+        record(0)
+        for _ in range(50):
+            child = os.fork()
+            if child == 0:
+                time.sleep(60)
+            os.kill(child, signal.SIGTERM)
+            assert os.waitpid(child, 0)[1] == signal.SIGTERM
+        print("lives")
+    """
+    assert run(script, gateway.url, tmp_path) == (0, "lives\n")
 
 
 def test_programs_that_a_process_starts_have_the_default(gateway: Gateway, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from llmtrail import variables
 from llmtrail.clock import SystemClock, random_bytes
 from llmtrail.core.call import Call
 from llmtrail.core.redact_find import FINDER
+from llmtrail.emit import ends
 from llmtrail.emit.background import Edges
 from llmtrail.emit.by_hand import build_by_hand
 from llmtrail.emit.config import DEFAULT_CONTENT, DEFAULT_LIMITS, EmitConfig, Settings, from_environment, overlaid
@@ -25,7 +26,6 @@ from llmtrail.emit.content import policy_of
 from llmtrail.emit.context import REQUEST_NAMES, Request, RequestFields, current_request, make_request
 from llmtrail.emit.door import Recorder, when_begun
 from llmtrail.emit.endpoint import Endpoint, Nowhere
-from llmtrail.emit.ends import leave_ends_alone, write_down_at_end
 from llmtrail.emit.handoff import Builder
 from llmtrail.emit.kafka import KafkaPoster
 from llmtrail.emit.limits import LimitsMode, mode_of
@@ -93,7 +93,8 @@ def configure(**settings: Unpack[Settings]) -> None:
         poster.connect()
     recorder = _with_poster(config, poster)
     former = replace_recorder(recorder)
-    _mind_ends(config)
+    if not config.sigterm:
+        ends.leave_alone()
     if former is not None:
         former.close()
 
@@ -151,11 +152,9 @@ def _sending() -> Callable[[], object] | None:
     return partial(recorder.flush, _SYNC_TIMEOUT_S, is_patient=False) if recorder.config.sync else None
 
 
-def _mind_ends(config: EmitConfig) -> None:
-    if not config.sigterm:
-        leave_ends_alone()
-    elif not config.disabled:
-        write_down_at_end(_drain_all)
+def _mind_ends(recorder: Recorder) -> None:
+    if recorder.config.sigterm:
+        ends.mind(_drain_all)
 
 
 def _drain_all(timeout_s: float) -> None:
@@ -207,11 +206,13 @@ def _with_poster(config: EmitConfig, poster: Poster) -> Recorder:
 def _at_exit() -> None:
     for recorder in list(_live):
         recorder.close()
+    ends.leave_alone()
 
 
 def _after_fork_in_child() -> None:
     global _lock  # noqa: PLW0603  # Another thread of the parent may have held it.
     _lock = RLock()
+    ends.after_fork_in_child()
     FINDER.renew()
     for recorder in list(_live):
         recorder.after_fork()
@@ -232,12 +233,13 @@ def _finalize(util: Any) -> None:
 
 def _register() -> None:
     atexit.register(_at_exit)
-    # At once, since later only other threads may come here; and again where the first call is made: a worker may have
-    # been given its signals anew.
-    _mind_ends(from_environment())
-    when_begun.append(lambda recorder: _mind_ends(recorder.config))
+    when_begun.append(_mind_ends)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_after_fork_in_child)
+        os.register_at_fork(
+            before=ends.before_fork,
+            after_in_parent=ends.after_fork_in_parent,
+            after_in_child=_after_fork_in_child,
+        )
     util = sys.modules.get("multiprocessing.util")
     process = sys.modules.get("multiprocessing.process")
     # Imported for the first time inside such a child, as under the forkserver.
