@@ -8,12 +8,13 @@ from llmtrail.core.cell import SUMS, Cell
 from llmtrail.core.failure import FailureMode
 from llmtrail.core.partial import Evicted, Partial, Source, decode_partials, encode_partials
 from llmtrail.core.scope import SHARDS, Scope, ScopeKind, parse_scope, shard_of
+from llmtrail.core.sketch import BUCKET_MAX
 from llmtrail.core.slot import SlotKey, SlotState, Tier, decode_slot, encode_slot
 
 # Sums of a million calls may pass 64 bits; Python's integers and their JSON do not mind.
 COUNTS = st.integers(-(2**70), 2**70)
 NOT_ZERO = COUNTS.filter(bool)
-HISTOGRAMS = st.dictionaries(st.integers(0, 2**18), NOT_ZERO, max_size=4)
+HISTOGRAMS = st.dictionaries(st.integers(0, BUCKET_MAX), NOT_ZERO, max_size=4)
 CELLS = st.builds(
     Cell,
     **dict.fromkeys(SUMS, COUNTS),
@@ -69,7 +70,7 @@ EVICTED = st.builds(Evicted, COUNTS, COUNTS, COUNTS)
 
 
 @given(
-    slots=st.dictionaries(st.integers(0, 2**33).map(lambda tens: tens * 10), SLOTS, max_size=2),
+    slots=st.dictionaries(st.integers(0, 400_000_000).map(lambda tens: tens * 10), SLOTS, max_size=2),
     source=st.none() | st.builds(Source, TEXTS, st.integers(0, 99), st.integers(0, 2**63), st.integers(0, 2**63)),
     evicted=st.dictionaries(st.sampled_from([*ScopeKind]), EVICTED, max_size=2),
     skewed=st.integers(0, 9),

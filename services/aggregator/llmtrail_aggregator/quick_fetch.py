@@ -10,6 +10,8 @@ import faust
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from faust.types.transports import ConsumerT, TransportT
 
+from llmtrail_aggregator.any_headers import read_any_headers
+
 # With twelve partitions of which a few get something at a time, most partials came while such a fetch was under way.
 FETCH_MS = 50
 
@@ -42,6 +44,7 @@ class QuickApp(faust.App):
 
     def on_init(self) -> None:
         """Hear of the end of each recovery, before records are let come."""
+        read_any_headers()
         self.on_rebalance_complete.connect(self._hold_records)
 
     async def _hold_records(self, *_: object, **__: object) -> None:

@@ -5,6 +5,7 @@ after every kill; Faust's own `exactly_once` lost a sixth. An agent that raises 
 nothing is raised: what cannot be folded becomes a dead letter.
 """
 
+import asyncio
 import base64
 import json
 import logging
@@ -25,7 +26,7 @@ from faust.types import StreamT
 from llmtrail import private_files
 from llmtrail.clock import Clock, SystemClock
 from llmtrail.core.gpu_board import GpuBoard
-from llmtrail.core.partial import BadPartialError, Partial, decode_partials
+from llmtrail.core.partial import BadPartialError, Partial, check_partials, decode_partials
 from llmtrail.log.port import DEAD_LETTERS, GPU, GPU_STATS, PARTIALS, STATS, cut_to_letter
 from llmtrail_aggregator.fold import Changes, apply_all
 from llmtrail_aggregator.gpu import GpuFold
@@ -41,6 +42,7 @@ MESSAGE_BYTES_MAX = 8 * 1024 * 1024
 REPORT_EVERY_S = 1.0
 # Of a key that is longer the dead letter bears its beginning: with the value it must fit into one record.
 _KEY_BYTES_MAX = 1_000
+_SHARD_DIGITS_MAX = 4
 # What a worker may take to end when its supervisor is gone: to commit and to leave the group takes less.
 END_S_MAX = 4.0
 # A worker that was stopped for longer than this part of its session may have lost its partitions without knowing.
@@ -73,7 +75,8 @@ class Aggregator:
         async for event in stream.events():
             self._end_if_it_slept()
             try:
-                partials = decode_partials(event.value)
+                partials = decode_partials(event.value or b"")
+                check_partials(partials, event.message.timestamp)
                 changes = apply_all(self._slots(), partials, self._settings.zones)
                 self._write(changes)
                 self._report.folded(partials, changes, self._clock.now_ns())
@@ -89,7 +92,7 @@ class Aggregator:
             self._end_if_it_slept()
             message = event.message
             try:
-                self._gpu.take(event.value, round(message.timestamp * 1_000) * 1_000_000, message.partition)
+                self._gpu.take(event.value or b"", round(message.timestamp * 1_000) * 1_000_000, message.partition)
             except Exception as cause:  # noqa: BLE001 - as above: a scrape that is lost must be told.
                 self._gpu.forget()
                 await self._turn_away(event, cause, "bad_scrape")
@@ -143,8 +146,14 @@ class Aggregator:
             "source": "aggregate",
             "value_base64": base64.b64encode(kept).decode(),
         }
-        await self._letters.send(key=(event.key or b"")[:_KEY_BYTES_MAX] or None, value=json.dumps(letter).encode())
-        self._report.turned_away()
+        try:
+            sent: Any = await self._letters.send(
+                key=(event.key or b"")[:_KEY_BYTES_MAX] or None, value=json.dumps(letter).encode()
+            )
+            sent.add_done_callback(self._report.letter_sent)
+        except Exception:  # noqa: BLE001 - an agent that raises loses its event uncounted; see `fold`.
+            self._report.letter_lost()
+        self._report.turned_away("bad" if reason == "bad_partial" else reason)
 
     def _end_if_it_slept(self) -> None:
         """End at once after a sleep so long that another worker may have the partitions: nothing old is written."""
@@ -206,14 +215,15 @@ def _is_text(key: bytes) -> bool:
 def _shard_of(key: str) -> int:
     """The shard of a slot's key; of a key that is none the first, where it is reported and left out."""
     shard = key.partition("/")[0]
-    return int(shard) if shard.isascii() and shard.isdigit() else 0
+    # Python reads no number of more than 4,300 digits.
+    return int(shard) if shard.isascii() and shard.isdigit() and len(shard) <= _SHARD_DIGITS_MAX else 0
 
 
 class Report:
     """What a worker says of itself: one line of JSON a second, read by its supervisor."""
 
     def __init__(self) -> None:
-        self._counts = {"partials": 0, "applied": 0, "repeated": 0, "late": 0, "bad": 0}
+        self._counts = {"partials": 0, "applied": 0, "repeated": 0, "late": 0, "bad": 0, "bad_scrape": 0, "lost": 0}
         self._delay_s = 0.0
 
     def folded(self, partials: Sequence[Partial], changes: Changes, now_ns: int) -> None:
@@ -224,9 +234,18 @@ class Report:
         self._counts["late"] += changes.late
         self._delay_s = max(self._delay_s, *(now_ns / 1e9 - partial.watermark_s for partial in partials))
 
-    def turned_away(self) -> None:
-        """Count a message that was no partial."""
-        self._counts["bad"] += 1
+    def turned_away(self, what: str) -> None:
+        """Count a message that cannot be folded: a partial (`bad`) or a scrape (`bad_scrape`)."""
+        self._counts[what] += 1
+
+    def letter_sent(self, sent: "asyncio.Future[Any]") -> None:
+        """Count a dead letter that the brokers refused."""
+        if sent.cancelled() or sent.exception() is not None:
+            self.letter_lost()
+
+    def letter_lost(self) -> None:
+        """Count a message whose dead letter stands nowhere."""
+        self._counts["lost"] += 1
 
     def write(self, places: list[tuple[str, int]], recovery_remaining: int, gpus: GpuBoard) -> None:
         """Write the line: the topics' partitions that the worker has, and how far it is."""

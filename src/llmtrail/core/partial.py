@@ -1,20 +1,27 @@
 """What one range of the log adds to the statistics of one shard: the message on `llm.partials`. Pure."""
 
 from collections.abc import Sequence
+from itertools import chain
+from typing import Annotated
 
 import msgspec
 
 from llmtrail.core import json_decode
 from llmtrail.core.cell import Cell
+from llmtrail.core.scope import SHARDS, parse_scope
 
 VERSION = 1
 # The finest slot of time.
 SLOT_S = 10
 # A call that ended earlier than this before it reached the log is counted as late, and not in any window.
 LATE_S_MAX = 24 * 3600
+# Brokers' clocks differ, by less than this.
+AHEAD_S_MAX = 3600
 _NS_PER_S = 1_000_000_000
 _NS_PER_MS = 1_000_000
 
+# Epoch seconds that calendars, and columns of the store, have room for.
+Instant = Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
 Cells = dict[str, Cell]  # by the scope's text
 
 
@@ -52,11 +59,11 @@ class Partial(msgspec.Struct, omit_defaults=True, kw_only=True, gc=False):
     Without a source it adds nothing and only tells the time.
     """
 
-    shard: int
-    watermark_s: int  # the range was on the log by this time, epoch seconds
+    shard: Annotated[int, msgspec.Meta(ge=0, lt=SHARDS)]
+    watermark_s: Instant  # the range was on the log by this time, epoch seconds
     source: Source | None = None
-    slots: dict[int, Cells] = {}  # by the slot's start, epoch seconds
-    hitters: dict[int, Cells] = {}  # the heaviest requests, sessions and prompts of the range, by slot
+    slots: dict[Instant, Cells] = {}  # by the slot's start, epoch seconds
+    hitters: dict[Instant, Cells] = {}  # the heaviest requests, sessions and prompts of the range, by slot
     evicted: dict[str, Evicted] = {}  # what of them was let go, by kind
     late: dict[str, int] = {}  # calls too late for any slot, by tenant's scope
     skewed: int = 0  # calls whose start lay after their arrival; they are counted when they arrived
@@ -86,9 +93,26 @@ def decode_partials(value: bytes) -> list[Partial]:
     for partial in partials:
         if partial.v != VERSION:
             raise BadPartialError(f"a partial of version {partial.v}; this llmtrail reads version {VERSION}.")
-    if len({partial.shard for partial in partials}) > 1:
-        raise BadPartialError("partials of several shards in one message.")
+    if len({partial.shard for partial in partials}) != 1:
+        raise BadPartialError("partials of one shard are wanted in a message.")
     return partials
+
+
+def check_partials(partials: Sequence[Partial], arrived_s: float) -> None:
+    """Raise BadPartialError where what partials say would spoil the slots that they are folded into.
+
+    A range was on the log before its partial: a time to come would close every slot that is still counted in. And who
+    reads a slot reads all its scopes.
+    """
+    for partial in partials:
+        newest_s = max((partial.watermark_s, *partial.slots, *partial.hitters))
+        if newest_s > arrived_s + AHEAD_S_MAX:
+            raise BadPartialError(f"a partial of {newest_s - arrived_s:.0f} s after its arrival; see the clocks.")
+        try:
+            for scope in chain(partial.late, *partial.slots.values(), *partial.hitters.values()):
+                parse_scope(scope)
+        except ValueError as cause:
+            raise BadPartialError(f"no partial: {cause}") from cause
 
 
 def slot_of(instant_ns: int) -> int:

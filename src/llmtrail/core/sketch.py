@@ -8,6 +8,9 @@ quantile is the middle of the bucket that holds the value of that rank, as in DD
 
 import struct
 from collections.abc import Iterable, Mapping
+from typing import Annotated
+
+import msgspec
 
 # How far an estimate may be from a value of its rank, as a fraction of it.
 RELATIVE_ERROR = 1 / 128
@@ -16,8 +19,11 @@ DROPPED_BITS = 46
 _DOUBLE = struct.Struct(">d")
 _BITS = struct.Struct(">q")
 
+# The last one whose middle is a number: beyond the next one lies infinity.
+BUCKET_MAX = (0x7FF << 52 >> DROPPED_BITS) - 2
+Bucket = Annotated[int, msgspec.Meta(ge=0, le=BUCKET_MAX)]
 # Bucket -> how many values; a count may be negative while what it takes back is still on its way.
-Histogram = dict[int, int]
+Histogram = dict[Bucket, int]
 
 
 def bucket_of(value: float) -> int:
