@@ -4,6 +4,7 @@ A route that has no row here fails the test, so that nobody adds one without say
 """
 
 import ast
+import contextlib
 import http.client
 import json
 import signal
@@ -208,6 +209,29 @@ def test_a_process_whose_sql_is_writable_lets_in_the_same(web: Served, row: tupl
     for name in TOKENS:
         status, refused = web.status(row, strong(name)), expected(ROWS[row], name)
         assert (status in refused) if refused else (status not in {401, 403}), name
+
+
+@pytest.mark.attack("H6", "computes past its limit, or reads a file, by way of a process whose SQL may be written")
+@pytest.mark.parametrize(
+    ("statement", "status"),
+    [
+        ("SELECT arrayLevenshteinDistance(range(100000), range(100000))", 408),
+        ("SELECT * FROM file('/etc/hostname', LineAsString)", 403),
+        ("INSERT INTO dead_letters SELECT * FROM dead_letters", 403),
+        ("SELECT 1", 200),
+    ],
+)
+def test_what_says_that_it_only_reads_runs_where_it_can_do_no_harm(web: Served, statement: str, status: int) -> None:
+    where = urlsplit(web.running.sql)
+    connection = http.client.HTTPConnection(where.hostname or "", where.port, timeout=60)
+    headers = {"authorization": f"Bearer {strong('all-admin')}"}
+    with contextlib.closing(connection):
+        connection.request("POST", "/?readonly=1&max_execution_time=1", statement.encode(), headers)
+        answer = connection.getresponse()
+        assert answer.status == status, answer.read()
+        connection.close()
+        connection.request("POST", "/?readonly=1", b"SELECT 2", headers)
+        assert connection.getresponse().read() == b"2\n"
 
 
 @pytest.mark.attack("matrix", "reads who did what with every kind of token")

@@ -212,7 +212,7 @@ def mended(letter: list[str], number: int) -> dict[str, Any]:
 def test_every_part_is_ready_and_the_process_ends_in_time(house: KafkaHouse) -> None:
     eventually(lambda: house.ask(house.gateway_url, "/readyz")[0] == 200, STORED_S_MAX)
     parts = house.ask(house.gateway_url, "/readyz")[1]["parts"]
-    assert set(parts) == {"store", "rows", "dead letters", "statistics", "settler", "limits", "minutes", "gpu"}
+    assert set(parts) == {"store", "rows", "dead letters", "statistics", "settler", "limits", "minutes", "gpu", "audit"}
     lag = 'kafka_consumergroup_lag{consumergroup="llmtrail.rows",partition="0",topic="llm.calls"} 0.0'
     # A member is ready before it has its partitions: there may be none for it.
     eventually(lambda: lag in str(house.ask(house.gateway_url, "/metrics")[1]), STORED_S_MAX)

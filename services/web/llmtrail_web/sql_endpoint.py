@@ -6,7 +6,7 @@ import functools
 import re
 import threading
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -24,7 +24,7 @@ from llmtrail.store.errors import StoreBusyError, StoreError, StoreUnavailableEr
 from llmtrail.store.handle import EscapedParameter, Handle, Limits
 from llmtrail_web import sql_answer, sql_audit, sql_blocks, sql_credentials, sql_write
 from llmtrail_web.sql_box import BoxedRunner, DirectRunner, Result, runner_of
-from llmtrail_web.sql_run import SESSIONS_MAX, Asked
+from llmtrail_web.sql_run import Asked
 from llmtrail_web.sql_settings import UNKNOWN_SETTING, RefusedSettingError, of_request
 from llmtrail_web.sql_viewer import Viewer
 from llmtrail_web.sql_wall import RefusedSqlError
@@ -122,11 +122,9 @@ class _Endpoint:
         self._handle = handle
         self._config = config
         self._gate = gate
-        self._limited: dict[tuple[Limits, str], Handle] = {}
         self._workers = ThreadPoolExecutor(config.queries_max, thread_name_prefix="llmtrail-sql")
         # Writers never wait for what people ask.
         self._writers = ThreadPoolExecutor(WRITES_MAX, thread_name_prefix="llmtrail-sql-write")
-        self._choosing = threading.Lock()
         self._under_way = 0
 
     def start(self) -> None:
@@ -142,14 +140,14 @@ class _Endpoint:
         self._runs.close()
         self._workers.shutdown(wait=True, cancel_futures=True)
         self._writers.shutdown(wait=True)
-        for session in self._limited.values():
-            session.close()
 
     async def answer(self, request: Request) -> Response:
         """Answer one HTTP request."""
         try:
             grant = self._admitted(request)
-            writes = self._config.writable and isinstance(permit(grant, Kind.TABLE, Act.WRITE), Grant)
+            # A `llmtrail web` over this one serves people: what they ask only reads, and runs in processes here too.
+            writes = self._config.writable and not sql_write.only_reads(request.query_params)
+            writes = writes and isinstance(permit(grant, Kind.TABLE, Act.WRITE), Grant)
             return await (self._write(request, grant) if writes else self._read(request, grant))
         except AccessRefusedError as refused:
             return _error_response(_ACCESS_DENIED if refused.refusal.is_known else 516, str(refused))
@@ -218,27 +216,10 @@ class _Endpoint:
         if not sql_write.brings_data(asked):
             # Processes ask the same again and again: one row a minute says how often.
             self._gate.watcher.counted(used_by(request, grant, sql_audit.of_writer(asked.sql)))
-        work = functools.partial(sql_write.run, self._of_writer(params), asked, fmt)
+        work = functools.partial(sql_write.run, self._handle, asked, fmt)
         result = await asyncio.get_running_loop().run_in_executor(self._writers, work)
         headers = {"X-ClickHouse-Summary": "{}", "X-ClickHouse-Timezone": "UTC"}
         return Response(result, headers=headers, media_type="application/octet-stream")
-
-    def _of_writer(self, params: Mapping[str, str]) -> Handle:
-        """Return the handle that a writer works with: one that only reads, within limits, where it asks for that."""
-        limits = sql_write.limits_asked(params)
-        if limits is None:
-            return self._handle
-        # A `llmtrail web` over this one serves people, whose statements name no database.
-        database = params.get("database", "")
-        if database not in _DATABASES:
-            raise _AnswerError(81, f"There is no database {database!r} here, only llmtrail.")
-        key = (limits, database)
-        with self._choosing:
-            if key not in self._limited:
-                if len(self._limited) >= SESSIONS_MAX:
-                    self._limited.pop(next(iter(self._limited))).close()
-                self._limited[key] = self._handle.reader(limits, {"database": database} if database else {})
-            return self._limited[key]
 
     async def _in_turn(self, work: Callable[[], Result]) -> Result:
         if self._under_way >= self._config.queries_max + self._config.waiting_max:

@@ -47,7 +47,7 @@ _APPLIED: Final = re.compile(
     r"|date_time_output_format|join_use_nulls|group_by_use_nulls|cast_keep_nullable|union_default_mode"
     r"|intersect_default_mode|except_default_mode|session_timezone|prefer_column_name_to_alias|transform_null_in"
     r"|aggregate_functions_null_for_empty|enable_named_columns_in_function_tuple|join_default_strictness"
-    r"|data_type_default_nullable|show_table_uuid_in_table_create_query_if_not_nil"
+    r"|data_type_default_nullable|show_table_uuid_in_table_create_query_if_not_nil|cast_string_to_dynamic_use_inference"
 )
 # About speed, logs, networks and inserts: this endpoint only reads, and results are the same without them.
 _NO_EFFECT: Final = re.compile(

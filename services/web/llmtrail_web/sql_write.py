@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from llmtrail.store.handle import Handle, Limits
-from llmtrail_web.sql_wall import RefusedSqlError
+from llmtrail.store.handle import Handle
 
 # One block of 20,000 calls of 3 kB, several times over; more at once only takes memory.
 BODY_BYTES_MAX = 512 * 1024 * 1024
@@ -71,21 +70,9 @@ def run(handle: Handle, asked: Written, fmt: str) -> bytes:
     return b""
 
 
-def limits_asked(params: Mapping[str, str]) -> Limits | None:
-    """Return the limits of a client that wants only to read (`readonly=1`), None of one that does not say so."""
-    if params.get("readonly", "0") in {"", "0"}:
-        return None
-    usual = Limits()
-    try:
-        return Limits(
-            execution_s=float(params.get("max_execution_time", usual.execution_s)),
-            memory_bytes=int(params.get("max_memory_usage", usual.memory_bytes)),
-            threads=int(params.get("max_threads", usual.threads)),
-            result_rows=int(params.get("max_result_rows", usual.result_rows)),
-            result_bytes=int(params.get("max_result_bytes", usual.result_bytes)),
-        )
-    except ValueError as cause:
-        raise RefusedSqlError(f"a limit is no number: {cause}.") from cause
+def only_reads(params: Mapping[str, str]) -> bool:
+    """Whether a client says that it wants only to read (`readonly=1`)."""
+    return params.get("readonly", "0") not in {"", "0"}
 
 
 def _is_setting(name: str) -> bool:
