@@ -113,7 +113,6 @@ AUDIT_UNASKED = Metric(
     Kind.COUNTER,
     "Ids that a tenant's token found nothing under, of which nobody asked whether they are another tenant's.",
 )
-AUDIT_UNREAD = Metric("llmtrail_audit_unread_records", Kind.COUNTER, "Records of llm.audit that are no rows.")
 GPU_SCRAPES = Metric(
     "llmtrail_gpu_scrapes", Kind.COUNTER, "Scrapes of GPUs and model servers by what became of them.", ("fate",)
 )
@@ -145,6 +144,12 @@ CONSUMER_LAG = Metric(
     Kind.GAUGE,
     "Records of a partition that the group has not committed, as the member that works on it sees it.",
     ("consumergroup", "topic", "partition"),
+)
+UNREADABLE_RECORDS = Metric(
+    "llmtrail_log_unreadable_records",
+    Kind.COUNTER,
+    "Records that could not be read and were passed over, by topic; events of llm.calls are llmtrail_ingest_events.",
+    ("topic",),
 )
 INGEST_SKIPPED_RECORDS = Metric(
     "llmtrail_ingest_skipped_records", Kind.GAUGE, "Records that left the topic before they were read.", ("topic",)
@@ -243,7 +248,6 @@ METRICS = (
     AUDIT_ROWS,
     AUDIT_WAITING,
     AUDIT_UNASKED,
-    AUDIT_UNREAD,
     GPU_SCRAPES,
     GPU_READ,
     GPU_REJECTED_LINES,
@@ -254,6 +258,7 @@ METRICS = (
     GPU_STATS_SKEWED,
     GPU_STATS_BYTES,
     CONSUMER_LAG,
+    UNREADABLE_RECORDS,
     INGEST_SKIPPED_RECORDS,
     STATISTICS_UNMATCHED,
     MINUTES_ROWS,
@@ -292,6 +297,10 @@ class Metrics:
     def add(self, fate: str, reason: str, events: int) -> None:
         """Count `events` events of this fate: the gateway's and the writer's tally."""
         self.count(INGEST_EVENTS, events, fate=str(fate), reason=str(reason))
+
+    def unread(self, topic: str, records: int = 1) -> None:
+        """Count records of a topic that could not be read."""
+        self.count(UNREADABLE_RECORDS, records, topic=topic)
 
     def count(self, metric: Metric, amount: float = 1, **labels: str) -> None:
         """Add `amount` to a counter."""

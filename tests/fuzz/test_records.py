@@ -32,7 +32,7 @@ from llmtrail.core.window import Window
 from llmtrail.local.alerts import new_limit_board
 from llmtrail.log.kafka.notes import from_metadata, to_metadata
 from llmtrail.log.port import Plan, Records
-from llmtrail.roles import limits as limits_role
+from llmtrail.roles.limits import take_limits
 from llmtrail.roles.statistics import take_records
 from llmtrail_alerts.model import Budget, Level, Period, Severity, Target, Unit
 from llmtrail_alerts.rule_case import Event
@@ -164,7 +164,7 @@ def test_any_limit_leaves_the_others_in_force(fuzz: Fuzz) -> None:
     def check(record: tuple[bytes, bytes]) -> None:
         board = new_limit_board()
         limit = hard_limit("u-2")
-        limits_role._take(board, [(limit.key.encode(), encode_limit(limit)), record])
+        take_limits(board, [(limit.key.encode(), encode_limit(limit)), record], lambda _: None)
         assert any(b"u-2" in bytes(one) for one in board.page("", "").limits)
 
     fuzz(records([hard_limit().key.encode()], LIMITS), decodes(check), known([hard_limit().key.encode()]))

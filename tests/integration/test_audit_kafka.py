@@ -68,7 +68,7 @@ def test_refusals_uses_and_poison_of_the_topic_come_to_the_table(kafka: Kafka, t
             used = "SELECT actor, address FROM llmtrail.audit WHERE action = 'used' AND actor = 'sender'"
             eventually(lambda: sql(web, used) == [["sender", "127.0.0.1"]], KEPT_S_MAX)
             metrics = ask(url, "GET", "/metrics", READER)[1].decode()
-            assert "llmtrail_audit_unread_records_total 5.0" in metrics
+            assert 'llmtrail_log_unreadable_records_total{topic="llm.audit"} 5.0' in metrics
             assert gateway.stop() == 0
         # At its end a process writes how often, which was one row until then.
         times = "SELECT toUInt32(times) FROM llmtrail.audit WHERE action = 'refused' AND reason = 'scope'"

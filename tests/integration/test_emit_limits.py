@@ -8,12 +8,14 @@ from functools import partial
 from threading import Thread
 from unittest.mock import patch
 
+import msgspec
 import pytest
 
 from eventually import eventually
 from limits_house import LimitsHouse, hard_limit, limits_house
 from llmtrail.clock import SystemClock
-from llmtrail.core.limit import Behaviour, LimitLevel
+from llmtrail.core.limit import Behaviour, LimitLevel, UnreadLimit, encode_limit
+from llmtrail.core.limit_page import LimitPage, changes_of, decode_page, encode_page
 from llmtrail.emit import limits as module
 from llmtrail.emit.limit_source import GatewayLimits, LimitsAwayError
 from llmtrail.emit.limits import Limits, LimitsMode, RefusalReason
@@ -238,3 +240,43 @@ def test_nothing_is_asked_of_limits_where_the_gateway_has_none() -> None:
 def house() -> Iterator[LimitsHouse]:
     with limits_house() as made:
         yield made
+
+
+def test_a_limit_that_cannot_be_read_stops_its_scope_where_calls_are_to_fail_closed() -> None:
+    unread = UnreadLimit("daily", hard_limit("u-1").scope)
+    with limits_house() as house, listening(house.url, LimitsMode.CLOSED) as closed, listening(house.url) as calls:
+        house.put(hard_limit("u-3"))
+        house.board.change({unread.key: unread})
+        assert closed.wait_until_known(10)
+        assert calls.wait_until_known(10)
+        refusal = closed.check({"user_id": "u-1"}, "gpt-4o")
+        assert refusal is not None
+        assert refusal.reason is RefusalReason.BUDGET_UNAVAILABLE
+        assert not stops(calls, "u-1")
+        for limits in (closed, calls):
+            assert not stops(limits, "u-2"), "of another scope all is known"
+            assert stops(limits, "u-3")
+            assert limits.counts()["unreadable"] == 1
+        # Readable again, it says that the scope is open.
+        house.board.change({unread.key: hard_limit("u-1", state=LimitLevel.OPEN)})
+        eventually(lambda: not stops(closed, "u-1"))
+
+
+def test_what_was_last_read_of_a_limit_holds_until_more_can_be_read() -> None:
+    hard = hard_limit("u-1")
+    with limits_house() as house, listening(house.url) as limits:
+        house.put(hard)
+        assert limits.wait_until_known(10)
+        house.board.change({hard.key: UnreadLimit(hard.rule, hard.scope)})
+        eventually(lambda: limits.counts().get("unreadable") == 1)
+        assert stops(limits, "u-1")
+        house.remove(hard)
+        eventually(lambda: not stops(limits, "u-1"))
+
+
+def test_a_limit_of_a_later_version_stops_its_scope_where_calls_are_to_fail_closed() -> None:
+    later = encode_limit(hard_limit("u-1")).replace(b'"hard"', b'"harder"')
+    page = LimitPage(generation="b-1", full=True, limits=[msgspec.Raw(later)], removed=[])
+    changes, unread = changes_of(decode_page(encode_page(page)))
+    assert unread == 1
+    assert changes == {hard_limit("u-1").key: UnreadLimit("daily", hard_limit("u-1").scope)}

@@ -5,7 +5,7 @@ from unittest.mock import patch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmtrail.core.limit import LimitLevel, LimitState, LimitTable
+from llmtrail.core.limit import LimitLevel, LimitState, LimitTable, UnreadLimit
 from llmtrail.core.limit_page import changes_of
 from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_web import limit_board
@@ -36,7 +36,8 @@ class Reader:
         page = board.page(self.since, self.tenant)
         changes, unread = changes_of(page)
         assert not unread
-        self.table = (LimitTable() if page.full else self.table).changed(changes)
+        read = {key: limit for key, limit in changes.items() if not isinstance(limit, UnreadLimit)}
+        self.table = (LimitTable() if page.full else self.table).changed(read)
         self.since = page.generation
         return page.more
 

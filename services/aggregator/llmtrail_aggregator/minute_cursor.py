@@ -7,11 +7,12 @@ While the store is away slots are read on, which is bounded by what the topic ke
 
 import logging
 import threading
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from llmtrail.clock import Clock
 from llmtrail.core.minutes import compact
-from llmtrail.log.port import STATS, GroupLog, LogClosedError
+from llmtrail.log.port import STATS, GroupLog, LogClosedError, Records
 from llmtrail_aggregator.minutes import MinuteWriter
 
 _LOG = logging.getLogger(__name__)
@@ -46,12 +47,23 @@ class TableLog(GroupLog, Protocol):
 class MinuteCursor:
     """Works on one partition of `llm.stats`. For one thread; `stop` may come from any."""
 
-    def __init__(self, log: TableLog, partition: int, writer: MinuteWriter, clock: Clock) -> None:
-        """Take the partition's log and a writer whose book is empty."""
+    def __init__(
+        self,
+        log: TableLog,
+        partition: int,
+        writer: MinuteWriter,
+        clock: Clock,
+        turn_away: Callable[[Records, Sequence[tuple[int, str]]], object] = lambda *_: None,
+    ) -> None:
+        """Take the partition's log, a writer whose book is empty, and what keeps and counts records that are no slots.
+
+        `turn_away` is told of some records of a run, by index and with why; it raises nothing.
+        """
         self._log = log
         self._partition = partition
         self._writer = writer
         self._clock = clock
+        self._turn_away = turn_away
         self._stopped = threading.Event()
         self._next = 0
         self._uncommitted = 0
@@ -81,8 +93,9 @@ class MinuteCursor:
         if not self._log.wait(STATS, self._partition, self._next, _IDLE_S):
             return False
         records = self._log.read(STATS, self._partition, self._next, _READ_RECORDS, _READ_BYTES)
-        for key, value in zip(records.keys, records.values, strict=True):
-            self._take(key.decode("utf-8", "replace"), value)
+        strange = [(index, why) for index in range(len(records.values)) if (why := self._take(records, index))]
+        if strange:
+            self._turn_away(records, strange)
         self._next = max(records.next_offset, self._next)
         self._uncommitted += len(records.values)
         self._uncommitted_bytes += sum(map(len, records.values))
@@ -90,12 +103,16 @@ class MinuteCursor:
             self._commit()
         return True
 
-    def _take(self, key: str, value: bytes) -> None:
+    def _take(self, records: Records, index: int) -> str:
+        """Take a record; return why it cannot be read, "" where it can."""
+        key, value = records.keys[index].decode("utf-8", "replace"), records.values[index]
         try:
             # A tombstone comes as no bytes: no slot is encoded so.
             self._writer.book.take({key: compact(value) if value else None})
         except ValueError as cause:
             _LOG.warning("%s: %r is left out: %s", STATS, key[:80], cause)
+            return f"{key[:80]!r}: {cause}"
+        return ""
 
     def _look(self) -> None:
         now_ns = self._clock.monotonic_ns()

@@ -18,6 +18,7 @@ from llmtrail.core.audit import AuditRow
 from llmtrail.core.limit import encode_limit
 from llmtrail.core.scope import parse_scope
 from llmtrail.log.journal import Journal, Record
+from llmtrail.log.port import ALERTS
 from llmtrail.metrics import ALERTS_DECIDE_SECONDS, ALERTS_VERDICTS, Metrics
 from llmtrail.store.alerts import AlertRow
 from llmtrail_alerts import grouping
@@ -183,6 +184,8 @@ class Engine:
         records, damaged = readable(records)
         for key, why in damaged.items():
             _LOG.warning("%r is left out of the decisions: %s", key[:80], why)
+        if damaged:
+            self._parts.metrics.unread(ALERTS, len(damaged))
         for name, value in records:
             if name.startswith(f'["{STATE}",'):
                 state = json_decode.decode(value, type=GroupState)

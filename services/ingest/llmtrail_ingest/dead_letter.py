@@ -7,11 +7,14 @@ from typing import Annotated, Protocol
 import msgspec
 
 from llmtrail.core import json_decode
-from llmtrail.log.port import DEAD_LETTERS, Append, GroupLog, Records
+from llmtrail.log.port import DEAD_LETTERS, Append, GroupLog, Records, Unread, cut_to_letter, uncounted
 from llmtrail.store.rows import DeadLetterRow
 from llmtrail_ingest.topic_writer import TopicWriter
 
 GROUP = "dead-letter-writer"
+NOT_A_LETTER = "not_a_letter"
+# A reason in words may quote what a sender wrote.
+DETAIL_LENGTH_MAX = 1_000
 
 
 # What the table's columns hold; anybody may have written the letter.
@@ -93,6 +96,25 @@ def letter_of(value: bytes, *, reason: str, detail: str, source: str, index: int
     )
 
 
+def record_letter(records: Records, index: int, reason: str, detail: str) -> Letter:
+    """Return the letter of a record that its reader cannot read; again of the same record it is the same row."""
+    kept, note = cut_to_letter(records.values[index])
+    return Letter(
+        reason=reason,
+        detail=detail[:DETAIL_LENGTH_MAX] + note,
+        source="log",
+        value_base64=base64.b64encode(kept).decode(),
+        tenant=records.headers[index].get("tenant") or None,
+        origin=Origin(
+            topic=records.topic,
+            topic_id=records.topic_id,
+            partition=records.partition,
+            offset=records.first_offset + index,
+            received_at_ns=max(records.appended_at_ns[index], 0),
+        ),
+    )
+
+
 def origin_letter(row: DeadLetterRow) -> Letter:
     """Return the letter of a record that the writer turned away, to be appended to `llm.dead_letters`."""
     return Letter(
@@ -143,7 +165,7 @@ def _row(records: Records, index: int) -> DeadLetterRow:
         key = base64.b64decode(letter.key_base64) or records.keys[index]
         value = base64.b64decode(letter.value_base64)
     except (msgspec.MsgspecError, ValueError) as cause:
-        reason, detail, key = "not_a_letter", str(cause), records.keys[index]
+        reason, detail, key = NOT_A_LETTER, str(cause), records.keys[index]
     return DeadLetterRow(
         topic=stands.topic,
         topic_id=stands.topic_id,
@@ -169,10 +191,14 @@ class LetterSink(Protocol):
         """Insert letters; a letter of the same place again replaces itself."""
 
 
-def dead_letter_writer(log: GroupLog, sink: LetterSink) -> TopicWriter:
+def dead_letter_writer(log: GroupLog, sink: LetterSink, unread: Unread = uncounted) -> TopicWriter:
     """Return what carries `llm.dead_letters` into the table. A repeat after a crash replaces the same rows."""
 
     def store(records: Records, token: str) -> None:
-        sink.insert_dead_letters(letter_rows(records), token)
+        rows = letter_rows(records)
+        sink.insert_dead_letters(rows, token)
+        # Counted once they are stored: what is tried again is no further record.
+        if strange := sum(row.reason == NOT_A_LETTER for row in rows):
+            unread(DEAD_LETTERS, strange)
 
     return TopicWriter(log, DEAD_LETTERS, GROUP, store)

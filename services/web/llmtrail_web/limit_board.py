@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from llmtrail.core.limit import LimitState, encode_limit
+from llmtrail.core.limit import LimitChange, UnreadLimit, encode_limit
 from llmtrail.core.limit_page import LimitPage
 from llmtrail.core.scope import parse_scope
 
@@ -23,11 +23,11 @@ GONE_MAX: Final = 100_000
 
 
 class _Entry(msgspec.Struct, gc=False):
-    """One key's newest state, encoded once for all readers; None where it is gone."""
+    """One key's newest state, encoded once for all readers where it can be read; None where it is gone."""
 
     generation: int
     tenant: str
-    state: bytes | None
+    state: bytes | UnreadLimit | None
 
 
 class LimitBoard:
@@ -45,8 +45,8 @@ class LimitBoard:
         self._waiting: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
         self._is_closed = False
 
-    def change(self, changes: Mapping[str, LimitState | None]) -> None:
-        """Take new states; None deletes a key. Wakes every reader that waits."""
+    def change(self, changes: Mapping[str, LimitChange]) -> None:
+        """Take what became of keys. Wakes every reader that waits."""
         with self._lock:
             for key, limit in changes.items():
                 self._put(key, limit)
@@ -63,6 +63,7 @@ class LimitBoard:
             after, began = known or (0, self._generation)
             limits: list[msgspec.Raw] = []
             removed: list[str] = []
+            unread: list[str] = []
             size_bytes = 0
             reached = after
             more = False
@@ -72,17 +73,19 @@ class LimitBoard:
                     continue
                 if is_full and entry.state is None:
                     continue
-                if len(limits) + len(removed) >= PAGE_LIMITS_MAX or size_bytes >= PAGE_BYTES_MAX:
+                if len(limits) + len(removed) + len(unread) >= PAGE_LIMITS_MAX or size_bytes >= PAGE_BYTES_MAX:
                     more = True
                     break
-                size_bytes += len(entry.state or key)
-                if entry.state is None:
-                    removed.append(key)
-                else:
+                size_bytes += len(entry.state if isinstance(entry.state, bytes) else key)
+                if isinstance(entry.state, bytes):
                     limits.append(msgspec.Raw(entry.state))
+                else:
+                    (removed if entry.state is None else unread).append(key)
                 reached = generation
             name = f"{self._name}-{reached}.{began}" if more else f"{self._name}-{self._generation}"
-        return LimitPage(generation=name, tenant=tenant, full=is_full, more=more, limits=limits, removed=removed)
+        return LimitPage(
+            generation=name, tenant=tenant, full=is_full, more=more, limits=limits, removed=removed, unread=unread
+        )
 
     @property
     def waiting(self) -> int:
@@ -116,7 +119,7 @@ class LimitBoard:
             waiting = list(self._waiting)
         _wake(waiting)
 
-    def _put(self, key: str, limit: LimitState | None) -> None:
+    def _put(self, key: str, limit: LimitChange) -> None:
         former = self._entries.get(key)
         if limit is None and (former is None or former.state is None):
             return
@@ -128,7 +131,8 @@ class LimitBoard:
             self._gone += 1
             entry = _Entry(self._generation, former.tenant, None)
         else:
-            entry = _Entry(self._generation, parse_scope(limit.scope).tenant, encode_limit(limit))
+            state = limit if isinstance(limit, UnreadLimit) else encode_limit(limit)
+            entry = _Entry(self._generation, parse_scope(limit.scope).tenant, state)
         self._entries[key] = entry
         self._order.append((self._generation, key))
 

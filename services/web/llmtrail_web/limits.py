@@ -90,7 +90,7 @@ async def _wait(source: LimitSource, since: str, tenant: str, wait_s: float) -> 
 
 
 def _is_news(page: LimitPage) -> bool:
-    return bool(page.full or page.limits or page.removed)
+    return bool(page.full or page.limits or page.removed or page.unread)
 
 
 def _wait_s(given: str | None) -> float | None:

@@ -72,8 +72,32 @@ class BadLimitError(ValueError):
     """Bytes that are no limit."""
 
 
+class UnreadLimit(msgspec.Struct, frozen=True, gc=False):
+    """That a rule says something of a scope which cannot be read here: it may be that its spend is stopped."""
+
+    rule: str
+    scope: str
+
+    @property
+    def key(self) -> str:
+        """The key that it is published under."""
+        return limit_key(self.rule, self.scope)
+
+    def as_hard(self) -> LimitState:
+        """The limit as whoever fails closed takes it."""
+        return LimitState(
+            rule=self.rule, scope=self.scope, state=LimitLevel.HARD, spent=0, limit=0, unit="", period="total"
+        )
+
+
+# What became of a key: None where it is gone.
+LimitChange = LimitState | UnreadLimit | None
+
+
 _ENCODER: Final = msgspec.json.Encoder()
 _DECODER: Final = json_decode.Decoder(LimitState)
+_NAMES: Final = json_decode.Decoder(UnreadLimit)
+_KEY: Final = json_decode.Decoder(tuple[str, str])
 
 
 def limit_key(rule: str, scope: str) -> str:
@@ -94,6 +118,44 @@ def decode_limit(value: bytes) -> LimitState:
     except (msgspec.MsgspecError, ValueError) as cause:
         raise BadLimitError(f"no limit: {cause}") from cause
     return limit
+
+
+def read_change(key: bytes, value: bytes | None) -> LimitChange:
+    """Return what a record of `llm.limits` says of its key, an UnreadLimit where its value cannot be read.
+
+    Raises BadLimitError where the key is of no limit: such a record takes no limit's place.
+    """
+    try:
+        rule, scope = _KEY.decode(key)
+        parse_scope(scope)
+    except (msgspec.MsgspecError, ValueError) as cause:
+        raise BadLimitError(f"no key of a limit: {cause}") from cause
+    if limit_key(rule, scope).encode() != key:
+        raise BadLimitError(f"{limit_key(rule, scope)} is how this key is written")
+    if value is None:
+        return None
+    try:
+        limit = decode_limit(value)
+    except BadLimitError:
+        return UnreadLimit(rule, scope)
+    # A limit stops what its own words say; under another's key it would never be taken back.
+    return limit if (limit.rule, limit.scope) == (rule, scope) else UnreadLimit(rule, scope)
+
+
+def read_named(value: bytes) -> LimitState | UnreadLimit:
+    """Return the limit of a value without a key, an UnreadLimit where no more can be read than whose it is.
+
+    Raises BadLimitError where not even that can be read.
+    """
+    try:
+        return decode_limit(value)
+    except BadLimitError as bad:
+        try:
+            named = _NAMES.decode(value)
+            parse_scope(named.scope)
+        except (msgspec.MsgspecError, ValueError):
+            raise bad from None
+        return named
 
 
 # Which words of a call a kind of scope is looked up by. Versions and prompts are known only after a call was made.

@@ -1,12 +1,11 @@
 """What `GET /v1/limits` answers: what changed since a generation. Pure."""
 
-from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from llmtrail.core import json_decode
-from llmtrail.core.limit import BadLimitError, LimitState, decode_limit
+from llmtrail.core.limit import BadLimitError, LimitChange, UnreadLimit, read_change, read_named
 
 
 class LimitPage(msgspec.Struct, omit_defaults=True, kw_only=True):
@@ -18,6 +17,7 @@ class LimitPage(msgspec.Struct, omit_defaults=True, kw_only=True):
     tenant: str = ""  # whose limits these are: the token's tenant; "" for a token of every tenant
     full: bool = False  # what was learnt before is void: this begins anew
     more: bool = False  # there is more already: ask again at once
+    unread: list[str] = []  # keys of limits that the answering process cannot read: whoever fails closed stops there
 
 
 class BadPageError(ValueError):
@@ -41,22 +41,20 @@ def decode_page(body: bytes) -> LimitPage:
         raise BadPageError(f"no page of limits: {cause}") from cause
 
 
-def changes_of(page: LimitPage) -> tuple[dict[str, LimitState | None], int]:
-    """Return what a page changes, by key, and how many of its limits could not be read."""
-    limits, unread = readable(bytes(value) for value in page.limits)
-    changes: dict[str, LimitState | None] = dict.fromkeys(page.removed)
-    return changes | limits, unread
-
-
-def readable(values: Iterable[bytes]) -> tuple[dict[str, LimitState | None], int]:
-    """Return the limits that can be read, by key, and how many cannot: one of a later version spoils no other."""
-    found: dict[str, LimitState | None] = {}
-    unread = 0
-    for value in values:
+def changes_of(page: LimitPage) -> tuple[dict[str, LimitChange], int]:
+    """Return what a page changes, by key, and how many of its limits could not be read: one spoils no other."""
+    changes: dict[str, LimitChange] = dict.fromkeys(page.removed)
+    lost = 0
+    for value in page.limits:
         try:
-            limit = decode_limit(value)
+            limit = read_named(bytes(value))
         except BadLimitError:
-            unread += 1
+            lost += 1
         else:
-            found[limit.key] = limit
-    return found, unread
+            changes[limit.key] = limit
+    for key in page.unread:
+        try:
+            changes[key] = read_change(key.encode(), b"")
+        except (BadLimitError, UnicodeEncodeError):
+            lost += 1
+    return changes, lost + sum(isinstance(one, UnreadLimit) for one in changes.values())

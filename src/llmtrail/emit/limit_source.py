@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote
 
 from llmtrail.config import SYSTEM_TLS, ClientConfig
-from llmtrail.core.limit import LimitState
-from llmtrail.core.limit_page import BadPageError, changes_of, decode_page, readable
+from llmtrail.core.limit import BadLimitError, LimitChange, UnreadLimit, read_change
+from llmtrail.core.limit_page import BadPageError, changes_of, decode_page
 from llmtrail.emit.answer import wait_s
 from llmtrail.emit.config import EmitConfig
 from llmtrail.emit.connection import Connection, Reply
@@ -31,7 +31,7 @@ _TOPIC_READ_S: Final = 1.0
 class News:
     """What became known of limits since the last time."""
 
-    changes: Mapping[str, LimitState | None] = field(default_factory=dict)
+    changes: Mapping[str, LimitChange] = field(default_factory=dict)
     is_new_table: bool = False  # what was known before is void
     is_complete: bool = True  # nothing more is known to wait
     tenant: str = ""  # whose limits these are; "": the calls' own tenants tell
@@ -145,15 +145,15 @@ class TopicLimits:
 
     def _news(self, records: Sequence[tuple[bytes, bytes | None]], *, is_new_table: bool) -> News:
         assert self._table is not None  # noqa: S101  # It was just read from.
-        changes: dict[str, LimitState | None] = {}
+        changes: dict[str, LimitChange] = {}
         unread = 0
         for key, value in records:
-            if value is None:
-                changes[key.decode("utf-8", "replace")] = None
-                continue
-            read, bad = readable([value])
-            changes |= read
-            unread += bad
+            try:
+                change = changes[key.decode()] = read_change(key, value)
+            except (BadLimitError, UnicodeDecodeError):
+                unread += 1
+            else:
+                unread += isinstance(change, UnreadLimit)
         return News(changes, is_new_table, self._table.is_caught_up, "", unread)
 
 

@@ -13,7 +13,7 @@ from threading import Condition, Event, RLock, Thread
 from typing import Any, Final
 
 from llmtrail.clock import Clock
-from llmtrail.core.limit import Behaviour, Caller, LimitLevel, LimitState, LimitTable
+from llmtrail.core.limit import Behaviour, Caller, LimitChange, LimitLevel, LimitState, LimitTable, UnreadLimit
 from llmtrail.emit.limit_source import LimitsAwayError, LimitSource, News
 from llmtrail.emit.tally import LOGGER
 
@@ -85,6 +85,7 @@ class Limits:
         "_table",
         "_tenant",
         "_thread",
+        "_unread",
         "_wake",
         "may_refuse",
     )
@@ -97,6 +98,8 @@ class Limits:
         self._clock = clock
         self._fraction = fraction
         self._table = LimitTable()
+        # What cannot be read of limits, as if each were hard: it stops whoever fails closed.
+        self._unread = LimitTable()
         self._tenant = ""
         self._heard_ns: int | None = None
         self._counts: Counter[str] = Counter()
@@ -120,7 +123,8 @@ class Limits:
     def after_fork(self) -> "Limits":
         """Return the same for a forked child: what the parent knew, its own counts and thread."""
         child = Limits(self._mode, self._make_source, self._clock, self._fraction)
-        child._table, child._tenant, child._heard_ns = self._table, self._tenant, self._heard_ns
+        child._table, child._unread = self._table, self._unread
+        child._tenant, child._heard_ns = self._tenant, self._heard_ns
         return child
 
     def check(self, fields: Mapping[str, Any], model: str | None, provider: str | None = None) -> Refusal | None:
@@ -143,9 +147,10 @@ class Limits:
         silent_ns = self._silent_ns()
         if limit is not None and (limit.resets_at_ns or silent_ns < ENDLESS_NS):
             return Refusal(RefusalReason.BUDGET_EXCEEDED, limit)
+        is_closed = self._mode is LimitsMode.CLOSED
         if silent_ns < STALE_NS:
-            return None
-        if self._mode is LimitsMode.CLOSED:
+            return _UNAVAILABLE if is_closed and self._unread.refusing(caller, self._clock.now_ns()) else None
+        if is_closed:
             return _UNAVAILABLE
         self.count("passed_unknown" if self._heard_ns is None else "passed_stale")
         return None
@@ -226,23 +231,40 @@ class Limits:
                 raise LimitsAwayError("settings", BACKOFF_LAST_S) from error
         news = source.next()
         table = self._taken(news)
+        unread = self._taken_unread(news)
         with self._news:
-            self._table = table
+            self._table, self._unread = table, unread
             self._tenant = news.tenant
             if news.unread:
                 self._counts["unreadable"] += news.unread
             if news.is_complete:
                 self._heard_ns = self._clock.monotonic_ns()
-            self.may_refuse = table.has_hard or self._heard_ns is None
+            stops = table.has_hard or (self._mode is LimitsMode.CLOSED and unread.has_hard)
+            self.may_refuse = stops or self._heard_ns is None
             self._news.notify_all()
 
     def _taken(self, news: News) -> LimitTable:
         """Return the table with the news in it, as far as there is room; only hard limits stop calls."""
         table = LimitTable() if news.is_new_table else self._table
         wanted = {
-            key: limit if limit and limit.state is LimitLevel.HARD else None for key, limit in news.changes.items()
+            key: limit if limit and limit.state is LimitLevel.HARD else None
+            for key, limit in news.changes.items()
+            # What was last read of it holds until more can be.
+            if not isinstance(limit, UnreadLimit)
         }
-        if not wanted:
+        return self._changed(table, wanted)
+
+    def _taken_unread(self, news: News) -> LimitTable:
+        """Return the limits that cannot be read, after the news."""
+        table = LimitTable() if news.is_new_table else self._unread
+        changes: Mapping[str, LimitChange] = news.changes
+        return self._changed(
+            table,
+            {key: limit.as_hard() if isinstance(limit, UnreadLimit) else None for key, limit in changes.items()},
+        )
+
+    def _changed(self, table: LimitTable, wanted: dict[str, LimitState | None]) -> LimitTable:
+        if not any(limit is not None or table.get(key) is not None for key, limit in wanted.items()):
             return table
         room = LIMITS_MAX - len(table)
         new = [key for key, limit in wanted.items() if limit is not None and table.get(key) is None]

@@ -7,8 +7,8 @@ from hashlib import blake2b
 from llmtrail.access.auditor import Auditor
 from llmtrail.clock import Clock
 from llmtrail.core.audit import AuditRow
-from llmtrail.log.port import Log
-from llmtrail.metrics import AUDIT_UNREAD, Metrics
+from llmtrail.log.port import AUDIT, Log
+from llmtrail.metrics import Metrics
 from llmtrail.store.alerts import insert_audit
 from llmtrail.store.handle import Handle
 from llmtrail_ingest.audit_rows import audit_append, audit_writer
@@ -33,7 +33,7 @@ class LocalAudit:
 
         self._auditor.keep = keep
         self._auditor.start()
-        return audit_writer(log, partial(insert_audit, handle), partial(self._metrics.count, AUDIT_UNREAD))
+        return audit_writer(log, partial(insert_audit, handle), partial(self._metrics.unread, AUDIT))
 
 
 class AuditTable:

@@ -273,7 +273,7 @@ class Embedded:
         )
         batches = WriterConfig(batch_rows=config.ingest.batch_rows, batch_ms=config.ingest.batch_ms, checked=True)
         writer = Writer(parts, batches)
-        letters = dead_letter_writer(rooms.log, sink)
+        letters = dead_letter_writer(rooms.log, sink, self.metrics.unread)
 
         def write() -> None:
             warm_up()
@@ -318,7 +318,7 @@ class Embedded:
         self._run("llmtrail-minutes", loop.run, loop.stop)
 
     def _start_gpu(self, rooms: _Rooms) -> None:
-        writer = gpu_writer(rooms.log, gpu_store(rooms.handle, self._config), self._clock)
+        writer = gpu_writer(rooms.log, gpu_store(rooms.handle, self._config), self._clock, unread=self.metrics.unread)
         self._run("llmtrail-gpu", writer.run, writer.stop)
         feed = GpuFeed(rooms.log, self._gpu_board, self._clock, self._wake_alerts)
         self._run("llmtrail-gpu-statistics", feed.run, feed.stop)
@@ -352,7 +352,7 @@ class Embedded:
     def _start_settler(self, rooms: _Rooms) -> NativeCalls:
         natives = NativeCalls()
         limits = SettleLimits(quiet_ns=self._config.ingest.settle_ms * _NS_PER_MS)
-        settler = SettleLoop(rooms.log, self._clock.now_ns, natives, limits)
+        settler = SettleLoop(rooms.log, self._clock.now_ns, natives, limits, self.metrics.unread)
         settler.start()
         self._alive["llmtrail-settle"] = lambda: settler.is_alive
         self._stops.append(settler.stop)

@@ -7,7 +7,7 @@ from llmtrail.config import Config
 from llmtrail.core.gpu_board import GpuBoard
 from llmtrail.core.gpu_map import Deployment, GpuPrice, Place
 from llmtrail.local.prices import deployments_of
-from llmtrail.log.port import GroupLog
+from llmtrail.log.port import GroupLog, Unread, uncounted
 from llmtrail.metrics import GPU_STATS_BYTES, GPU_STATS_SCRAPES, GPU_STATS_SKEWED, Metrics
 from llmtrail.store.gpu import EngineRow, GpuRow, insert_engine_samples, insert_gpu_samples, not_rolled, roll_up
 from llmtrail.store.gpu_places import insert_places, keep_deployments, keep_gpu_prices
@@ -62,9 +62,11 @@ def gpu_store(handle: Handle, config: Config) -> GpuStore:
     return GpuStore(handle, deployments_of(config), prices)
 
 
-def gpu_writer(log: GroupLog, store: GpuStore, clock: Clock, partition: int = 0) -> GpuWriter:
+def gpu_writer(
+    log: GroupLog, store: GpuStore, clock: Clock, partition: int = 0, unread: Unread = uncounted
+) -> GpuWriter:
     """Return what carries the samples of a partition into a store."""
-    return GpuWriter(log, store, clock, partition)
+    return GpuWriter(log, store, clock, partition, unread)
 
 
 def measure_gpu_board(board: GpuBoard, metrics: Metrics) -> None:

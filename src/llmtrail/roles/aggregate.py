@@ -1,6 +1,7 @@
 """`llmtrail aggregate`: one Faust worker and what watches over it. Composes; decides nothing."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from llmtrail.config import Config, kafka_client
 from llmtrail.core.calendar import UnknownZoneError, check_zone
@@ -18,6 +19,7 @@ from llmtrail.metrics import (
     GPU_STATS_BYTES,
     GPU_STATS_SCRAPES,
     GPU_STATS_SKEWED,
+    Metrics,
 )
 from llmtrail.roles.kept import KeptTopic
 from llmtrail.roles.process import RoleError, RoleProcess
@@ -75,7 +77,8 @@ def start(config: Config, process: RoleProcess) -> Supervisor:
     supervisor.start()
     process.on_stop(supervisor.stop)
     process.add("worker", supervisor.state.ready)
-    process.before_scrape(lambda: _measure(supervisor, process))
+    counted: dict[str, int] = {}
+    process.before_scrape(lambda: _measure(supervisor, process, counted))
     process.serve()
     return supervisor
 
@@ -95,9 +98,17 @@ def _partitions(admin: KafkaAdmin, prefix: str, source: str, state: str) -> int:
     return counts.pop()
 
 
-def _measure(supervisor: Supervisor, process: RoleProcess) -> None:
+def _unread(report: Mapping[str, Any], counted: dict[str, int], metrics: Metrics) -> None:
+    """Count what the worker could not read since the last time; it counts from nothing each time it starts."""
+    for topic, total in ((PARTIALS, report.get("bad", 0)), (GPU, report.get("gpu", {}).get(GpuFate.BAD, 0))):
+        metrics.unread(topic, total - counted.get(topic, 0) if total >= counted.get(topic, 0) else total)
+        counted[topic] = total
+
+
+def _measure(supervisor: Supervisor, process: RoleProcess, counted: dict[str, int]) -> None:
     state, metrics = supervisor.state, process.metrics
     metrics.clear(CONSUMER_LAG)
+    _unread(state.report, counted, metrics)
     for (topic, partition), position in state.positions.items():
         metrics.set(CONSUMER_LAG, position.lag, consumergroup=GROUP, topic=topic, partition=str(partition))
     metrics.set(AGGREGATE_RECOVERY_REMAINING, state.recovery_remaining)

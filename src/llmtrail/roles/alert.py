@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from llmtrail.config import Config, kafka_client, store_tls, store_url
 from llmtrail.core.board import Board
@@ -131,7 +132,8 @@ class _Owner:
             config = self._rooms.config
             prefix = config.kafka.topic_prefix
             client = kafka_client(config.kafka)
-            journal = KafkaJournal(client, prefix + ALERTS, self._partition, prefix + LIMITS)
+            unread = partial(self._rooms.process.metrics.unread, ALERTS)
+            journal = KafkaJournal(client, prefix + ALERTS, self._partition, prefix + LIMITS, unread)
             try:
                 self._decide(journal)
             finally:

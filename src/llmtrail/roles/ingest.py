@@ -29,7 +29,6 @@ from llmtrail.log.kafka.partition import PartitionLog
 from llmtrail.log.kafka.producer import DELIVERY_MS_MAX, KafkaProducer
 from llmtrail.log.port import AUDIT, CALLS, DEAD_LETTERS, GPU, PARTIALS, SPANS, Append
 from llmtrail.metrics import (
-    AUDIT_UNREAD,
     CONSUMER_LAG,
     GPU_SCRAPES,
     INGEST_FIELDS_MOVED,
@@ -174,12 +173,12 @@ def _row_groups(rooms: _Rooms, handle: Handle) -> dict[str, GroupReader]:
         return Writer(parts, batches, partition, lanes)
 
     def letter_writer(log: PartitionLog, _: int) -> TopicWriter:
-        return dead_letter_writer(log, sink)
+        return dead_letter_writer(log, sink, process.metrics.unread)
 
     return {
         "rows": GroupReader(_group(config, ROWS_GROUP, CALLS), writer),
         "dead letters": GroupReader(_group(config, LETTERS_GROUP, DEAD_LETTERS), letter_writer),
-        "minutes": minute_group(config, handle, process),
+        "minutes": minute_group(config, handle, process, rooms.producer),
         "gpu": _gpu_group(rooms, handle),
         **_audit_group(rooms, handle),
     }
@@ -193,7 +192,7 @@ def _audit_group(rooms: _Rooms, handle: Handle) -> dict[str, GroupReader]:
         _LOG.warning("there is no topic %s, so uses of tokens and reads are not kept: llmtrail topics create", topic)
         return {}
     insert = partial(insert_audit, handle)
-    unread = partial(rooms.process.metrics.count, AUDIT_UNREAD)
+    unread = partial(rooms.process.metrics.unread, AUDIT)
 
     def writer(log: PartitionLog, _: int) -> TopicWriter:
         return audit_writer(log, insert, unread)
@@ -205,7 +204,7 @@ def _gpu_group(rooms: _Rooms, handle: Handle) -> GroupReader:
     store = gpu_store(handle, rooms.config)
 
     def writer(log: PartitionLog, partition: int) -> GpuWriter:
-        return gpu_writer(log, store, rooms.clock, partition)
+        return gpu_writer(log, store, rooms.clock, partition, unread=rooms.process.metrics.unread)
 
     return GroupReader(_group(rooms.config, GPU_GROUP, GPU), writer)
 
@@ -269,7 +268,8 @@ def _settlers(rooms: _Rooms) -> GroupReader:
     limits = SettleLimits(quiet_ns=rooms.config.ingest.settle_ms * _NS_PER_MS)
 
     def settler(log: PartitionLog, _: int) -> SettleLoop:
-        return SettleLoop(SpansLog(log, rooms.producer), rooms.clock.now_ns, NativeCalls(), limits)
+        spans = SpansLog(log, rooms.producer)
+        return SettleLoop(spans, rooms.clock.now_ns, NativeCalls(), limits, rooms.process.metrics.unread)
 
     return GroupReader(_group(rooms.config, SETTLER_GROUP, SPANS, reread_records=REREAD_RECORDS_MAX), settler)
 

@@ -39,6 +39,7 @@ class KeptTopic:
         self._wanted: Kept | None = None  # by the rules of this process
         self._said: Kept | None = None  # by the topic
         self._tail: TopicTail | None = None
+        self._unread: Callable[[str], object] = lambda _: None
         self.is_there = False
 
     def start(self, process: RoleProcess) -> None:
@@ -49,7 +50,8 @@ class KeptTopic:
         if not self.is_there:
             _LOG.info("there is no topic %s: months and users are kept as the settings say", topic)
             return
-        self._tail = TopicTail(client, topic, self._take)
+        self._unread = process.metrics.unread
+        self._tail = TopicTail(client, topic, self.take)
         self._tail.start()
         process.on_stop(self._tail.stop)
         waits = threading.Event()
@@ -86,9 +88,12 @@ class KeptTopic:
         finally:
             producer.close()
 
-    def _take(self, records: Sequence[Record]) -> None:
+    def take(self, records: Sequence[Record]) -> None:
+        """Take what the topic says; a record that cannot be read is counted, and what was kept before is kept."""
         for key, value in records:
             if key != KEY.encode() or value is None:
+                if key != KEY.encode():
+                    self._unread(KEPT)
                 continue
             try:
                 wanted = decode_kept(value)
@@ -96,6 +101,7 @@ class KeptTopic:
                     check_zone(zone)
             except (BadKeptError, UnknownZoneError) as cause:
                 _LOG.warning("%s is left out: %s", KEPT, cause)
+                self._unread(KEPT)
                 continue
             self._said = wanted
             now = self._own.joined(wanted)

@@ -35,7 +35,7 @@ def follow_statistics(
     kept.start(process)
 
     def take(records: Sequence[Record]) -> None:
-        take_records(board, records, check_slot)
+        take_records(board, records, check_slot, lambda strange: process.metrics.unread(STATS, strange))
         news()
 
     return board, _follow(config, process, STATS, take, board.reset)
@@ -48,7 +48,7 @@ def follow_gpu_statistics(
     board = GpuBoard(threading.Lock())
 
     def take(records: Sequence[Record]) -> None:
-        take_records(board, records)
+        take_records(board, records, unread=lambda strange: process.metrics.unread(GPU_STATS, strange))
         news()
 
     return board, _follow(config, process, GPU_STATS, take, board.reset)
@@ -75,10 +75,15 @@ class Slots(Protocol):
         """Take what became of some slots in one step; raises ValueError where one is no slot, and takes nothing."""
 
 
-def take_records(board: Slots, records: Sequence[Record], check: Callable[[bytes], None] = lambda _: None) -> None:
+def take_records(
+    board: Slots,
+    records: Sequence[Record],
+    check: Callable[[bytes], None] = lambda _: None,
+    unread: Callable[[int], object] = lambda _: None,
+) -> None:
     """Put the records of a topic of slots on a board; one that is no slot is reported in the log and left out.
 
-    `check` raises ValueError for a value that the board would take and could not read later.
+    `check` raises ValueError for a value that the board would take and could not read later; `unread` counts those.
     """
     newest = {key.decode("utf-8", "replace"): value for key, value in records}
     try:
@@ -87,14 +92,16 @@ def take_records(board: Slots, records: Sequence[Record], check: Callable[[bytes
                 check(value)
         board.put(newest)
     except ValueError:
-        for key, value in newest.items():
-            _take_one(board, key, value, check)
+        if strange := sum(not _take_one(board, key, value, check) for key, value in newest.items()):
+            unread(strange)
 
 
-def _take_one(board: Slots, key: str, value: bytes | None, check: Callable[[bytes], None]) -> None:
+def _take_one(board: Slots, key: str, value: bytes | None, check: Callable[[bytes], None]) -> bool:
     try:
         if value is not None:
             check(value)
         board.put({key: value})
     except ValueError as cause:
         _LOG.warning("%r is left out of the statistics: %s", key[:80], cause)
+        return False
+    return True

@@ -81,5 +81,7 @@ def test_every_metric_is_counted_somewhere() -> None:
         for path in (root / folder).rglob("*.py")
         if path.name != "metrics.py"
     )
-    written = {name for name, value in vars(metrics).items() if isinstance(value, Metric) and name != "INGEST_EVENTS"}
+    # These have methods of their own.
+    counted = {"INGEST_EVENTS", "UNREADABLE_RECORDS"}
+    written = {name for name, value in vars(metrics).items() if isinstance(value, Metric) and name not in counted}
     assert {name for name in written if not re.search(rf"\b{name}\b", code)} == set()

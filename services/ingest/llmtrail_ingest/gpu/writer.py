@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from llmtrail.clock import Clock
 from llmtrail.core.gpu_map import Place
-from llmtrail.log.port import GPU, GroupLog, LogClosedError, Records
+from llmtrail.log.port import GPU, GroupLog, LogClosedError, Records, Unread, uncounted
 from llmtrail.store.gpu import ROLL_S, EngineRow, GpuRow
 from llmtrail.store.gpu_scrapes import ScrapeRow
 from llmtrail.store.rows import DeadLetterRow
@@ -59,11 +59,14 @@ class GpuSink(Protocol):
 class GpuWriter:
     """Writes one partition. Its plan is its position: rows have keys, so a repeat in other portions changes nothing."""
 
-    def __init__(self, log: GroupLog, sink: GpuSink, clock: Clock, partition: int = 0) -> None:
+    def __init__(
+        self, log: GroupLog, sink: GpuSink, clock: Clock, partition: int = 0, unread: Unread = uncounted
+    ) -> None:
         self._log = log
         self._sink = sink
         self._clock = clock
         self._partition = partition
+        self._unread = unread
         self._known_places: set[tuple[int, Place]] = set()
         self._due: dict[int, set[str]] | None = None  # None: the store was not asked yet
         self._stopped = threading.Event()
@@ -76,8 +79,11 @@ class GpuWriter:
         records = self._log.read(GPU, self._partition, offset, RECORDS_MAX, BYTES_MAX)
         if not records.values:
             return 0
-        self._write(rows_of(records), records, self._due)
+        run = rows_of(records)
+        self._write(run, records, self._due)
         self._log.commit(GROUP, GPU, self._partition, records.next_offset)
+        if run.letters:
+            self._unread(GPU, len(run.letters))
         return len(records.values)
 
     def roll_up_due(self) -> int:

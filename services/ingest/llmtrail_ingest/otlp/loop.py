@@ -4,7 +4,6 @@ After a restart the spans of the last hour that were published already are read 
 later still finds its calls; from the committed cursor on they are settled and published as before.
 """
 
-import base64
 import logging
 import threading
 from collections.abc import Callable
@@ -22,9 +21,10 @@ from llmtrail.log.port import (
     LogFullError,
     Records,
     RecordTooLargeError,
-    cut_to_letter,
+    Unread,
+    uncounted,
 )
-from llmtrail_ingest.dead_letter import Letter, Origin, letters_append
+from llmtrail_ingest.dead_letter import Letter, letters_append, record_letter
 from llmtrail_ingest.otlp.natives import NativeCalls
 from llmtrail_ingest.otlp.records import decode_part
 from llmtrail_ingest.otlp.settle import Event, SettleLimits, Settler
@@ -44,8 +44,6 @@ EVENTS_PER_APPEND_MAX = 2_000
 IDLE_S = 0.2
 # After the log refused an append: it is full or failing, and asking faster does not mend it.
 RETRY_S = 1.0
-# A reason in words may quote what a sender wrote.
-DETAIL_LENGTH_MAX = 1_000
 _SCHEMA = "call.v1"
 
 _logger = logging.getLogger(__name__)
@@ -77,8 +75,9 @@ class SettleLoop:
         now_ns: Callable[[], int],
         natives: NativeCalls | None = None,
         limits: SettleLimits | None = None,
+        unread: Unread = uncounted,
     ) -> None:
-        """Take the log, the clock, the gateway's index of native calls, and the settler's limits."""
+        """Take the log, the clock, the gateway's index of native calls, the settler's limits, and who counts."""
         self._log = log
         self._now_ns = now_ns
         self._natives = natives or NativeCalls()
@@ -91,6 +90,7 @@ class SettleLoop:
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.counts = LoopCounts()
+        self._unread = unread
 
     @property
     def settler(self) -> Settler:
@@ -177,6 +177,7 @@ class SettleLoop:
             self._cursors[partition] = _Cursor(read=committed, committed=committed)
         self._settler.mark_published()
         # What was turned away before the restart has its letters.
+        self._unread(SPANS, len(self._letters))
         self._letters.clear()
         self.counts = LoopCounts()
 
@@ -217,7 +218,7 @@ class SettleLoop:
                     part = decode_part(value)
                 except msgspec.DecodeError as cause:
                     self.counts.unreadable += 1
-                    self._letters.append(_letter(records, offset - records.first_offset, str(cause)))
+                    self._letters.append(record_letter(records, offset - records.first_offset, "bad_span", str(cause)))
                 else:
                     self._settler.take(part, appended_at_ns, records.partition, offset)
             offset += 1
@@ -232,6 +233,7 @@ class SettleLoop:
                 replace(one, value_base64="", detail=f"{one.detail} (its bytes: {cause})") for one in self._letters
             ]
             self._log.append([letters_append(named, headers)], now_ns)
+        self._unread(SPANS, len(self._letters))
         self._letters.clear()
 
     def _append(self, events: list[Event], now_ns: int) -> None:
@@ -249,25 +251,6 @@ class SettleLoop:
             if done > cursor.committed:
                 self._log.commit(GROUP, SPANS, partition, done)
                 cursor.committed = done
-
-
-def _letter(records: Records, index: int, detail: str) -> Letter:
-    """Return the letter of a record that no version of this program can have written, or a newer one has."""
-    kept, note = cut_to_letter(records.values[index])
-    return Letter(
-        reason="bad_span",
-        detail=detail[:DETAIL_LENGTH_MAX] + note,
-        source="log",
-        value_base64=base64.b64encode(kept).decode(),
-        tenant=records.headers[index].get("tenant") or None,
-        origin=Origin(
-            topic=records.topic,
-            topic_id=records.topic_id,
-            partition=records.partition,
-            offset=records.first_offset + index,
-            received_at_ns=max(records.appended_at_ns[index], 0),
-        ),
-    )
 
 
 def _append_of(tenant: str, events: list[Event]) -> Append:

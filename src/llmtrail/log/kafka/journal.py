@@ -6,7 +6,7 @@ the others (KIP-98), which no clock and no session decides. Records of one put c
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -59,11 +59,20 @@ class _Put:
 class KafkaJournal:
     """One partition's journal, owned from `__init__` on. Safe from several threads."""
 
-    def __init__(self, client: Mapping[str, str], topic: str, partition: int, shown: str = "") -> None:
+    def __init__(
+        self,
+        client: Mapping[str, str],
+        topic: str,
+        partition: int,
+        shown: str = "",
+        unread: Callable[[], object] = lambda: None,
+    ) -> None:
         """Become the owner; raises KafkaException where the brokers do not answer.
 
-        `shown` is the topic of one partition that everybody reads what is shown from.
+        `shown` is the topic of one partition that everybody reads what is shown from; `unread` counts records whose
+        key is no text.
         """
+        self._unread = unread
         self._client, self._topic, self._partition, self._shown = client, topic, partition, shown
         self._lock = threading.Lock()
         self._waiting: list[_Put] = []
@@ -82,6 +91,7 @@ class KafkaJournal:
                         key = raw.decode()
                     except UnicodeDecodeError:
                         _LOG.warning("%s: %r is no key of a decision and is left out", self._topic, raw[:80])
+                        self._unread()
                         continue
                     if value is None:
                         found.pop(key, None)
