@@ -27,7 +27,7 @@ from llmtrail.store.errors import MigrationError, StoreError, StoreUnavailableEr
 from llmtrail.store.handle import Handle, Limits, PooledHandle, open_chdb, open_http
 from llmtrail.store.insert import calls_block, insert_calls, insert_corrections, insert_dead_letters
 from llmtrail.store.known import known_calls, missing_rows, present_offsets
-from llmtrail.store.lookup import find_request
+from llmtrail.store.lookup import find_request, quick_reader
 from llmtrail.store.migrate import Migration, migrate, read_migrations
 from llmtrail.store.proof import Worst, requests_of
 from llmtrail.store.retention import DEFAULT_DAYS, retention_days, set_retention
@@ -205,6 +205,25 @@ def test_a_call_whose_id_merely_shares_the_hash_is_not_shown(store: Handle, numb
     assert document is not None
     assert [call["call_id"] for call in document["calls"]] == [bearer.call_id]
     assert find_request(store, f"nobody-{number}") is None
+
+
+def test_texts_that_are_too_long_to_be_read_at_once_are_absent_and_said_to_be(store: Handle, number: int) -> None:
+    """200 calls of 8 MB: a look-up of the request was an internal error, and so was the next one."""
+    text = Raw(b'"' + b"0123456789abcdef" * 20_000 + b'"')
+    calls = [a_call(number + place, request_id=f"r-{number}", output=text) for place in range(12)]
+    insert_calls(store, [a_row(call, bodies_key=number + place) for place, call in enumerate(calls)], f"long-{number}")
+    reader = quick_reader(store, Limits(result_bytes=1_000_000))
+    document = find_request(reader, f"r-{number}")
+    assert document is not None
+    assert "call id" in document["content_absent"]
+    assert [(call["output"], call["feature"]) for call in document["calls"]] == [(None, None)] * 12
+    one = find_request(reader, str(calls[0].call_id))
+    assert one is not None
+    assert [call["output"] is not None for call in one["calls"]].count(True) == 1
+    whole = find_request(quick_reader(store, Limits()), f"r-{number}")
+    assert whole is not None
+    assert "content_absent" not in whole
+    assert all(call["output"] for call in whole["calls"])
 
 
 def test_an_unknown_id_and_another_tenants_id_are_not_found(store: Handle, number: int) -> None:

@@ -61,6 +61,7 @@ _NO_EFFECT: Final = re.compile(
     r"|mutations_sync|alter_sync|replication_alter_partitions_sync|cluster|interactive_delay|poll_interval"
     r"|max_bytes_before_external_(group_by|sort)|max_bytes_ratio_before_external_(group_by|sort)"
     r"|database_atomic_wait_for_drop_and_detach_synchronously|use_hedged_requests|max_parallel_replicas"
+    r"|output_format_parallel_formatting"
 )
 # Only this value is what happens here anyway.
 _ONLY: Final = {

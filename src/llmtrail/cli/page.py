@@ -44,6 +44,8 @@ def page(document: Document, *, full: bool = False) -> RenderableType:
         ]
     for number, call in enumerate(calls, start=1):
         sections += _call(call, f"Call {number} of {len(calls)}", full=full)
+    if absent := document.get("content_absent"):
+        sections.append(Text(f"without texts: {absent}", style="yellow"))
     if document.get("truncated"):
         sections.append(
             Text(f"only the first {len(calls)} calls are shown; ask `llmtrail sql` for all", style="yellow")

@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +16,7 @@ from llmtrail.core.scope import Scope, ScopeKind
 from llmtrail.store.alert_reads import find_of_request
 from llmtrail.store.arrow import TIME_MAX_NS
 from llmtrail.store.cityhash import city_hash64
+from llmtrail.store.errors import StoreError
 from llmtrail.store.gpu_join import GpuDocument, gpus_of_calls
 from llmtrail.store.gpu_places import stored_deployments
 from llmtrail.store.handle import Handle, Limits
@@ -41,6 +42,12 @@ RequestDocument = dict[str, Any]
 
 # An id of one of these kinds names the request itself, so every call that bears it belongs to the answer.
 _WHOLE = frozenset({"request", "trace", "session", "ticket"})
+# More rows, bytes or memory than one read may take.
+_OVER_LIMITS = frozenset({158, 241, 307, 396})
+_TOO_LONG = (
+    "the texts of these calls are too long to be read at once: look up one call by its own call id, "
+    "or ask for its texts in SQL (SELECT * FROM bodies WHERE call_id = '...')"
+)
 _CONTENT = ("input", "messages", "prompt", "output", "tool_calls")
 _JSON = ("parameters", "attributes")
 # A time in an id beyond the year 2262 is no time.
@@ -70,11 +77,12 @@ def find_request(handle: Handle, id_value: str, tenant: str | None = None) -> Re
         return None
     # What else is known of these calls is read while the rest of the request is still looked for: few have a rest.
     beside = _beside(reader, _in_order(begun.calls), deployments.result())
-    stored = _in_order(joined(begun.calls, begun.bodies.result()))
-    if siblings := begun.siblings(reader):
+    texts = _Texts()
+    stored = _in_order(texts.of(begun.calls, begun.bodies))
+    if siblings := begun.siblings(reader, texts):
         stored = _in_order((*stored, *siblings))
         beside = _beside(reader, stored, deployments.result())
-    document = _document(id_value, begun.kind, stored) | beside.decisions
+    document = _document(id_value, begun.kind, stored) | beside.decisions | texts.absent
     for call, gpu in zip(document["calls"], beside.gpus.result(), strict=True):
         call["gpu"] = gpu
     return document
@@ -92,6 +100,23 @@ class _Reader:
         return stored_deployments(self.handle) if self.tenant is None else ()
 
 
+@dataclass(slots=True)
+class _Texts:
+    """The texts of calls, as far as they may be read at once: a request has 200 calls of 8 MB at most."""
+
+    absent: dict[str, str] = field(default_factory=dict)
+
+    def of(self, calls: Iterable[StoredCall], bodies: Future[Bodies]) -> list[StoredCall]:
+        """Return calls with their texts, or without where those are over the limits of a read. Raises StoreError."""
+        try:
+            return joined(calls, bodies.result())
+        except StoreError as error:
+            if error.code not in _OVER_LIMITS:
+                raise
+            self.absent = {"content_absent": _TOO_LONG}
+            return list(calls)
+
+
 @dataclass(frozen=True, slots=True)
 class _Begun:
     """The calls that an id led to, and what is being read of them: their content, other calls of their request."""
@@ -102,7 +127,7 @@ class _Begun:
     root: str | None = None
     hits: Future[list[Place]] | None = None
 
-    def siblings(self, reader: _Reader) -> list[StoredCall]:
+    def siblings(self, reader: _Reader, texts: _Texts) -> list[StoredCall]:
         """Read the other calls of the request: those of its own tenant."""
         if self.hits is None:
             return []
@@ -112,7 +137,7 @@ class _Begun:
             return []
         bodies = meanwhile(lambda: read_bodies(reader.handle, missing))
         found = [one for one in read_places(reader.handle, missing).calls if self.root in named_ids(one.call)]
-        return joined(found, bodies.result())
+        return texts.of(found, bodies)
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,7 @@ def test_long_texts_and_conversations_are_cut_with_a_note() -> None:
 
 def test_a_truncated_request_says_so() -> None:
     assert "only the first 1 calls are shown" in _printed(_document(ANSWERED, truncated=True))
+    assert "without texts: too long" in _printed(_document(ANSWERED, content_absent="too long"))
 
 
 @pytest.mark.parametrize(
