@@ -155,8 +155,9 @@ def _kafka(where: KafkaConfig) -> Iterator[Finding]:
 
 
 def _store_account(url: str) -> Iterator[Finding]:
-    """Check the account with which people's SQL is answered, where a ClickHouse server answers it."""
+    """Check the account with which people's SQL is answered, or what stands around the processes that do it here."""
     if not url:
+        yield from _walls()
         return
     from llmtrail.cli.doctor_store import account_excesses, account_name
     from llmtrail.store.errors import StoreError
@@ -172,6 +173,20 @@ def _store_account(url: str) -> Iterator[Finding]:
     for one in found:
         what = f"ClickHouse's account {name}, where it answers people's SQL: {one.what}"
         yield Finding(Grade.ODD, safe_line(what, 300), one.cure)
+
+
+def _walls() -> Iterator[Finding]:
+    from llmtrail.cli.doctor_store import WALL_CURES, standing_walls
+
+    try:
+        standing = standing_walls()
+    except OSError as error:
+        yield Finding(Grade.BAD, safe_line(str(error), 300), "SQL is not answered until it does; see the process's log")
+        return
+    yield Finding(Grade.GOOD, f"SQL statements run behind {', '.join(standing)}")
+    for wall, cure in WALL_CURES.items():
+        if wall not in standing:
+            yield Finding(Grade.ODD, f"SQL statements run without the wall {wall}, which this system lacks", cure)
 
 
 def _running(house: House) -> Iterator[Finding]:

@@ -281,12 +281,19 @@ def open_chdb(path: Path | str, *, free_bytes_min: int = FREE_BYTES_MIN) -> Pool
     """
     folder = Path(path)
     private_files.make_folder(folder)
+    is_ours = False
 
     def connect(settings: Mapping[str, Any]) -> Client:
+        nonlocal is_ours
         try:
-            return _chdb_client(folder, dict(settings))
+            client = _chdb_client(folder, dict(settings))
         except ClickHouseError as error:
+            # The folder's lock is this process's own, once it has a connection.
+            if is_ours:
+                raise StoreError(f"The engine gives no further connection: {_first_line(error)}") from error
             raise _opening(error, folder) from error
+        is_ours = True
+        return client
 
     session = {**_SESSION, "min_free_disk_bytes_to_perform_insert": free_bytes_min}
     handle = PooledHandle(connect, session, _insert_in_process, folder)

@@ -159,3 +159,8 @@ def _filter_calls(libc: ctypes.CDLL) -> bool:
     count = (len(program) - 1) // 8
     header = struct.pack("@HP", count, ctypes.addressof(program))
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.c_char_p(header), 0, 0) == 0)
+
+
+if __name__ == "__main__":
+    # For whoever wants to know what this system has, without being closed in.
+    sys.stdout.write(" ".join(close_in(Room([Path(sys.prefix)], [], 1 << 40, 60, 1 << 20))))
