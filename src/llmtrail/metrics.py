@@ -100,6 +100,11 @@ HTTP_REFUSED = Metric(
     "Connections and requests turned away, by reason; the log says whose: see the guide's page on the gateway.",
     ("reason",),
 )
+HTTP_HELD = Metric(
+    "llmtrail_http_held",
+    Kind.COUNTER,
+    "Requests that waited because their sender used more than its share of the processor while others sent.",
+)
 HTTP_CONNECTIONS = Metric("llmtrail_http_connections", Kind.GAUGE, "Connections to the HTTP ports of this process.")
 AUDIT_ROWS = Metric(
     "llmtrail_audit_rows",
@@ -244,6 +249,7 @@ METRICS = (
     INGEST_LETTERS_UNKEPT,
     INGEST_FIELDS_MOVED,
     HTTP_REFUSED,
+    HTTP_HELD,
     HTTP_CONNECTIONS,
     AUDIT_ROWS,
     AUDIT_WAITING,

@@ -1,4 +1,4 @@
-"""Count who was turned away and why, and log it: at once the first time, then once a minute. Knows no bound."""
+"""Count who was turned away or held and why, and log it: at once the first time, then once a minute. Knows no bound."""
 
 import logging
 import threading
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from llmtrail.access.gate import RefusedUse
 from llmtrail.core.outcome import Refusal
-from llmtrail.metrics import HTTP_REFUSED, Metrics
+from llmtrail.metrics import HTTP_HELD, HTTP_REFUSED, Metrics
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ class Refusals:
         self._now_ns = now_ns
         self._lock = threading.Lock()
         # When a sender was last logged for a reason, and how often it was turned away since.
-        self._logged: dict[tuple[str, Refusal], tuple[int, int]] = {}
+        self._logged: dict[tuple[str, str], tuple[int, int]] = {}
 
     def strangers(self, used: RefusedUse) -> None:
         """Count a request that was refused for whom it came from."""
@@ -37,14 +37,22 @@ class Refusals:
     def turned_away(self, sender: str, refusal: Refusal) -> None:
         """Count one connection or request of a sender (a token's name, or an address) that was turned away."""
         self._metrics.count(HTTP_REFUSED, reason=refusal.value)
+        self._log("turned away", sender, refusal.value)
+
+    def held(self, sender: str) -> None:
+        """Count one request of a sender that waits for the processor time that others are due."""
+        self._metrics.count(HTTP_HELD)
+        self._log("holds requests of", sender, "they take more than this sender's share of the processor")
+
+    def _log(self, what: str, sender: str, reason: str) -> None:
         now_ns = self._now_ns()
         with self._lock:
-            key = (sender, refusal)
+            key = (sender, reason)
             if key not in self._logged and len(self._logged) >= SENDERS_MAX:
-                key = (_OTHERS, refusal)
+                key = (_OTHERS, reason)
             at_ns, unlogged = self._logged.get(key, (now_ns - LOG_EVERY_NS, 0))
             is_due = now_ns - at_ns >= LOG_EVERY_NS
             self._logged[key] = (now_ns, 0) if is_due else (at_ns, unlogged + 1)
         if is_due:
             since = f", and {unlogged} times more since the last line" if unlogged else ""
-            _LOG.warning("turned away %.*s: %s%s", _NAME_LENGTH_MAX, key[0], refusal.value, since)
+            _LOG.warning("%s %.*s: %s%s", what, _NAME_LENGTH_MAX, key[0], reason, since)

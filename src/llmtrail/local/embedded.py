@@ -371,6 +371,7 @@ class Embedded:
             backlog_full=self._backlog_full,
             natives=natives,
             turned_away=self._refusals.turned_away,
+            held=self._refusals.held,
             count_unkept=lambda letters: self.metrics.count(INGEST_LETTERS_UNKEPT, letters),
             count_moved=lambda name, fields: self.metrics.count(INGEST_FIELDS_MOVED, fields, field=name),
             gate=gate,

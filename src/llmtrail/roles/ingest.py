@@ -283,6 +283,7 @@ def _gateway_routes(rooms: _Rooms) -> list[BaseRoute]:
         random=clock_module.random_bytes,
         backlog_full=lambda: rooms.producer.is_full,
         turned_away=rooms.process.refusals.turned_away,
+        held=rooms.process.refusals.held,
         count_unkept=lambda letters: metrics.count(INGEST_LETTERS_UNKEPT, letters),
         count_moved=lambda name, fields: metrics.count(INGEST_FIELDS_MOVED, fields, field=name),
         gate=rooms.process.gate,

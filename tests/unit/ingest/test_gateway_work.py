@@ -26,7 +26,8 @@ def burn(seconds: float) -> Callable[[], None]:
 
 async def shared(bodies: int) -> tuple[float, float]:
     """Let one sender work hard beside another; return how long each waited for its last body."""
-    workers, loop = Workers(), asyncio.get_running_loop()
+    told: list[str] = []
+    workers, loop = Workers(told.append), asyncio.get_running_loop()
     await workers.run("light", Size.SMALL, burn(0.002), is_here)
     for _ in range(bodies):
         await workers.run("heavy", Size.SMALL, burn(PROCESSOR_SHARE), is_here)
@@ -36,6 +37,7 @@ async def shared(bodies: int) -> tuple[float, float]:
     light_s = loop.time() - began_s
     assert not heavy.done()
     await heavy
+    assert set(told) == {"heavy"}
     return loop.time() - began_s, light_s
 
 

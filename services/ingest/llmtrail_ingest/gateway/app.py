@@ -74,6 +74,7 @@ class GatewayParts:
     natives: NativeCalls = field(default_factory=NativeCalls)
     # Counts and logs who was turned away: a token's name or an address, and why.
     turned_away: Callable[[str, Refusal], None] = lambda *_: None
+    held: Callable[[str], None] = lambda _: None
     # Counts rejected events that were not kept as dead letters.
     count_unkept: Callable[[int], None] = lambda _: None
     # Counts fields of good events that went to their attributes, by the field's name in the schema.
@@ -107,7 +108,7 @@ class Gateway:
         self.config = config
         # Twice the largest body at least: a sender alone must be able to send it.
         self._bodies = Shares(max(config.bodies_bytes_max, 2 * config.limits.body_bytes_max))
-        self._workers = Workers()
+        self._workers = Workers(parts.held)
         self.letters = LetterQuota(config.letter_bytes_max, parts.clock.now_ns)
 
     def routes(self) -> list[Route]:

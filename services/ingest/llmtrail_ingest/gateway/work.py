@@ -66,14 +66,18 @@ class _Lane:
     threads: ThreadPoolExecutor
     shares: Shares
     spent: Spent
+    held: Callable[[str], None]
     waiting: dict[str, deque[_Waiting]] = field(default_factory=dict)
     # When those are looked at again who wait for nothing but their share of the processor.
     _again: asyncio.TimerHandle | None = None
 
     async def enter(self, sender: str, is_gone: Callable[[], bool]) -> None:
         """Return once it is this sender's turn; raises QueueFullError or GoneError."""
-        if sender not in self.waiting and not self.spent.wait_s(sender, _now_s()) and self.shares.take(sender, 1):
+        is_held = self.spent.wait_s(sender, _now_s()) > 0
+        if sender not in self.waiting and not is_held and self.shares.take(sender, 1):
             return
+        if is_held:
+            self.held(sender)
         queue = self.waiting.setdefault(sender, deque())
         if len(queue) >= WAITING_MAX:
             raise QueueFullError
@@ -141,12 +145,13 @@ class _Turns:
 class Workers:
     """The threads of one gateway."""
 
-    def __init__(self) -> None:
+    def __init__(self, held: Callable[[str], None] = lambda _: None) -> None:
+        """Take what is told of each request that waits because its sender used more than its share."""
         self._spent = Spent(PROCESSOR_SHARE)
         self._turns = _Turns()
         self._lanes = {
-            Size.SMALL: _lane(SMALL_THREADS, "llmtrail-bodies", self._spent),
-            Size.LARGE: _lane(LARGE_THREADS, "llmtrail-large-bodies", self._spent),
+            Size.SMALL: _lane(SMALL_THREADS, "llmtrail-bodies", self._spent, held),
+            Size.LARGE: _lane(LARGE_THREADS, "llmtrail-large-bodies", self._spent, held),
         }
 
     async def run(self, sender: str, size: Size, work: Callable[[], Result], is_gone: Callable[[], bool]) -> Result:
@@ -173,8 +178,8 @@ class Workers:
             lane.leave(sender)
 
 
-def _lane(threads: int, name: str, spent: Spent) -> _Lane:
-    return _Lane(ThreadPoolExecutor(threads, thread_name_prefix=name), Shares(threads), spent)
+def _lane(threads: int, name: str, spent: Spent, held: Callable[[str], None]) -> _Lane:
+    return _Lane(ThreadPoolExecutor(threads, thread_name_prefix=name), Shares(threads), spent, held)
 
 
 def _now_s() -> float:
