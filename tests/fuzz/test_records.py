@@ -11,7 +11,8 @@ import pytest
 from hypothesis import strategies as st
 
 import hostile_inputs
-from engine_world import NS, Life, Process, World, rules_of
+from consumers import JOURNAL, RULES
+from engine_world import NS, Process, World
 from fold_world import SHARD
 from fold_world import World as FoldWorld
 from fuzzing import Fuzz, decodes, mutated
@@ -34,8 +35,6 @@ from llmtrail.log.kafka.notes import from_metadata, to_metadata
 from llmtrail.log.port import Plan, Records
 from llmtrail.roles.limits import take_limits
 from llmtrail.roles.statistics import take_records
-from llmtrail_alerts.model import Budget, Level, Period, Severity, Target, Unit
-from llmtrail_alerts.rule_case import Event
 from llmtrail_ingest.dead_letter import letter_of, letter_rows
 from llmtrail_ingest.gpu.rows import rows_of
 from llmtrail_ingest.otlp.records import decode_part, encode_part
@@ -254,35 +253,6 @@ def test_any_record_of_dead_letters_is_a_row(fuzz: Fuzz) -> None:
         assert len(letter_rows(_records([LETTERS[0], value, LETTERS[0]], [b"\xff", b"", b"k"]))) == 3
 
     fuzz(mutated(LETTERS), decodes(check), [*LETTERS, *JSON])
-
-
-BUDGET = Budget(
-    name="spend",
-    target=Target(ScopeKind.USER, ("*",)),
-    unit=Unit.CALLS,
-    limit=5,
-    period=Period.HOUR,
-    levels=(Level("hard limit", 100, 100, Severity.CRITICAL, hard=True),),
-    owner="team",
-)
-RULES = rules_of((BUDGET,))
-
-
-def _journal() -> dict[str, bytes]:
-    """What a decider wrote that saw a budget cross its limit and had not told anybody yet."""
-    life = Life(7, [RULES])
-    life.world.kill_share = 0.0
-    life.world.kafka = True
-    for _ in range(3):
-        life.world.now_ns += 5 * NS
-        life.world.statistics.add(
-            Event(at_ns=life.world.now_ns, user="u-1", model="m", failure=""), life.world.now_ns, 45
-        )
-        life.do("decide")
-    return dict(life.world.held)
-
-
-JOURNAL = _journal()
 
 
 @pytest.mark.fuzz

@@ -133,7 +133,7 @@ class _Owner:
             prefix = config.kafka.topic_prefix
             client = kafka_client(config.kafka)
             unread = partial(self._rooms.process.metrics.unread, ALERTS)
-            journal = KafkaJournal(client, prefix + ALERTS, self._partition, prefix + LIMITS, unread)
+            journal = KafkaJournal(client, prefix + ALERTS, self._partition, shown=prefix + LIMITS, unread=unread)
             try:
                 self._decide(journal)
             finally:

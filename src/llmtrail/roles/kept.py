@@ -51,7 +51,7 @@ class KeptTopic:
             _LOG.info("there is no topic %s: months and users are kept as the settings say", topic)
             return
         self._unread = process.metrics.unread
-        self._tail = TopicTail(client, topic, self.take)
+        self._tail = TopicTail(client, self._config.kafka.topic_prefix + KEPT, self.take)
         self._tail.start()
         process.on_stop(self._tail.stop)
         waits = threading.Event()

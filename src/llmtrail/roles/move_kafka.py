@@ -119,7 +119,7 @@ class Kafka:
     def _published(self, slots: Mapping[str, bytes]) -> dict[str, bytes]:
         newest: dict[str, bytes] = {}
         for kept in self._whole(STATS):
-            key = kept.key.decode()
+            key = kept.key.decode("utf-8", "replace")
             newest.pop(key, None)
             if kept.value is not None:
                 newest[key] = kept.value
