@@ -1,19 +1,19 @@
 """The wall in front of SQL: what the engine parses is judged whole, whoever asks, and what runs is what was judged."""
 
 import os
-import time
 from collections.abc import Iterator
 from itertools import islice
 
 import pytest
 
-from fuzzing import Fuzz
 from llmtrail_web import sql_functions
 from sql_mutations import statements
 from sql_seeds import HONEST
 from sql_world import ANSWERED, CALLS, CANARY, FOREIGN, OWN, SqlWorld, sql_world
 
 MUTATED = 10_000
+# So many of them wherever nobody gives it time: 20 s.
+MUTATED_IN_CI = 500
 SEED = 20_261_201
 COUNT = "SELECT count() FROM calls"
 TOKENS = ("everyone", OWN, "numbers", "acme-numbers", OWN)
@@ -136,17 +136,15 @@ def check(world: SqlWorld, statement: str, token: str) -> None:
 
 
 @pytest.mark.fuzz
-def test_mutated_statements_read_nothing_change_nothing_and_leave_no_others_answer(world: SqlWorld, fuzz: Fuzz) -> None:
+def test_mutated_statements_read_nothing_change_nothing_and_leave_no_others_answer(world: SqlWorld) -> None:
     before = world.state()
-    end = None if "FUZZ_SECONDS" in os.environ else time.monotonic() + fuzz.seconds
+    wanted = MUTATED if "FUZZ_SECONDS" in os.environ else MUTATED_IN_CI
     tried = 0
-    for statement in islice(statements(SEED), MUTATED):
+    for statement in islice(statements(SEED), wanted):
         check(world, statement, TOKENS[tried % len(TOKENS)])
         tried += 1
         if tried % 50 == 0:
             assert world.ask(COUNT).text == f"{CALLS}\n", statement
             assert world.ask(COUNT, OWN).text == f"{CALLS // 2}\n", statement
-        if end is not None and time.monotonic() >= end:
-            break
-    assert tried == MUTATED or (end is not None and tried > 0)
+    assert tried == wanted
     assert world.state() == before

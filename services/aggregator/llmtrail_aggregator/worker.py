@@ -262,7 +262,7 @@ def _credentials(security: Mapping[str, str]) -> SASLCredentials | SSLCredential
     protocol = security.get("security.protocol", "plaintext").lower()
     if protocol == "plaintext":
         return None
-    context = ssl.create_default_context(cafile=security.get("ssl.ca.location")) if protocol.endswith("ssl") else None
+    context = tls_context(security) if protocol.endswith("ssl") else None
     if protocol == "ssl":
         return SSLCredentials(context=context)
     return SASLCredentials(
@@ -271,6 +271,18 @@ def _credentials(security: Mapping[str, str]) -> SASLCredentials | SSLCredential
         mechanism=security.get("sasl.mechanism", "PLAIN"),
         ssl_context=context,
     )
+
+
+def tls_context(security: Mapping[str, str]) -> ssl.SSLContext:
+    """Return what librdkafka's settings say of TLS. Raises OSError for files that cannot be used."""
+    context = ssl.create_default_context(cafile=security.get("ssl.ca.location"), cadata=security.get("ssl.ca.pem"))
+    if certificate := security.get("ssl.certificate.location"):
+        context.load_cert_chain(certificate, security.get("ssl.key.location"), security.get("ssl.key.password"))
+    checks = security.get("enable.ssl.certificate.verification", "true").lower() not in {"false", "0"}
+    context.check_hostname = checks and security.get("ssl.endpoint.identification.algorithm", "https") != "none"
+    if not checks:
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _app(settings: WorkerSettings, scratch: str) -> faust.App:

@@ -29,8 +29,26 @@ from llmtrail_aggregator.supervisor import Supervisor
 
 GROUP = "llmtrail.aggregate"
 _FATES = ("applied", "repeated", "late", "bad")
-# librdkafka's words -> aiokafka's: what both clients can be told.
-_SECURITY = ("security.protocol", "sasl.mechanism", "sasl.username", "sasl.password", "ssl.ca.location")
+# librdkafka's words that the worker understands: it has another client.
+_SECURITY = frozenset(
+    {"security.protocol", "sasl.mechanism", "sasl.username", "sasl.password", "ssl.ca.location", "ssl.ca.pem"}
+    | {"ssl.certificate.location", "ssl.key.location", "ssl.key.password", "enable.ssl.certificate.verification"}
+    | {"ssl.endpoint.identification.algorithm"}
+)
+
+
+def _security(client: Mapping[str, Any]) -> dict[str, str]:
+    """Return what the worker is told of TLS and SASL. Raises RoleError for what it does not understand."""
+    told = {
+        name: str(value)
+        for name, value in client.items()
+        if name.startswith(("security.", "sasl.", "ssl.", "enable.ssl."))
+    }
+    if unknown := sorted(told.keys() - _SECURITY):
+        raise RoleError(
+            f"[kafka.client] {', '.join(unknown)}: the aggregator takes {', '.join(sorted(_SECURITY))} alone."
+        )
+    return told
 
 
 def start(config: Config, process: RoleProcess) -> Supervisor:
@@ -57,7 +75,7 @@ def start(config: Config, process: RoleProcess) -> Supervisor:
         zones=tuple(config.stats.zones),
         instance_id=config.kafka.instance_id,
         session_s=float(client.get("session.timeout.ms", 8_000)) / 1_000,
-        security={name: client[name] for name in _SECURITY if name in client},
+        security=_security(client),
     )
     topics = {
         topic: GroupPositions(client, prefix + GROUP, prefix + topic, number)
