@@ -4,8 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from llmtrail.store.cityhash import city_hash128
 from sql_seeds import ATTACKS
-from sql_world import CALLS, CANARY, OWN, SqlWorld, sql_world
+from sql_world import CALLS, CANARY, FOREIGN, OWN, SqlWorld, sql_world
 
 OUTFILES = [
     "SELECT 1 INTO OUTFILE '{out}'",
@@ -40,6 +41,30 @@ BY_NAME += ["SELECT query FROM `system`.`processes`", 'SELECT * FROM "system"."p
 BY_NAME += ["WITH p AS (SELECT query FROM system.processes) SELECT * FROM p", "EXPLAIN SELECT * FROM system.processes"]
 
 
+# What others reported of ClickHouse itself, by its number there: statement, settings of the address.
+REPORTED: list[tuple[str, str, dict[str, str]]] = [
+    ("50163", "SELECT * FROM merge('llmtrail', 'calls_data')", {}),
+    ("97682", "SELECT * FROM loop(llmtrail, calls_data) LIMIT 10", {}),
+    ("115230", "SELECT * FROM mergeTreeIndex('llmtrail', 'calls_data')", {}),
+    ("112329", "SELECT * FROM mergeTreeProjection('llmtrail', 'ids_data', 'p')", {}),
+    ("115304", "SELECT * FROM mergeTreeAnalyzeIndexes(llmtrail.calls_data)", {}),
+    ("103587", "SELECT * FROM calls_data FINAL SETTINGS apply_row_policy_after_final = 1", {}),
+    ("43316", "SELECT * FROM hudi('http://127.0.0.1:9/x', 'a', 'b')", {}),
+    ("43316", "SELECT * FROM deltaLake('http://127.0.0.1:9/x', 'a', 'b')", {}),
+    ("74248", "SELECT * FROM s3('http://127.0.0.1:9/x', 'CSV', 'a String') SETTINGS readonly = 2", {}),
+    ("74248", "SELECT * FROM s3('http://127.0.0.1:9/x', 'CSV', 'a String')", {"readonly": "2"}),
+    ("37280", "CREATE FUNCTION stolen AS a -> a * 2", {"readonly": "1"}),
+    ("42414", "SELECT * FROM clusterAllReplicas('default', system.one)", {}),
+    ("19204", "SELECT file('{secret}')", {}),
+    ("4350", "SELECT * FROM view(SELECT * FROM mysql('127.0.0.1:9', 'd', 't', 'u', 'p'))", {}),
+    ("CVE-2025-1385", "CREATE DICTIONARY d (k UInt64) PRIMARY KEY k SOURCE(LIBRARY(PATH '/x.so')) LAYOUT(FLAT())", {}),
+    ("105249", "SELECT 1", {"select": "file('{secret}')"}),
+    ("105249", "SELECT 1", {"filter": "file('{secret}') != ''"}),
+    ("105249", "SELECT 1", {"order": "file('{secret}')"}),
+    ("105249", "SELECT 1", {"implicit_table_at_top_level": "bodies_data"}),
+]
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqlWorld]:
     with sql_world(tmp_path_factory.mktemp("c2")) as running:
@@ -54,6 +79,34 @@ def test_an_attack_reads_nothing_and_changes_nothing(world: SqlWorld, statement:
     answer = world.ask(world.filled(statement), token)
     assert CANARY not in answer.text
     assert world.state() == before
+    assert world.ask("SELECT count() FROM calls").text == f"{CALLS}\n"
+
+
+@pytest.mark.attack(
+    "C2", "what was reported of the engine: policies passed by, writes under readonly, settings that are SQL"
+)
+@pytest.mark.parametrize("token", ["everyone", OWN])
+@pytest.mark.parametrize(("report", "statement", "settings"), REPORTED)
+def test_what_others_reported_is_refused_here(
+    world: SqlWorld, report: str, statement: str, settings: dict[str, str], token: str
+) -> None:
+    before = world.state()
+    filled = {name: world.filled(value) for name, value in settings.items()}
+    answer = world.ask(world.filled(statement), token, **filled)
+    assert answer.status_code >= 400, report
+    assert CANARY not in answer.text
+    assert FOREIGN not in answer.text
+    assert world.state() == before
+
+
+@pytest.mark.attack("C2", "a compressed block that unpacks beyond its length, as of CVE-2021-43304")
+@pytest.mark.parametrize("token", [0x0F, 0xF0, 0x11, 0xFF])
+def test_a_block_that_lies_about_its_length_is_refused(world: SqlWorld, token: int) -> None:
+    packed = bytes([token]) + b"\xff" * 40
+    head = b"\x82" + (len(packed) + 9).to_bytes(4, "little") + (64).to_bytes(4, "little")
+    body = city_hash128(head + packed) + head + packed
+    answer = world.http.post("/", content=body, headers={"x-clickhouse-key": "everyone"}, params={"decompress": "1"})
+    assert answer.status_code == 400, answer.text
     assert world.ask("SELECT count() FROM calls").text == f"{CALLS}\n"
 
 
