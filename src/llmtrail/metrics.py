@@ -183,7 +183,8 @@ MINUTES_UNPLACED = Metric(
 AGGREGATE_PARTIALS = Metric(
     "llmtrail_aggregate_partials",
     Kind.GAUGE,
-    "What the worker did with partials since it started: applied, repeated, late, bad.",
+    "What the worker did with partials since it started: applied, repeated, late, bad; lost: bad, and no broker took "
+    "the dead letter.",
     ("fate",),
 )
 AGGREGATE_DELAY_SECONDS = Metric(

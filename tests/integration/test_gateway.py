@@ -224,3 +224,19 @@ def test_an_unknown_request_is_a_404_with_advice(house: House) -> None:
     answer = house.ask("GET", "/v1/requests/nobody%2Fknows")
     assert answer.status == 404
     assert "dead-letters" in answer.json["error"]
+
+
+@pytest.mark.parametrize("size", [5_900_000, 6_300_000, 7_000_000, 7_800_000, 8_400_000])
+@pytest.mark.parametrize("kind", ["bad field", "no JSON", "blank"])
+def test_a_large_bad_event_costs_itself_alone(house: House, size: int, kind: str) -> None:
+    bad = {
+        "bad field": lambda: json.dumps(event("big", revision=-1, messages="x" * size)).encode(),
+        "no JSON": lambda: b"{" + b"x" * size,
+        "blank": lambda: b'{"started_at": 1' + b" " * size + b"}",
+    }[kind]()
+    good = f"beside-{size}-{kind}"
+    answer = house.post(ndjson(event(good), bad))
+    assert answer.status == 200
+    assert answer.json["accepted"] == 1
+    assert [one["index"] for one in answer.json["rejected"]] == [1]
+    assert house.request(good)["calls"]

@@ -28,7 +28,7 @@ from llmtrail_aggregator.standstill import Place, Position
 from llmtrail_aggregator.supervisor import Supervisor
 
 GROUP = "llmtrail.aggregate"
-_FATES = ("applied", "repeated", "late", "bad")
+_FATES = ("applied", "repeated", "late", "bad", "lost")
 # librdkafka's words that the worker understands: it has another client.
 _SECURITY = frozenset(
     {"security.protocol", "sasl.mechanism", "sasl.username", "sasl.password", "ssl.ca.location", "ssl.ca.pem"}
@@ -118,7 +118,8 @@ def _partitions(admin: KafkaAdmin, prefix: str, source: str, state: str) -> int:
 
 def _unread(report: Mapping[str, Any], counted: dict[str, int], metrics: Metrics) -> None:
     """Count what the worker could not read since the last time; it counts from nothing each time it starts."""
-    for topic, total in ((PARTIALS, report.get("bad", 0)), (GPU, report.get("gpu", {}).get(GpuFate.BAD, 0))):
+    scrapes = report.get("gpu", {}).get(GpuFate.BAD, 0) + report.get("bad_scrape", 0)
+    for topic, total in ((PARTIALS, report.get("bad", 0)), (GPU, scrapes)):
         metrics.unread(topic, total - counted.get(topic, 0) if total >= counted.get(topic, 0) else total)
         counted[topic] = total
 
