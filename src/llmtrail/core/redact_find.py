@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any, Final, Protocol
 
 from llmtrail.core import redact_hints
+from llmtrail.core.redact_keys import FORMS, probe
 from llmtrail.core.redact_text import Kind
 
 
@@ -41,12 +42,7 @@ _PARTS: Final[Mapping[Kind, tuple[str, ...]]] = {
     Kind.KEY: (
         r"-----BEGIN [A-Z0-9 ]*PRIVATE",
         r"eyJ[A-Za-z0-9_-]{10}",
-        r"sk-[A-Za-z0-9_-]{20}",
-        r"A(KI|SI|RO|ID)A[A-Z0-9]{16}",
-        r"(gh[pousr]|hf|gsk|npm|[srp]k_live|[srp]k_test)_[A-Za-z0-9]{10}",
-        r"github_pat_|whsec_|glpat-|pypi-|SG\.[A-Za-z0-9_-]{16}",
-        r"AIza[A-Za-z0-9_-]{30}",
-        r"x(ox[abeprs]|app)-[A-Za-z0-9-]{10}",
+        *map(probe, FORMS),
         rf"(?i:bearer){_BLANK}+[A-Za-z0-9._~+/=\\-]{{12}}",
         rf"(?i:basic){_BLANK}+[A-Za-z0-9+/=\\]{{8}}",
         r"://[^@]*@",

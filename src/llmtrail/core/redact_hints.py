@@ -7,6 +7,8 @@ blanks: some tenth of it. A room that has a faster engine passes its own probe t
 import re
 from typing import Final
 
+from llmtrail.core.redact_keys import FORMS
+
 _SMALL: Final = b"abcdefghijklmnopqrstuvwxyz "
 # What may stand between the digits of one number; without it such a number is a run.
 _BETWEEN_DIGITS: Final = b" -.()/\\\t"
@@ -19,24 +21,10 @@ _NAME: Final = re.compile(
     rb"(?:[a-z][_-]?key|pwd|(?:access|auth|refresh|bearer|session|bot)[_-]?token)[\\\"'tnr\s]*[=:]"
 )
 # Beginnings of keys: in the text as it is, in the text without small letters, and those with an underscore.
-_PREFIXES: Final = (b"sk-", b"eyJ", b"xox", b"xapp-", b"glpat-", b"pypi-")
-_CAPITALS: Final = (b"AKIA", b"ASIA", b"AROA", b"AIDA", b"-----", b"SG.")
-_UNDERSCORED: Final = (
-    *(
-        b"ghp_",
-        b"gho_",
-        b"ghu_",
-        b"ghs_",
-        b"ghr_",
-        b"_pat_",
-        b"hf_",
-        b"gsk_",
-        b"npm_",
-        b"k_live_",
-        b"k_test_",
-        b"whsec_",
-    ),
-)
+_STARTS: Final = [start.encode() for form in FORMS for start in form.starts] + [b"eyJ", b"-----"]
+_UNDERSCORED: Final = tuple(start for start in _STARTS if b"_" in start)
+_CAPITALS: Final = tuple(start for start in _STARTS if not _UNDERSCORED.count(start) and start.upper() == start)
+_PREFIXES: Final = tuple(start for start in _STARTS if start not in {*_UNDERSCORED, *_CAPITALS})
 # The shortest number that is hidden: nine digits of a telephone or a social security number.
 _DIGITS_MIN: Final = b"0" * 9
 _ACCOUNT: Final = b"AA00"
@@ -51,7 +39,7 @@ def suspicious(body: bytes) -> bool:
     if b"@" in body or b"\\u00" in body or any(prefix in body for prefix in _PREFIXES):
         return True
     large = body.translate(None, _SMALL)
-    if any(prefix in large for prefix in _CAPITALS) or (b"AI" in large and b"AIza" in body):
+    if any(prefix in large for prefix in _CAPITALS):
         return True
     if b"_" in large and any(prefix in body for prefix in _UNDERSCORED):
         return True

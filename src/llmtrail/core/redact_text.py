@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection
 from enum import Enum, auto
 from typing import Final
 
+from llmtrail.core.redact_keys import FORMS, pattern
+
 # Names whose value is a secret, as written in code, configuration and JSON, in small letters. A bare `token` is left
 # out: models answer with lists of tokens.
 _NAMES: Final = (
@@ -25,18 +27,12 @@ _PRIVATE_KEY = re.compile(
     r"(?:(?:[^-]|-(?!----)){0,16384}+-----END [A-Z0-9 ]{0,60}-----|[A-Za-z0-9+/=\s\\]{0,16384}+)"
 )
 _JWT = re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]{10,}+(?:\.[A-Za-z0-9_-]*+){1,4}")
-_API_KEY = re.compile(
-    r"(?<![A-Za-z0-9])(?:"
-    r"sk-[A-Za-z0-9_-]{20,}+"
-    r"|(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{16}(?![A-Za-z0-9])"
-    r"|gh[pousr]_[A-Za-z0-9]{20,}+|github_pat_[A-Za-z0-9_]{20,}+|glpat-[A-Za-z0-9_-]{20,}+"
-    r"|AIza[A-Za-z0-9_-]{30,}+"
-    r"|xox[abeprs]-[A-Za-z0-9-]{10,}+|xapp-[A-Za-z0-9-]{10,}+"
-    r"|[srp]k_(?:live|test)_[A-Za-z0-9]{10,}+|whsec_[A-Za-z0-9+/=]{16,}+"
-    r"|hf_[A-Za-z0-9]{20,}+|gsk_[A-Za-z0-9]{20,}+|npm_[A-Za-z0-9]{30,}+|pypi-[A-Za-z0-9_-]{40,}+"
-    r"|SG\.[A-Za-z0-9_-]{16,}+\.[A-Za-z0-9_-]{16,}+"
-    r")"
-)
+_PATTERNS: Final = tuple((form, pattern(form)) for form in FORMS)
+# Beginnings by a sign that they have, if any: what has no such sign is not looked at further.
+_KEYS: Final = {
+    sign: [(start, form.is_shown, key) for form, key in _PATTERNS for start in form.starts if form.sign == sign]
+    for sign in ("_", "-", ".", "")
+}
 _BEARER = re.compile(r"(?i)(?<![A-Za-z0-9])(bearer[ \t]{1,4})([A-Za-z0-9._~+/=-]{12,}+)")
 _BASIC = re.compile(r"(?i)(?<![A-Za-z0-9])(authorization\W{1,6}basic[ \t]{1,4})([A-Za-z0-9+/=]{8,}+)")
 _URL_CREDENTIALS = re.compile(r"(?<=://)[^\s/?#@:\"'<>\\]{0,256}+:[^\s/?#@\"'<>\\]{1,256}+(?=@)")
@@ -159,7 +155,11 @@ def _redact_keys(text: str) -> str:
         text = _PRIVATE_KEY.sub("[redacted:private_key]", text)
     if "eyj" in small:
         text = _JWT.sub("[redacted:jwt]", text)
-    text = _API_KEY.sub(_replace_api_key, text)
+    for sign, keys in _KEYS.items():
+        if sign in text:
+            for start, is_shown, key in keys:
+                if start in text:
+                    text = key.sub(_replace_address if is_shown else _replace_api_key, text)
     if "bearer" in small:
         text = _BEARER.sub(_replace_bearer, text)
     if "basic" in small:
@@ -208,6 +208,10 @@ def _redact_numbers(text: str) -> str:
     if _PHONE_END.search(text):
         text = _US_PHONE.sub("[redacted:phone]", text)
     return _WORLD_PHONE.sub(_replace_world_phone, text) if "+" in text else text
+
+
+def _replace_address(match: re.Match[str]) -> str:
+    return f"{match[1]}/[redacted:webhook]"
 
 
 def _replace_api_key(match: re.Match[str]) -> str:

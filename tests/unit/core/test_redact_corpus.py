@@ -7,6 +7,7 @@ import pytest
 
 from llmtrail.core.redact import ContentPolicy, redact_json
 from llmtrail.core.redact_find import PLAIN_FINDER, Finder
+from llmtrail.core.redact_keys import FORMS, KeyForm
 
 
 def _load() -> ModuleType:
@@ -42,6 +43,23 @@ def test_no_secret_is_left_wherever_it_stands(secret: str) -> None:
         left = _strings(json.loads(redacted))
         assert _bare(secret) not in left, (raw, redacted)
         assert "[redacted:" in left
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.label)
+def test_every_form_of_key_is_found_wherever_it_stands(form: KeyForm) -> None:
+    for raw in corpus.positions(form.example):
+        left = _strings(json.loads(redact_json(raw, ContentPolicy.REDACTED)))
+        hidden = form.example.removeprefix(next(start for start in form.starts if form.example.startswith(start)))
+        assert hidden not in left, raw
+        assert "[redacted:" in left
+        assert not form.is_shown or form.starts[0] in left
+
+
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.label)
+def test_the_beginning_of_a_key_alone_is_none(form: KeyForm) -> None:
+    for start in form.starts:
+        text = f"keys begin with {start} and {start}xyz"
+        assert json.loads(redact_json(json.dumps(text).encode(), ContentPolicy.REDACTED)) == text
 
 
 def test_there_are_two_hundred_secrets() -> None:
