@@ -33,11 +33,13 @@ _KEYS: Final = {
     sign: [(start, form.is_shown, key) for form, key in _PATTERNS for start in form.starts if form.sign == sign]
     for sign in ("_", "-", ".", "")
 }
-_BEARER = re.compile(r"(?i)(?<![A-Za-z0-9])(bearer[ \t]{1,4})([A-Za-z0-9._~+/=-]{12,}+)")
+_BEARER = re.compile(r"(?i)(?<![A-Za-z0-9])((authorization\W{1,6})?bearer[ \t]{1,4})([A-Za-z0-9._~+/=-]{12,}+)")
 _BASIC = re.compile(r"(?i)(?<![A-Za-z0-9])(authorization\W{1,6}basic[ \t]{1,4})([A-Za-z0-9+/=]{8,}+)")
-_URL_CREDENTIALS = re.compile(r"(?<=://)[^\s/?#@:\"'<>\\]{0,256}+:[^\s/?#@\"'<>\\]{1,256}+(?=@)")
+# A password may hold an @: the last one before the path ends it.
+_URL_CREDENTIALS = re.compile(r"(?<=://)[^\s/?#@:\"'<>\\]{0,256}+:[^\s/?#\"'<>\\]{1,256}(?=@)")
 _ASSIGNMENT = re.compile(
-    rf"({_NAMES})(\\{{0,3}}[\"']?[ \t]{{0,4}}(?:=>|:=|=|:)[ \t]{{0,4}})(\\{{0,3}}[\"'])?([^\s\"'\\,;&]{{4,512}}+)"
+    rf"({_NAMES})(\\{{0,3}}[\"']?[ \t]{{0,4}}(?:=>|:=|=|:)[ \t]{{0,4}})"
+    r"(?:(\\{0,3}[\"'])([^\"'\\\n]{4,512}+)(?=\\{0,3}[\"'])|(\\{0,3}[\"'])?([^\s\"'\\,;&]{4,512}+))"
 )
 _MAIL_HOST = re.compile(r"@(?:[\w-]{1,63}+\.){1,8}(?:[^\W\d_]{2,24}|xn--[a-z0-9-]{2,59})(?![\w])")
 _MAIL_NAME_MAX: Final = 256  # longer than any mail server takes
@@ -64,6 +66,8 @@ _NAME_PARTS: Final = ("pass", "pwd", "secret", "key", "token", "authorization")
 _SMALL_ASCII: Final = {code: code + 32 for code in range(65, 91)}
 _MAIL_SIGNS: Final = "_.%+'-"
 _SECRET_LENGTH_MIN: Final = 4  # what is shorter is a placeholder or no secret for long
+_PASSWD_LINE = re.compile(r"[x*!]:[0-9]+:")
+_ROW_DIGITS_MAX: Final = 6
 _PLACEHOLDER_CHARACTERS = frozenset("()[]{}<>$*`")
 _PLACEHOLDER_WORDS = frozenset(
     ("none", "null", "true", "false", "string", "required", "optional", "undefined", "changeme", "your", "self", "str")
@@ -177,9 +181,10 @@ def _redact_assignments(text: str) -> str:
     pieces: list[str] = []
     done = 0
     for match in _ASSIGNMENT.finditer(small):
-        start, end = match.span(4)
-        value = text[start:end].rstrip(")]}>")
-        if _is_secret_value(match[1], match[2], match[3] or "", value):
+        is_quoted = match[4] is not None
+        start, end = match.span(4 if is_quoted else 6)
+        value = text[start:end] if is_quoted else text[start:end].rstrip(")]}>")
+        if _is_secret_value(match[1], match[2], (match[3] if is_quoted else match[5]) or "", value):
             pieces += [text[done:start], "[redacted:secret]"]
             done = start + len(value)
     return "".join([*pieces, text[done:]]) if pieces else text
@@ -228,7 +233,8 @@ def _looks_random(value: str) -> bool:
 
 
 def _replace_bearer(match: re.Match[str]) -> str:
-    if not any(character.isdigit() for character in match[2]):
+    # Without the header's name it may be a sentence of bearers; a token has digits.
+    if match[2] is None and not any(character.isdigit() for character in match[3]):
         return match[0]
     return f"{match[1]}[redacted:token]"
 
@@ -239,12 +245,23 @@ def _is_secret_value(name: str, between: str, quote: str, value: str) -> bool:
     bare = value.lower().rstrip(".)!?")
     if bare in _PLACEHOLDER_WORDS or bare.startswith(("os.", "env.", "process.env", "your_", "your-", "settings.")):
         return False
+    if _is_something_else(name, value):
+        return False
     if quote:
         return not value.startswith(("{", "<", "$", "*"))
     if name.replace("-", "_") in bare.replace("-", "_") or _PLACEHOLDER_CHARACTERS & set(value):
         return False
     # Unquoted after a colon or after blanks it may be a sentence: "password: must be long"; a secret has digits.
     return between == "=" or any(character.isdigit() for character in value)
+
+
+def _is_something_else(name: str, value: str) -> bool:
+    """Say whether a value is what the name means elsewhere: a shell's folder, a line of passwd, a number of a row."""
+    if name == "pwd":
+        return value.startswith(("/", "~", "\\\\")) or value[1:3] in {":\\", ":/"}
+    if name == "passwd":
+        return _PASSWD_LINE.match(value) is not None
+    return name.endswith("key") and value.isdigit() and len(value) <= _ROW_DIGITS_MAX
 
 
 def _replace_iban(match: re.Match[str]) -> str:

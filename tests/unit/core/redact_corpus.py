@@ -107,4 +107,6 @@ ORDINARY = (
     "DE and GB are countries; GB29 is a postcode-like word; AB12CD34EF is a part number; FR7630006000011234567890189",
     "He said: 'key: value' pairs, keyword=argument, primary_key=id, foreign_key: users.id, public_key is fine.",
     "2024-11-21 2024/11/21 21.11.2024 05:08:44 1700000000 1700000000000 1.5e10 -273.15 0x7fffffff 1_000_000",
+    "PWD=/home/user1 OLDPWD=~/work; root:passwd:x:0:0:root:/root:/bin/bash; account_key = 1001, primary_key: 42",
+    "Ask for https://example.com:8443/a@b, mailto and http://host/x:y; a Bearer-authentication-mechanism is no token.",
 )

@@ -62,18 +62,45 @@ def test_the_beginning_of_a_key_alone_is_none(form: KeyForm) -> None:
         assert json.loads(redact_json(json.dumps(text).encode(), ContentPolicy.REDACTED)) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "hidden"),
+    [
+        ("postgres://admin:p@ss@w0rd@db:5432/app", "p@ss@w0rd"),
+        ("redis://:a@b@cache/0", "a@b"),
+        ("https://u:a@b@host/path?x=1@2", "a@b"),
+        ("Authorization: Bearer abcdefghijklmnopqrst", "abcdefghijklmnopqrst"),
+        ("curl -H 'authorization: bearer AbCdEfGhIjKlMnOp'", "AbCdEfGhIjKlMnOp"),
+        ('password = "correct horse battery staple"', "horse battery"),
+        ("db_password: 'my long pass phrase'", "long pass"),
+        ('secret_key: "a, b; c & d"', "b; c"),
+        ("PASSWORD='two words'", "two words"),
+        ("pwd=hunter22", "hunter22"),
+        ("password=1234", "1234"),
+        ("api_key=12345678", "12345678"),
+    ],
+)
+def test_what_the_guide_promises_is_hidden_as_people_write_it(text: str, hidden: str) -> None:
+    assert hidden in text
+    for raw in corpus.positions(text):
+        assert hidden not in _strings(json.loads(redact_json(raw, ContentPolicy.REDACTED))), raw
+
+
 def test_there_are_two_hundred_secrets() -> None:
     assert len(SECRETS) >= 200
 
 
-@pytest.mark.parametrize("text", corpus.ORDINARY[:-3] + corpus.ORDINARY[-2:])
+# One of them holds an account number among words that look like some.
+WITH_AN_ACCOUNT = next(text for text in corpus.ORDINARY if text.startswith("DE and GB"))
+
+
+@pytest.mark.parametrize("text", [text for text in corpus.ORDINARY if text != WITH_AN_ACCOUNT])
 def test_ordinary_text_stays_as_it_is(text: str) -> None:
     for raw in (json.dumps(text).encode(), json.dumps({"a": [text]}, ensure_ascii=False).encode()):
         assert redact_json(raw, ContentPolicy.REDACTED, Finder(lambda _: True)) == raw
 
 
 def test_a_real_account_number_within_ordinary_text_is_found() -> None:
-    assert b"[redacted:iban]" in redact_json(json.dumps(corpus.ORDINARY[-3]).encode(), ContentPolicy.REDACTED)
+    assert b"[redacted:iban]" in redact_json(json.dumps(WITH_AN_ACCOUNT).encode(), ContentPolicy.REDACTED)
 
 
 def test_typical_text_is_clean_at_a_glance() -> None:
