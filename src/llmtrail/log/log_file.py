@@ -9,7 +9,7 @@ from zlib import crc32
 
 from llmtrail import private_files
 from llmtrail.log.groups import Groups
-from llmtrail.log.journal import readable_text
+from llmtrail.log.journal import readable_text, rows_of
 from llmtrail.log.port import LogCorruptError, Plan, Position
 from llmtrail.log.retention import RowSize
 from llmtrail.log.rows import Row, checksum, decode
@@ -132,18 +132,18 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 def load_topics(connection: sqlite3.Connection) -> dict[str, TopicState]:
     """Return every topic as the file has it."""
     topics = {}
-    found = connection.execute("SELECT name, number, topic_id, start_offset, last_at_ns FROM topics").fetchall()
-    for row in found:
+    for row in rows_of(connection, "SELECT name, number, topic_id, start_offset, last_at_ns FROM topics"):
         _check_types("topics", row, (str, int, str, int, int))
         name, number, topic_id, start, last_at_ns = row
         topic = TopicState(name, number, topic_id)
         topic.start = topic.end = start
         topic.last_at_ns = last_at_ns
-        last = connection.execute(
+        lasts = rows_of(
+            connection,
             "SELECT next_offset, appended_at_ns FROM rows WHERE id BETWEEN ? AND ? ORDER BY id DESC LIMIT 1",
             (number << OFFSET_BITS, (number << OFFSET_BITS) | OFFSET_MASK),
-        ).fetchone()
-        if last is not None:
+        )
+        for last in lasts:
             _check_types("rows", last, (int, int))
             topic.end, topic.last_at_ns = max(topic.end, last[0]), max(topic.last_at_ns, last[1])
         topics[name] = topic
@@ -153,12 +153,13 @@ def load_topics(connection: sqlite3.Connection) -> dict[str, TopicState]:
 def load_groups(connection: sqlite3.Connection) -> Groups:
     """Return what each group has begun and finished."""
     groups = Groups()
-    for row in connection.execute("SELECT group_name, topic, next_offset FROM cursors"):
+    for row in rows_of(connection, "SELECT group_name, topic, next_offset FROM cursors"):
         _check_types("cursors", row, (str, str, int))
         group, topic, next_offset = row
         groups.cursors[group, topic] = next_offset
-    for row in connection.execute(
-        "SELECT group_name, topic, topic_id, 0, first_offset, next_offset, note FROM plans ORDER BY first_offset"
+    for row in rows_of(
+        connection,
+        "SELECT group_name, topic, topic_id, 0, first_offset, next_offset, note FROM plans ORDER BY first_offset",
     ):
         _check_types("plans", row, (str, str, str, int, int, int, str))
         group, topic, *plan = row
@@ -223,8 +224,8 @@ def write_start(connection: sqlite3.Connection, topic: TopicState) -> None:
 def read_rows(connection: sqlite3.Connection, topic: TopicState, offset: int, end: int) -> Generator[Row, None, None]:
     """Yield the rows that hold `offset` to `end`, checked; LogCorruptError at the first that is damaged."""
     base = topic.number << OFFSET_BITS
-    found = connection.execute("SELECT max(id) FROM rows WHERE id BETWEEN ? AND ?", (base, base | offset)).fetchone()
-    first = found[0] if found[0] is not None else base
+    ((last,),) = rows_of(connection, "SELECT max(id) FROM rows WHERE id BETWEEN ? AND ?", (base, base | offset))
+    first = last if last is not None else base
     cursor = connection.execute(
         "SELECT id, next_offset, appended_at_ns, crc, blob FROM rows WHERE id >= ? AND id < ? ORDER BY id",
         (first, base | end),
@@ -241,7 +242,7 @@ def read_rows(connection: sqlite3.Connection, topic: TopicState, offset: int, en
                 continue
             yield _checked(topic, (place, next_offset, appended_at_ns), crc, blob)
             wanted = next_offset
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise LogCorruptError(topic.name, Position(topic.topic_id, 0, wanted), f"unreadable ({error})") from error
     finally:
         cursor.close()
