@@ -131,6 +131,27 @@ def test_sigterm_ends_a_process_whose_main_thread_never_comes_back_from_c(gatewa
     assert gateway.numbers() == [0]
 
 
+@pytest.mark.parametrize(
+    ("module", "question"), [("gevent.monkey", "is_module_patched"), ("eventlet.patcher", "is_monkey_patched")]
+)
+def test_where_threads_are_green_none_of_ours_waits_for_a_pipe(
+    module: str, question: str, gateway: Gateway, tmp_path: Path
+) -> None:
+    """One that waits in the system stops all the others of its worker (gunicorn -k gevent)."""
+    package, _, name = module.partition(".")
+    folder = tmp_path / package
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / f"{name}.py").write_text(f"def {question}(what): return what in ('threading', 'thread')")
+    script = f"""
+        import {module}
+        record(0)
+        assert llmtrail.flush(10)
+        print("llmtrail-ends" in [thread.name for thread in threading.enumerate()])
+    """
+    assert run(script, gateway.url, tmp_path / "spool", PYTHONPATH=str(tmp_path)) == (0, "False\n")
+
+
 def test_a_signal_of_a_childs_is_the_childs_alone(gateway: Gateway, tmp_path: Path) -> None:
     """Children inherit handlers and pipes: heard by way of them, their end would be the parent's."""
     script = """

@@ -9,6 +9,7 @@ import faulthandler
 import functools
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -91,7 +92,7 @@ def mind(drain_all: Callable[[float], None]) -> None:
     # The process's own signal ends it before the next line runs, as it would without us.
     _wrap(os, "kill", lambda pid, number: number == signal.SIGTERM and pid == os.getpid())
     _wrap(signal, "raise_signal", lambda number: number == signal.SIGTERM)
-    if hasattr(faulthandler, "register"):
+    if hasattr(faulthandler, "register") and not _has_green_threads():
         with suppress(RuntimeError, OSError):  # Then SIGTERM takes what kill -9 takes.
             _sigterm.listen()
 
@@ -123,6 +124,15 @@ def drain() -> None:
     for drain_all in tuple(_drains):
         with suppress(Exception):
             drain_all(DRAIN_S)
+
+
+def _has_green_threads() -> bool:
+    """Whether a thread is none: gevent's and eventlet's would stand still together while one waits for a pipe."""
+    gevent, eventlet = sys.modules.get("gevent.monkey"), sys.modules.get("eventlet.patcher")
+    return bool(
+        (gevent is not None and gevent.is_module_patched("threading"))
+        or (eventlet is not None and eventlet.is_monkey_patched("thread"))
+    )
 
 
 def _is_default() -> bool:
