@@ -7,7 +7,7 @@ from llmtrail.core.scope import Scope, ScopeKind, parse_scope
 from llmtrail_alerts.amount import amount
 from llmtrail_alerts.decide import PERIOD_ENDED
 from llmtrail_alerts.gpu_words import words_of
-from llmtrail_alerts.measures import PROMPT
+from llmtrail_alerts.measures import ADVICE, PROMPT
 from llmtrail_alerts.message import REQUESTS_MAX, Action, Message, Top
 from llmtrail_alerts.model import Alarm, Budget, Level, Period, Reason, Rule, Severity, Unit, Verdict
 from llmtrail_alerts.past import PAST
@@ -27,6 +27,7 @@ _WORDS = {
     ScopeKind.ENGINE: "model server",
     ScopeKind.NODE: "node",
 }
+_EDIT_ALARMS = '"$EDITOR" rules.toml && llmtrail check'
 _WINDOWS = {60: "last minute", 300: "last 5 minutes", 3_600: "last hour", 86_400: "last day"}
 
 
@@ -65,9 +66,12 @@ def message_of(verdict: Verdict, rules: Rules) -> Message:
         owner=owner.name if owner else "",
         runbook=feature.runbook if feature else "",
     )
-    if not isinstance(rule, Alarm) or rule.gpu_condition is None:
+    if not isinstance(rule, Alarm):
+        return message
+    if rule.gpu_condition is None:
+        told = replace(message, advice=ADVICE.get(rule.measure, ""), act=_EDIT_ALARMS)
         prompt = sighting.detail.get(PROMPT)
-        return message if prompt is None else _of_prompt(message, scope.tenant, prompt)
+        return told if prompt is None else _of_prompt(told, scope.tenant, prompt)
     words = words_of(rule, level, scope, verdict)
     return replace(
         message,

@@ -1,6 +1,6 @@
 """What an alarm's measure comes to, from the sums of its scope. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from llmtrail.core.cell import Cell
 from llmtrail.core.sketch import quantiles
@@ -25,6 +25,28 @@ HEAVIEST = frozenset({Measure.ATTEMPTS_PER_REQUEST, Measure.ATTEMPTS_PER_PROMPT}
 PROMPT = "prompt"
 # Measures that compare with what is usual.
 COMPARED = frozenset({Measure.ATTEMPTS_TIMES_BASELINE, Measure.COST_TIMES_BASELINE})
+_SPEND = "To stop the spend, give this scope a budget with a hard limit."
+_SLOW = "Look at slow calls with llmtrail show: a provider, a longer prompt or output, or waits between retries?"
+_FAILING = (
+    "See which failures these are with llmtrail stats; a fallback model or another provider takes over by policy."
+)
+# What to do first where it holds: money is stopped by budgets, all else is not.
+ADVICE: Mapping[Measure, str] = {
+    Measure.ERROR_RATE: _FAILING,
+    Measure.FAILURE_RATE: _FAILING,
+    Measure.FAILURES: _FAILING,
+    Measure.RETRY_RATE: "See what fails before it is tried again; let clients wait longer, and try less often.",
+    Measure.ATTEMPTS_PER_REQUEST: f"Stop what tries again and again: its requests prove it. {_SPEND}",
+    Measure.ATTEMPTS_PER_PROMPT: f"Stop what sends the same text again and again: its requests prove it. {_SPEND}",
+    Measure.ATTEMPTS_TIMES_BASELINE: f"Stop what tries again and again. {_SPEND}",
+    **dict.fromkeys(_QUANTILES, _SLOW),
+    Measure.COST: _SPEND,
+    Measure.COST_TIMES_BASELINE: _SPEND,
+    Measure.UNPRICED_SHARE: "llmtrail doctor says why calls have no cost, and which price or sender to mend.",
+    Measure.NO_DATA_S: "See whether the application runs and reaches llmtrail: llmtrail doctor, and its own log.",
+    Measure.POLICY_DIFFERED: "Compare what was done with what the feature's policy declares, and change one of them.",
+    Measure.UNDECLARED_FAILURES: "Say in the feature's policy what is to be done about these failures.",
+}
 # What a baseline is at least: ten times nearly nothing is still nothing. Attempts, and nano-dollars (a cent).
 FLOORS = {Measure.ATTEMPTS_TIMES_BASELINE: 10, Measure.COST_TIMES_BASELINE: 10_000_000}
 

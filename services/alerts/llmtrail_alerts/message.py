@@ -204,6 +204,8 @@ def act_command(message: Message) -> str:
 def act_words(message: Message) -> str:
     """Return what the command to act is for, in one sentence."""
     rule = one_line(message.rule, NAME_CHARS_MAX)
+    if message.test:
+        return "This is a test, and nothing is to be done; to send another:"
     if message.action is Action.RESOLVE:
         return f"Nothing is to be done; if {rule} cries too often, change it:"
     if message.advice:
@@ -212,7 +214,7 @@ def act_words(message: Message) -> str:
         return f"Calls are stopped. To let them through before, raise {rule}; it counts without a restart:"
     if message.period_end_ns:
         return f"To stop the spend at the limit, or to raise it, change {rule}; it counts without a restart:"
-    return "To stop the spend, give this scope a budget with a hard limit; it counts without a restart:"
+    return f"To be told of it otherwise, change {rule}; it counts without a restart:"
 
 
 def request_link(page_url: str, request_id: str) -> str:
