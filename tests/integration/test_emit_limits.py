@@ -154,6 +154,17 @@ def test_more_limits_than_there_is_room_for_are_counted() -> None:
         assert limits.counts() == {"no_room": 2}
 
 
+def test_calls_that_are_to_fail_closed_are_stopped_while_there_is_no_room_for_every_limit() -> None:
+    with (
+        limits_house() as house,
+        patch.object(module, "LIMITS_MAX", 3),
+        listening(house.url, LimitsMode.CLOSED) as made,
+    ):
+        house.put(*(hard_limit(f"u-{number}") for number in range(5)))
+        assert made.wait_until_known(10)
+        assert all(stops(made, f"u-{number}") for number in range(6))
+
+
 def test_as_many_limits_as_a_hundred_pages_hold_are_all_learnt() -> None:
     with limits_house() as house, patch.object(module, "_PACE_S", 0.0), listening(house.url) as limits:
         house.put(*(hard_limit(f"u-{number}") for number in range(10_000)))

@@ -76,6 +76,7 @@ class Limits:
         "_counts",
         "_fraction",
         "_heard_ns",
+        "_is_short",
         "_is_stopped",
         "_lock",
         "_make_source",
@@ -100,6 +101,7 @@ class Limits:
         self._table = LimitTable()
         # What cannot be read of limits, as if each were hard: it stops whoever fails closed.
         self._unread = LimitTable()
+        self._is_short = False  # there was no room for some of the limits
         self._tenant = ""
         self._heard_ns: int | None = None
         self._counts: Counter[str] = Counter()
@@ -123,7 +125,7 @@ class Limits:
     def after_fork(self) -> "Limits":
         """Return the same for a forked child: what the parent knew, its own counts and thread."""
         child = Limits(self._mode, self._make_source, self._clock, self._fraction)
-        child._table, child._unread = self._table, self._unread
+        child._table, child._unread, child._is_short = self._table, self._unread, self._is_short
         child._tenant, child._heard_ns = self._tenant, self._heard_ns
         return child
 
@@ -148,12 +150,16 @@ class Limits:
         if limit is not None and (limit.resets_at_ns or silent_ns < ENDLESS_NS):
             return Refusal(RefusalReason.BUDGET_EXCEEDED, limit)
         is_closed = self._mode is LimitsMode.CLOSED
-        if silent_ns < STALE_NS:
-            return _UNAVAILABLE if is_closed and self._unread.refusing(caller, self._clock.now_ns()) else None
-        if is_closed:
+        if is_closed and (silent_ns >= STALE_NS or self._is_unknown(caller)):
             return _UNAVAILABLE
+        if silent_ns < STALE_NS:
+            return None
         self.count("passed_unknown" if self._heard_ns is None else "passed_stale")
         return None
+
+    def _is_unknown(self, caller: Caller) -> bool:
+        """Whether a limit that is not known may stop a call."""
+        return self._is_short or self._unread.refusing(caller, self._clock.now_ns()) is not None
 
     def listen(self) -> None:
         """Start listening, unless it is done already or limits are off. Never raises."""
@@ -239,13 +245,15 @@ class Limits:
                 self._counts["unreadable"] += news.unread
             if news.is_complete:
                 self._heard_ns = self._clock.monotonic_ns()
-            stops = table.has_hard or (self._mode is LimitsMode.CLOSED and unread.has_hard)
+            stops = table.has_hard or (self._mode is LimitsMode.CLOSED and (unread.has_hard or self._is_short))
             self.may_refuse = stops or self._heard_ns is None
             self._news.notify_all()
 
     def _taken(self, news: News) -> LimitTable:
         """Return the table with the news in it, as far as there is room; only hard limits stop calls."""
-        table = LimitTable() if news.is_new_table else self._table
+        table = self._table
+        if news.is_new_table:
+            table, self._is_short = LimitTable(), False
         wanted = {
             key: limit if limit and limit.state is LimitLevel.HARD else None
             for key, limit in news.changes.items()
@@ -270,6 +278,7 @@ class Limits:
         new = [key for key, limit in wanted.items() if limit is not None and table.get(key) is None]
         for key in new[max(0, room) :]:
             del wanted[key]
+            self._is_short = True
             self.count("no_room")
         return table.changed(wanted)
 
