@@ -2,7 +2,8 @@
 -- Needs ClickHouse 26.9: before it, row policies could be passed by (loop, mergeTreeIndex, mergeTreeTextIndex, …).
 -- A new tenant: CREATE USER `acme` IDENTIFIED BY '…' DEFAULT ROLE llmtrail_tenant SETTINGS PROFILE 'llmtrail_people';
 --               GRANT llmtrail_tenant TO `acme`; ALTER QUOTA … TO `acme`; SHOW ACCESS shows what came of it.
--- No right to create temporary tables: without it no table function can be called, which reach past the policies.
+-- No right to create temporary tables: without it no table function reaches for a file, a server or a temporary table.
+-- Those over tables of its own (merge, view) still run, and keep to the policies.
 
 CREATE ROLE IF NOT EXISTS llmtrail_tenant;
 

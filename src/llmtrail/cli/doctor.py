@@ -19,7 +19,7 @@ from llmtrail.cli.safe_text import safe_line
 from llmtrail.cli.terminal import print_json, print_text
 from llmtrail.cli.topics import topic_differences
 from llmtrail.cli.wording import count, money
-from llmtrail.config import KafkaConfig, store_url
+from llmtrail.config import Config, KafkaConfig, store_tls, store_url
 from llmtrail.config_load import Loaded
 
 EXAMPLE = example("llmtrail doctor", "llmtrail doctor --json", "llmtrail doctor --settings")
@@ -98,7 +98,7 @@ def command(
     findings = [*_installation(), *_folder(loaded.config.server.data)]
     house = find_house(loaded.config.server.data, token, loaded.config.client)
     findings += _kafka(loaded.config.kafka)
-    findings += _store_account(store_url(loaded.config.store))
+    findings += _store_account(loaded.config)
     findings += _running(house) if house else [Finding(Grade.ODD, "no llmtrail runs on this folder", "llmtrail up")]
     lines = loaded.lines() if show_settings else _said(loaded)
     if as_json:
@@ -154,8 +154,9 @@ def _kafka(where: KafkaConfig) -> Iterator[Finding]:
         yield Finding(Grade(one.gravity.value), safe_line(str(one), 300), one.cure)
 
 
-def _store_account(url: str) -> Iterator[Finding]:
+def _store_account(config: Config) -> Iterator[Finding]:
     """Check the account with which people's SQL is answered, or what stands around the processes that do it here."""
+    url = store_url(config.store)
     if not url:
         yield from _walls()
         return
@@ -164,7 +165,7 @@ def _store_account(url: str) -> Iterator[Finding]:
 
     name = safe_line(account_name(url), 80)
     try:
-        found = account_excesses(url)
+        found = account_excesses(url, store_tls(config))
     except StoreError as error:
         yield Finding(Grade.BAD, safe_line(str(error), 300), "start ClickHouse, or mend [store] url in llmtrail.toml")
         return

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
+from llmtrail.config import ClientConfig
 from llmtrail.store.account import GRANTS_QUERY, QUOTA_QUERY, SETTINGS_QUERY, Account, Excess, Setting, excesses
 from llmtrail.store.box.walls import Wall
 from llmtrail.store.errors import StoreError
@@ -36,9 +37,9 @@ def standing_walls() -> list[Wall]:
     return [Wall(name) for name in found.stdout.split()]
 
 
-def account_excesses(url: str) -> list[Excess]:
+def account_excesses(url: str, tls: ClientConfig) -> list[Excess]:
     """Ask the server at `url` what its account may do; return what is more than documented. Raises StoreError."""
-    handle = open_http(url)
+    handle = open_http(url, tls=tls)
     try:
         return excesses(_account(handle))
     finally:

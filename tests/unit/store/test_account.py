@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from llmtrail.config import StoreConfig
+from llmtrail.local.alerts import FILL_LIMITS, PROOF_LIMITS
 from llmtrail.store.account import LIMITS, Account, Setting, excesses
 from llmtrail.store.handle import Limits
 
@@ -107,7 +109,7 @@ def test_the_documented_profile_bounds_what_doctor_checks() -> None:
     limits = profiles.find("llmtrail_limits")
     assert limits is not None
     for name, most in LIMITS.items():
-        assert limits.findtext(name) == str(most)
+        assert 0 < int(limits.findtext(name) or 0) <= most
         assert limits.findtext(f"constraints/{name}/max") == str(most)
         assert limits.findtext(f"constraints/{name}/min", "1") == "1"
     for name in OFF:
@@ -116,15 +118,19 @@ def test_the_documented_profile_bounds_what_doctor_checks() -> None:
     assert profiles.findtext("llmtrail_people/readonly") == "1"
 
 
-def test_documented_limits_are_those_of_our_own_sessions() -> None:
-    ours = Limits()
-    assert {
-        "max_execution_time": ours.execution_s,
-        "max_memory_usage": ours.memory_bytes,
-        "max_threads": ours.threads,
-        "max_result_rows": ours.result_rows,
-        "max_result_bytes": ours.result_bytes,
-    } == LIMITS
+def test_documented_limits_hold_every_session_of_ours() -> None:
+    store = StoreConfig()
+    people = Limits(execution_s=float(store.query_seconds_max), memory_bytes=store.query_bytes_max)
+    for ours in (Limits(), people, FILL_LIMITS, PROOF_LIMITS):
+        wanted = {
+            "max_execution_time": ours.execution_s,
+            "max_memory_usage": ours.memory_bytes,
+            "max_threads": ours.threads,
+            "max_result_rows": ours.result_rows,
+            "max_result_bytes": ours.result_bytes,
+        }
+        assert wanted.keys() == LIMITS.keys()
+        assert all(0 < value <= LIMITS[name] for name, value in wanted.items()), ours
 
 
 def test_every_documented_account_reads_and_has_a_quota_and_a_password() -> None:
