@@ -23,6 +23,7 @@ DRAIN_S: Final = 0.5
 _LEAVING: Final = ("_exit", "execv", "execve")
 _IS_OURS: Final = "_llmtrail_drains"
 _STATUS: Final = Path("/proc/self/status")
+_kill: Final = os.kill
 _drains: list[Callable[[float], None]] = []
 
 
@@ -76,7 +77,7 @@ class _Sigterm:
             os.read(heard, 65_536)
             drain()
             self.unlisten()
-            os.kill(os.getpid(), signal.SIGTERM)
+            _kill(os.getpid(), signal.SIGTERM)
             # Still here: a container's first process, which the default does not end. It goes on, and so do we.
             self.relisten()
 

@@ -23,7 +23,6 @@ from llmtrail_alerts.message import (
     act_command,
     act_words,
     facts,
-    how_bad,
     look_command,
     proof_heading,
     request_link,
@@ -104,7 +103,7 @@ def payload(batch: Sequence[Sending], page_url: str) -> dict[str, object]:
     if len(batch) == 1:
         first = batch[0]
         blocks = _blocks(first, page_url)
-        text = f"{_headline(first)} - {how_bad(first.message)} - owner: {first.message.owner or 'nobody'}"
+        text = f"{_headline(first)} - owner: {first.message.owner or 'nobody'}"
     else:
         blocks = _digest(batch, page_url)
         text = f"{len(batch)} alerts: " + "; ".join(_headline(sending) for sending in batch)
@@ -144,8 +143,7 @@ def _digest(batch: Sequence[Sending], page_url: str) -> list[Block]:
     ]
     for sending in batch[:BATCH_MAX]:
         message = sending.message
-        lines = [code(_headline(sending), HEADER_CHARS_MAX), f"{words(how_bad(message), NAME_CHARS_MAX)}"]
-        lines.append(f"Owner {code(message.owner, NAME_CHARS_MAX)}")
+        lines = [code(_headline(sending), HEADER_CHARS_MAX), f"Owner {code(message.owner, NAME_CHARS_MAX)}"]
         lines += [_request(page_url, request_id) for request_id in message.request_ids[:1]]
         found.append(SectionBlock(text=_markdown("\n".join(lines))))
     found.append(ContextBlock(elements=[_markdown("llmtrail")]))
